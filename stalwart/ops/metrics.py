@@ -1,0 +1,93 @@
+"""Every metric of the daemon, declared in one place and kept in a registry of its own.
+
+Rooms get the `Metrics` object passed in. Asking `labels()` for a child costs more than counting, so code on a hot
+path keeps its children.
+"""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.gc_collector import GCCollector
+from prometheus_client.platform_collector import PlatformCollector
+from prometheus_client.process_collector import ProcessCollector
+
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+_SHORT_SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0)
+
+
+class Metrics:
+    """The counters, gauges and histograms of one process. Times are seconds, sizes are octets."""
+
+    def __init__(self, version: str) -> None:
+        self.registry = registry = CollectorRegistry()
+        ProcessCollector(registry=registry)
+        PlatformCollector(registry=registry)
+        GCCollector(registry=registry)
+        Gauge("stalwart_build_info", "The running version.", ["version"], registry=registry).labels(version).set(1)
+        self.connections = Gauge(
+            "stalwart_connections", "Open connections.", ["listener", "protocol"], registry=registry
+        )
+        self.connections_refused = Counter(
+            "stalwart_connections_refused",
+            "Connections closed at once because the listener had its max-connections.",
+            ["listener"],
+            registry=registry,
+        )
+        self.http_requests = Counter(
+            "stalwart_http_requests",
+            "HTTP requests answered.",
+            ["listener", "surface", "method", "status"],
+            registry=registry,
+        )
+        self.http_seconds = Histogram(
+            "stalwart_http_request_seconds",
+            "From the last octet of the request's head to the last octet of the answer.",
+            ["listener", "surface"],
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self.jmap_calls = Counter(
+            "stalwart_jmap_method_calls",
+            "JMAP method calls; outcome is ok or the error's type.",
+            ["method", "outcome"],
+            registry=registry,
+        )
+        self.lmtp_deliveries = Counter(
+            "stalwart_lmtp_deliveries",
+            "LMTP recipients answered after DATA or refused at RCPT, by the class of the answer.",
+            ["listener", "outcome"],
+            registry=registry,
+        )
+        self.lmtp_seconds = Histogram(
+            "stalwart_lmtp_delivery_seconds",
+            "From the last octet of a message to its answers.",
+            ["listener"],
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self.lmtp_octets = Counter(
+            "stalwart_lmtp_received_octets", "Octets of messages accepted by LMTP.", ["listener"], registry=registry
+        )
+        self.store_seconds = Histogram(
+            "stalwart_store_seconds",
+            "Time inside the store by operation: read, write (the whole transaction), commit, blob_read, blob_write.",
+            ["operation"],
+            buckets=_SHORT_SECONDS,
+            registry=registry,
+        )
+        self.store_batch = Histogram(
+            "stalwart_store_commit_jobs",
+            "How many writes shared one commit.",
+            buckets=(1, 2, 4, 8, 16, 32, 64),
+            registry=registry,
+        )
+        self.sign_ins = Counter(
+            "stalwart_sign_ins", "Sign-in attempts by outcome: ok, cached, failed.", ["outcome"], registry=registry
+        )
+        self.log_lines = Counter(
+            "stalwart_log_events", "Log events written, by level.", ["level"], registry=registry
+        )
+
+    def render(self) -> bytes:
+        """All metrics in the Prometheus text format 0.0.4."""
+        return generate_latest(self.registry)
