@@ -108,7 +108,8 @@ class Daemon:
     ) -> Daemon:
         """A running daemon with these accounts, each with the password `PASSWORD`.
 
-        Without `home` it gets a temporary folder, which `close` removes. `extra_config` is TOML that is put after the configuration, so it starts with a table of its own.
+        Without `home` it gets a temporary folder, which `close` removes. `extra_config` is TOML that is put
+        after the configuration, so it starts with a table of its own.
         """
         daemon = cls(home or Path(tempfile.mkdtemp(prefix="stalwart-live-")), extra_config=extra_config)
         daemon._remove_home = home is None
