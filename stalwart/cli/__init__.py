@@ -1,0 +1,1 @@
+"""The `stalwart` admin command. It works beside the running daemon."""

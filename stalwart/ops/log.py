@@ -29,8 +29,8 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 class Later(Protocol):
     """The part of a reactor that the access log needs."""
 
-    def callLater(self, delay: float, callable: Callable[..., object], /, *args: object) -> object:
-        """Have the reactor call `callable` after `delay` seconds."""
+    def callLater(self, delay: float, function: Callable[..., object], /, *args: object) -> object:
+        """Have the reactor call `function` after `delay` seconds."""
 
 
 def _one_line(text: str) -> str:
@@ -113,9 +113,7 @@ class EventLog:
         self._output.write(line)
 
     @staticmethod
-    def _as_json(
-        event: LogEvent, stamp: str, level: str, namespace: str, message: str, failure: Failure | None
-    ) -> str:
+    def _as_json(event: LogEvent, stamp: str, level: str, namespace: str, message: str, failure: Failure | None) -> str:
         record: dict[str, object] = {"time": stamp, "level": level, "logger": namespace, "message": message}
         for key, value in event.items():
             if not key.startswith("log_") and key not in record and _is_scalar(value):

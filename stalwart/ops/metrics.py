@@ -66,7 +66,10 @@ class Metrics:
             registry=registry,
         )
         self.lmtp_octets = Counter(
-            "stalwart_lmtp_received_octets", "Octets of messages accepted by LMTP.", ["listener"], registry=registry
+            "stalwart_lmtp_received_octets",
+            "Octets of messages accepted by LMTP.",
+            ["listener"],
+            registry=registry,
         )
         self.store_seconds = Histogram(
             "stalwart_store_seconds",
@@ -82,11 +85,12 @@ class Metrics:
             registry=registry,
         )
         self.sign_ins = Counter(
-            "stalwart_sign_ins", "Sign-in attempts by outcome: ok, cached, failed.", ["outcome"], registry=registry
+            "stalwart_sign_ins",
+            "Sign-in attempts by outcome: ok, cached, failed.",
+            ["outcome"],
+            registry=registry,
         )
-        self.log_lines = Counter(
-            "stalwart_log_events", "Log events written, by level.", ["level"], registry=registry
-        )
+        self.log_lines = Counter("stalwart_log_events", "Log events written, by level.", ["level"], registry=registry)
 
     def render(self) -> bytes:
         """All metrics in the Prometheus text format 0.0.4."""

@@ -27,8 +27,8 @@ class Stopped(Exception):
 class WakesReactor(Protocol):
     """The part of a reactor that threads need."""
 
-    def callFromThread(self, callable: Callable[..., object], /, *args: object) -> None:
-        """Have the reactor thread call `callable`; safe from any thread."""
+    def callFromThread(self, function: Callable[..., object], /, *args: object) -> None:
+        """Have the reactor thread call `function`; safe from any thread."""
 
 
 class _HandBack:

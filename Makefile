@@ -1,0 +1,57 @@
+# make run    a server with sample mail under ./run, to try things out
+# make test   everything that has to hold before a change goes in
+VENV := .venv
+BIN := $(VENV)/bin
+PYTHON ?= python3
+# Warnings are errors; the exceptions are other people's code, named one by one.
+WARNINGS := error
+TRIAL := PYTHONPATH=$(CURDIR) PYTHONWARNINGS="$(WARNINGS)" $(BIN)/python -m twisted.trial
+
+.PHONY: run test trial types lint layers torture bench clean postfix
+
+run: $(VENV)/installed
+	@$(BIN)/python etc/demo/run.py
+
+test: lint layers types trial
+
+trial: $(VENV)/installed-test postfix
+	$(TRIAL) --temp-directory=_trial_temp tests
+
+types: $(VENV)/installed-test
+	$(BIN)/mypy
+
+lint: $(VENV)/installed-test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+layers: $(VENV)/installed-test
+	PYTHONPATH=$(CURDIR) $(BIN)/lint-imports
+
+# kill -9 during deliveries, twenty times: what was answered with 250 is there once and whole.
+torture: $(VENV)/installed-test
+	STALWART_TORTURE_KILLS=20 STALWART_TORTURE_DELIVERIES=500 $(TRIAL) --temp-directory=_trial_temp_torture tests.live.test_kill
+
+bench: $(VENV)/installed-test
+	$(BIN)/python bench/run.py
+
+# The tests deliver mail through a Postfix of their own; only its programs are needed, not a running service.
+postfix:
+	@test -x /usr/sbin/postfix || { \
+	  as=; [ "$$(id -u)" = 0 ] || as=sudo; \
+	  $$as apt-get update -qq && \
+	  DEBIAN_FRONTEND=noninteractive $$as apt-get install -y -qq --no-install-recommends postfix; }
+
+# The install is editable in the old way (a path file): the default way hides the plugin from twistd.
+$(VENV)/installed: setup.cfg pyproject.toml
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { \
+	  echo "make: $(PYTHON) can't make virtual environments; on Debian: apt install python3-venv" >&2; rm -rf $(VENV); exit 1; }
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --config-settings editable_mode=compat --editable .
+	@touch $@
+
+$(VENV)/installed-test: $(VENV)/installed setup.cfg
+	$(BIN)/python -m pip install --quiet --config-settings editable_mode=compat --editable '.[test,check]'
+	@touch $@
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info _trial_temp* .mypy_cache .ruff_cache .hypothesis

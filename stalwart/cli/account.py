@@ -1,0 +1,196 @@
+"""`stalwart account …`: the people who have mail here."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from stalwart.auth import Passwords, generate_password
+from stalwart.cli.opening import open_store
+from stalwart.cli.output import as_json, as_size, as_time, table
+from stalwart.store import (
+    AccountRow,
+    NoSuchAccount,
+    Session,
+    add_alias,
+    create_account,
+    delete_account,
+    find_account,
+    list_accounts,
+    list_mailboxes,
+    remove_alias,
+    set_password_hash,
+)
+
+
+@click.group()
+def account() -> None:
+    """The accounts: create, list, show, change passwords and aliases, delete."""
+
+
+@account.command("create")
+@click.argument("address")
+@click.option("--name", default="", help="The person's name.")
+@click.option("--admin", is_flag=True, help="May administer the server.")
+@click.option("--quota", type=click.IntRange(min=1), metavar="OCTETS", help="The most mail that the account may hold.")
+@click.option("--password-stdin", is_flag=True, help="Read the password from standard input (its first line).")
+@click.pass_obj
+def create(
+    config_path: str | None, address: str, name: str, admin: bool, quota: int | None, password_stdin: bool
+) -> None:
+    """Make an account for ADDRESS. Without --password-stdin a password is made and printed once."""
+    password = _password_from_stdin() if password_stdin else generate_password()
+    password_hash = Passwords().hash(password)
+    with open_store(config_path) as store, store.write() as session:
+        made = create_account(session, address, name=name, password_hash=password_hash, is_admin=admin, quota=quota)
+    click.echo(f"account {made.address} created")
+    if not password_stdin:
+        click.echo(f"password: {password}")
+
+
+@account.command("list")
+@click.option("--json", "json_wanted", is_flag=True, help="Print JSON.")
+@click.pass_obj
+def show_all(config_path: str | None, json_wanted: bool) -> None:
+    """List the accounts."""
+    with open_store(config_path) as store, store.read() as session:
+        accounts = list_accounts(session)
+    if json_wanted:
+        click.echo(as_json([_record(row) for row in accounts]))
+        return
+    if not accounts:
+        click.echo("no accounts yet: make one with `stalwart account create ADDRESS`", err=True)
+        return
+    table(
+        ("ADDRESS", "NAME", "ADMIN", "MESSAGES", "USED", "QUOTA"),
+        [
+            (
+                row.address,
+                row.name,
+                "yes" if row.is_admin else "no",
+                str(row.message_count),
+                as_size(row.used),
+                as_size(row.quota) if row.quota is not None else "none",
+            )
+            for row in accounts
+        ],
+    )
+
+
+@account.command("show")
+@click.argument("address")
+@click.option("--json", "json_wanted", is_flag=True, help="Print JSON.")
+@click.pass_obj
+def show(config_path: str | None, address: str, json_wanted: bool) -> None:
+    """Show one account and its mailboxes."""
+    with open_store(config_path) as store, store.read() as session:
+        row = _find(session, address)
+        mailboxes = list_mailboxes(session, row.id)
+    if json_wanted:
+        boxes = [
+            {"name": box.name, "role": box.role, "messages": box.total_emails, "unread": box.unread_emails}
+            for box in mailboxes
+        ]
+        click.echo(as_json({**_record(row), "mailboxes": boxes}))
+        return
+    click.echo(f"address:  {row.address}")
+    click.echo(f"name:     {row.name or '-'}")
+    click.echo(f"admin:    {'yes' if row.is_admin else 'no'}")
+    click.echo(f"aliases:  {', '.join(row.aliases) or '-'}")
+    click.echo(f"created:  {as_time(row.created_at)}")
+    click.echo(f"used:     {as_size(row.used)} of {as_size(row.quota) if row.quota is not None else 'no limit'}")
+    click.echo("")
+    table(
+        ("MAILBOX", "ROLE", "MESSAGES", "UNREAD"),
+        [(box.name, box.role or "-", str(box.total_emails), str(box.unread_emails)) for box in mailboxes],
+    )
+
+
+@account.command("passwd")
+@click.argument("address")
+@click.option("--password-stdin", is_flag=True, help="Read the password from standard input (its first line).")
+@click.pass_obj
+def passwd(config_path: str | None, address: str, password_stdin: bool) -> None:
+    """Give an account a new password. Without --password-stdin one is made and printed once."""
+    password = _password_from_stdin() if password_stdin else generate_password()
+    password_hash = Passwords().hash(password)
+    with open_store(config_path) as store, store.write() as session:
+        row = _find(session, address)
+        set_password_hash(session, row.id, password_hash)
+    click.echo(f"password of {row.address} changed")
+    if not password_stdin:
+        click.echo(f"password: {password}")
+
+
+@account.group("alias")
+def alias() -> None:
+    """Further addresses of an account."""
+
+
+@alias.command("add")
+@click.argument("address")
+@click.argument("alias_address", metavar="ALIAS")
+@click.pass_obj
+def alias_add(config_path: str | None, address: str, alias_address: str) -> None:
+    """Deliver mail for ALIAS to the account ADDRESS too."""
+    with open_store(config_path) as store, store.write() as session:
+        row = _find(session, address)
+        add_alias(session, row.id, alias_address)
+    click.echo(f"{alias_address} now goes to {row.address}")
+
+
+@alias.command("remove")
+@click.argument("address")
+@click.argument("alias_address", metavar="ALIAS")
+@click.pass_obj
+def alias_remove(config_path: str | None, address: str, alias_address: str) -> None:
+    """Stop delivering mail for ALIAS to the account ADDRESS."""
+    with open_store(config_path) as store, store.write() as session:
+        row = _find(session, address)
+        remove_alias(session, row.id, alias_address)
+    click.echo(f"{alias_address} no longer goes to {row.address}")
+
+
+@account.command("delete")
+@click.argument("address")
+@click.option("--yes", is_flag=True, help="Don't ask.")
+@click.pass_obj
+def delete(config_path: str | None, address: str, yes: bool) -> None:
+    """Delete an account with all its mail. There is no way back but a backup."""
+    with open_store(config_path) as store:
+        with store.read() as session:
+            row = _find(session, address)
+        if not yes:
+            question = f"Delete {row.address} with {row.message_count} messages ({as_size(row.used)})?"
+            click.confirm(question, abort=True)
+        with store.write() as session:
+            delete_account(session, row.id)
+    click.echo(f"account {row.address} deleted")
+
+
+def _find(session: Session, address: str) -> AccountRow:
+    row = find_account(session, address)
+    if row is None:
+        raise NoSuchAccount(f"there is no account {address}: `stalwart account list` shows those there are")
+    return row
+
+
+def _record(row: AccountRow) -> dict[str, object]:
+    return {
+        "address": row.address,
+        "name": row.name,
+        "admin": row.is_admin,
+        "aliases": list(row.aliases),
+        "quota": row.quota,
+        "used": row.used,
+        "messages": row.message_count,
+        "created": as_time(row.created_at),
+    }
+
+
+def _password_from_stdin() -> str:
+    password = sys.stdin.readline().rstrip("\r\n")
+    if not password:
+        raise click.UsageError("--password-stdin: standard input held no password on its first line")
+    return password

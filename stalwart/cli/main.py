@@ -1,0 +1,54 @@
+"""The entry point of the `stalwart` command."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import click
+
+from stalwart import __version__
+from stalwart.cli.account import account
+from stalwart.cli.config import check, config
+from stalwart.cli.domain import domain
+from stalwart.cli.importing import import_mail
+from stalwart.store import StoreError
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="stalwart", message="%(prog)s %(version)s")
+@click.option(
+    "-c",
+    "--config",
+    "config_path",
+    metavar="FILE",
+    help="The configuration file. Without it: $STALWART_CONFIG, then /etc/stalwart/stalwart.toml, then defaults.",
+)
+@click.pass_context
+def stalwart(context: click.Context, config_path: str | None) -> None:
+    """Administer a stalwart mail server.
+
+    Accounts, domains and mail are changed in the store directly, so these commands work whether or not the daemon
+    runs. Start the daemon with `twistd stalwart`.
+    """
+    context.obj = config_path
+
+
+stalwart.add_command(check)
+stalwart.add_command(config)
+stalwart.add_command(account)
+stalwart.add_command(domain)
+stalwart.add_command(import_mail)
+
+
+def main() -> None:
+    """Run the command; errors of the store are one line, not a traceback."""
+    try:
+        stalwart(prog_name="stalwart")
+    except StoreError as error:
+        click.echo(f"stalwart: {error}", err=True)
+        sys.exit(1)
+    except BrokenPipeError:
+        # The reader of our output (`| head`) left; Python would complain again when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)

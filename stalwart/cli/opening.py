@@ -1,0 +1,46 @@
+"""How the commands reach the store that the configuration names."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from pathlib import Path
+
+import click
+
+from stalwart import config
+from stalwart.store import Store, open_blobs
+
+
+def load_settings(config_path: str | None) -> config.Settings:
+    """The settings, or every error of the file on standard error and exit code 1."""
+    try:
+        path = config.find_config(config_path, os.environ)
+        return config.load(path, os.environ, hostname=socket.getfqdn())
+    except config.ConfigErrors as errors:
+        click.echo(str(errors), err=True)
+        raise SystemExit(1) from None
+
+
+def open_store(config_path: str | None) -> Store:
+    """The store, opened beside a daemon that may be running.
+
+    Run by root on a folder of another user, the command becomes that user first: files made by root would stop the
+    daemon from writing.
+    """
+    settings = load_settings(config_path)
+    _become_owner(Path(settings.data.path).parent)
+    return Store.open(settings.data.path, open_blobs(settings.blob), clock=time.time, exclusive=False)
+
+
+def _become_owner(folder: Path) -> None:
+    if os.geteuid() != 0:
+        return
+    while not folder.exists():
+        folder = folder.parent
+    owner = folder.stat()
+    if owner.st_uid != 0:
+        os.setgroups([])
+        os.setgid(owner.st_gid)
+        os.setuid(owner.st_uid)

@@ -1,0 +1,135 @@
+"""Log lines: their form, which levels show, and that a peer can't forge one."""
+
+from __future__ import annotations
+
+import io
+import json
+
+from twisted.internet.task import Clock
+from twisted.logger import Logger, LogPublisher
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+
+from stalwart.ops.log import AccessLog, EventLog, Format, Level, LogOutput
+
+
+class LogTests(SynchronousTestCase):
+    """Events and access lines as they stand in the file."""
+
+    def make(self, form: Format = "text", level: Level = "info") -> tuple[io.StringIO, Logger, AccessLog, Clock]:
+        """A log into memory at the time 1,800,000,000.25."""
+        stream = io.StringIO()
+        clock = Clock()
+        output = LogOutput(stream, form, level, clock=lambda: 1_800_000_000.25)
+        logger = Logger(namespace="stalwart.test", observer=LogPublisher(EventLog(output)))
+        return stream, logger, AccessLog(output, clock), clock
+
+    def access(self, log: AccessLog, path: str = "/jmap/") -> None:
+        """An access line for a request to a path."""
+        log.request(
+            request_id="r1",
+            listener="http",
+            client="192.0.2.1",
+            method="GET",
+            path=path,
+            protocol="HTTP/1.1",
+            status=200,
+            octets=17,
+            seconds=0.0123,
+            user=None,
+            agent="curl/8",
+        )
+
+    def test_text_event(self) -> None:
+        """An event is a line with time, level, place and message."""
+        stream, logger, _, _ = self.make()
+        logger.info("delivered {id} to {rcpt}", id="d1", rcpt="ada@example.org", log_time=1_800_000_000.25)
+        self.assertEqual(
+            stream.getvalue(),
+            "2027-01-15T08:00:00.250Z INFO  stalwart.test: delivered d1 to ada@example.org\n",
+        )
+
+    def test_json_event(self) -> None:
+        """As JSON the fields stand beside the message, so that they can be filtered."""
+        stream, logger, _, _ = self.make("json")
+        logger.warn("slow {id}", id="d1", seconds=1.5, thing=object())
+        record = json.loads(stream.getvalue())
+        self.assertEqual((record["level"], record["message"], record["id"]), ("warn", "slow d1", "d1"))
+        self.assertEqual(record["seconds"], 1.5)
+        self.assertNotIn("thing", record)
+
+    def test_levels(self) -> None:
+        """Each level shows itself and what is graver."""
+        shown = {}
+        for level in ("error", "warn", "info", "debug", "trace"):
+            stream, logger, _, _ = self.make(level=level)  # type: ignore[arg-type]
+            for name in ("debug", "info", "warn", "error", "critical"):
+                getattr(logger, name)("x")
+            shown[level] = len(stream.getvalue().splitlines())
+        self.assertEqual(shown, {"error": 2, "warn": 3, "info": 4, "debug": 5, "trace": 5})
+
+    def test_libraries_are_quieter(self) -> None:
+        """What a library tells at info is shown from debug on, its warnings always."""
+        for level, lines in (("info", 1), ("debug", 2), ("trace", 3)):
+            stream = io.StringIO()
+            output = LogOutput(stream, "text", level)  # type: ignore[arg-type]
+            logger = Logger(namespace="twisted.web", observer=LogPublisher(EventLog(output)))
+            logger.debug("d")
+            logger.info("i")
+            logger.warn("w")
+            self.assertEqual(len(stream.getvalue().splitlines()), lines, level)
+
+    def test_line_can_not_be_forged(self) -> None:
+        """Line breaks and control characters from a peer are written as escapes."""
+        stream, logger, access, clock = self.make()
+        logger.info("from {who}", who="a\r\n2027 INFO forged\x1b[2J\u2028")
+        self.access(access, "/a\nb\x9b")
+        clock.advance(1)
+        lines = stream.getvalue().splitlines()
+        self.assertEqual(len(lines), 2)
+        self.assertIn(r"a\r\n2027 INFO forged\x1b[2J\u2028", lines[0])
+        self.assertIn(r"/a\nb\x9b", lines[1])
+
+    def test_failure_has_its_traceback(self) -> None:
+        """A failure is followed by its traceback, indented."""
+        stream, logger, _, _ = self.make()
+        try:
+            raise ValueError("broken")
+        except ValueError:
+            logger.failure("no luck", failure=Failure())
+        lines = stream.getvalue().splitlines()
+        self.assertIn("CRITICAL stalwart.test: no luck", lines[0])
+        self.assertTrue(all(line.startswith("    ") for line in lines[1:]))
+        self.assertIn("ValueError: broken", lines[-1])
+
+    def test_access_lines_wait_a_moment(self) -> None:
+        """Access lines are written together after a quarter of a second, and before a later event."""
+        stream, logger, access, clock = self.make()
+        self.access(access)
+        self.access(access)
+        self.assertEqual(stream.getvalue(), "")
+        clock.advance(0.25)
+        self.assertEqual(len(stream.getvalue().splitlines()), 2)
+        self.access(access, "/third")
+        logger.info("fourth")
+        self.assertIn("/third", stream.getvalue().splitlines()[2])
+        self.assertIn("fourth", stream.getvalue().splitlines()[3])
+
+    def test_access_line(self) -> None:
+        """The line names client, listener, request, answer, time and id."""
+        stream, _, access, clock = self.make()
+        self.access(access)
+        clock.advance(1)
+        self.assertEqual(
+            stream.getvalue(),
+            "2027-01-15T08:00:00.250Z INFO  stalwart.access: 192.0.2.1 http GET /jmap/ HTTP/1.1 200 17o 12.3ms"
+            " id=r1 user=- agent=curl/8\n",
+        )
+
+    def test_access_line_as_json(self) -> None:
+        """The same as one JSON object."""
+        stream, _, access, clock = self.make("json")
+        self.access(access)
+        clock.advance(1)
+        record = json.loads(stream.getvalue())
+        self.assertEqual((record["request_id"], record["status"], record["seconds"]), ("r1", 200, 0.0123))
