@@ -21,7 +21,11 @@ class LogTests(SynchronousTestCase):
         stream = io.StringIO()
         clock = Clock()
         output = LogOutput(stream, form, level, clock=lambda: 1_800_000_000.25)
-        logger = Logger(namespace="stalwart.test", observer=LogPublisher(EventLog(output)))
+        observer = EventLog(output)
+        logger = Logger(
+            namespace="stalwart.test",
+            observer=LogPublisher(lambda event: observer({**event, "log_time": 1_800_000_000.25})),
+        )
         return stream, logger, AccessLog(output, clock), clock
 
     def access(self, log: AccessLog, path: str = "/jmap/") -> None:
@@ -43,7 +47,7 @@ class LogTests(SynchronousTestCase):
     def test_text_event(self) -> None:
         """An event is a line with time, level, place and message."""
         stream, logger, _, _ = self.make()
-        logger.info("delivered {id} to {rcpt}", id="d1", rcpt="ada@example.org", log_time=1_800_000_000.25)
+        logger.info("delivered {id} to {rcpt}", id="d1", rcpt="ada@example.org")
         self.assertEqual(
             stream.getvalue(),
             "2027-01-15T08:00:00.250Z INFO  stalwart.test: delivered d1 to ada@example.org\n",
