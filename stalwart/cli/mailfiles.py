@@ -52,7 +52,7 @@ def total_octets(path: Path) -> int:
     """How many octets `read_mail` will go through."""
     if path.is_file():
         return path.stat().st_size
-    return sum(file.stat().st_size for file, _ in _message_files(path))
+    return sum(file.stat().st_size for file, _ in _message_files(path) if file.exists())
 
 
 def read_mail(path: Path) -> Iterator[FoundMessage | Unreadable]:

@@ -6,11 +6,24 @@ import io
 import json
 
 from twisted.internet.task import Clock
-from twisted.logger import Logger, LogPublisher
+from twisted.logger import ILogObserver, LogEvent, Logger, LogPublisher
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
 
 from stalwart.ops.log import AccessLog, EventLog, Format, Level, LogOutput
+
+
+@implementer(ILogObserver)
+class _AtOneTime:
+    """Gives every event the same time."""
+
+    def __init__(self, observer: EventLog) -> None:
+        self._observer = observer
+
+    def __call__(self, event: LogEvent) -> None:
+        """Pass the event on."""
+        self._observer({**event, "log_time": 1_800_000_000.25})
 
 
 class LogTests(SynchronousTestCase):
@@ -21,10 +34,9 @@ class LogTests(SynchronousTestCase):
         stream = io.StringIO()
         clock = Clock()
         output = LogOutput(stream, form, level, clock=lambda: 1_800_000_000.25)
-        observer = EventLog(output)
         logger = Logger(
             namespace="stalwart.test",
-            observer=LogPublisher(lambda event: observer({**event, "log_time": 1_800_000_000.25})),
+            observer=_AtOneTime(EventLog(output)),
         )
         return stream, logger, AccessLog(output, clock), clock
 
@@ -66,7 +78,7 @@ class LogTests(SynchronousTestCase):
         """Each level shows itself and what is graver."""
         shown = {}
         for level in ("error", "warn", "info", "debug", "trace"):
-            stream, logger, _, _ = self.make(level=level)  # type: ignore[arg-type]
+            stream, logger, _, _ = self.make(level=level)
             for name in ("debug", "info", "warn", "error", "critical"):
                 getattr(logger, name)("x")
             shown[level] = len(stream.getvalue().splitlines())
@@ -74,9 +86,10 @@ class LogTests(SynchronousTestCase):
 
     def test_libraries_are_quieter(self) -> None:
         """What a library tells at info is shown from debug on, its warnings always."""
-        for level, lines in (("info", 1), ("debug", 2), ("trace", 3)):
+        expected: tuple[tuple[Level, int], ...] = (("info", 1), ("debug", 2), ("trace", 3))
+        for level, lines in expected:
             stream = io.StringIO()
-            output = LogOutput(stream, "text", level)  # type: ignore[arg-type]
+            output = LogOutput(stream, "text", level)
             logger = Logger(namespace="twisted.web", observer=LogPublisher(EventLog(output)))
             logger.debug("d")
             logger.info("i")

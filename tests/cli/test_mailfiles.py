@@ -1,0 +1,124 @@
+"""Mail files of every kind are read whole, in the same order each time."""
+
+from __future__ import annotations
+
+import mailbox
+import os
+from pathlib import Path
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from stalwart.cli.mailfiles import FoundMessage, UnknownFormat, Unreadable, read_mail, total_octets
+
+MBOX = b"""From ada@example.org Mon Mar  2 10:00:00 2026
+Status: RO
+X-Status: F
+Subject: one
+
+Hello
+From here on it is not a new message.
+
+>From the quoted line
+>>From twice
+
+From bob@example.org Tue Mar  3 11:00:00 2026 +0100
+Subject: two
+
+Bye
+"""
+
+
+class MailFilesTests(SynchronousTestCase):
+    """`read_mail` over files on disk."""
+
+    def setUp(self) -> None:
+        """A folder to write into."""
+        self.root = Path(self.mktemp())
+        self.root.mkdir(parents=True)
+
+    def found(self, path: Path) -> list[FoundMessage]:
+        """What is read from a path, all of it readable."""
+        entries = list(read_mail(path))
+        for entry in entries:
+            self.assertIsInstance(entry, FoundMessage)
+        return [entry for entry in entries if isinstance(entry, FoundMessage)]
+
+    def test_mbox(self) -> None:
+        """Messages part at "From " lines after a blank one; quoted ones lose one ">"; flags and times are taken."""
+        path = self.root / "mail.mbox"
+        path.write_bytes(MBOX)
+        one, two = self.found(path)
+        self.assertEqual(
+            one.octets,
+            b"Status: RO\r\nX-Status: F\r\nSubject: one\r\n\r\nHello\r\nFrom here on it is not a new message.\r\n"
+            b"\r\nFrom the quoted line\r\n>From twice\r\n",
+        )
+        self.assertEqual(one.keywords, {"$seen", "$flagged"})
+        self.assertEqual(one.stored_at, 1772445600.0)
+        self.assertEqual(two.octets, b"Subject: two\r\n\r\nBye\r\n")
+        self.assertEqual(two.keywords, frozenset())
+        self.assertEqual(two.progress, total_octets(path))
+        self.assertIn("message 2 (line 12)", two.where)
+
+    def test_maildir(self) -> None:
+        """cur and new of a Maildir and of its Maildir++ folders, with flags and delivery times."""
+        box = mailbox.Maildir(self.root / "Maildir")
+        message = mailbox.MaildirMessage("Subject: seen\n\nHi\n")
+        message.set_subdir("cur")
+        message.set_flags("SR")
+        box.add(message)
+        box.add(mailbox.MaildirMessage("Subject: new\n\nHi\n"))
+        box.add_folder("Work.Pl&AOQ-ne").add(mailbox.MaildirMessage("Subject: work\n\nHi\n"))
+        seen, new, work = self.found(self.root / "Maildir")
+        self.assertEqual((seen.octets, seen.keywords), (b"Subject: seen\r\n\r\nHi\r\n", {"$seen", "$answered"}))
+        self.assertEqual((new.folder, new.keywords), (None, frozenset()))
+        self.assertEqual(work.folder, "Work/Pläne")
+        self.assertIsNotNone(work.stored_at)
+
+    def test_folder_of_messages(self) -> None:
+        """Every .eml below a folder, sorted by path; what else lies there is left alone; CRLF stays as it is."""
+        (self.root / "b").mkdir()
+        (self.root / "b" / "2.EML").write_bytes(b"Subject: 2\r\n\r\n\xff\n")
+        (self.root / "1.eml").write_bytes(b"Subject: 1\n\n")
+        (self.root / "notes.txt").write_bytes(b"no mail")
+        one, two = self.found(self.root)
+        self.assertEqual((one.octets, one.stored_at), (b"Subject: 1\r\n\r\n", None))
+        self.assertEqual(two.octets, b"Subject: 2\r\n\r\n\xff\n")
+        self.assertEqual(two.progress, total_octets(self.root))
+
+    def test_single_message(self) -> None:
+        """A file that does not start like an mbox is one message."""
+        path = self.root / "one"
+        path.write_bytes(b"From: ada@example.org\n\nHi\n")
+        self.assertEqual(len(self.found(path)), 1)
+
+    def test_folder_without_mail(self) -> None:
+        """A folder with nothing to import says what was looked for."""
+        error = self.assertRaises(UnknownFormat, lambda: list(read_mail(self.root)))
+        self.assertIn("neither a Maildir", str(error))
+
+    def test_unreadable_file_does_not_stop_the_others(self) -> None:
+        """A file that can't be read is reported with its reason; the rest is read."""
+        (self.root / "1.eml").symlink_to(self.root / "gone")
+        (self.root / "2.eml").write_bytes(b"Subject: 2\n\n")
+        entries = list(read_mail(self.root))
+        self.assertIsInstance(entries[0], Unreadable)
+        self.assertIn("No such file", entries[0].reason if isinstance(entries[0], Unreadable) else "")
+        self.assertIsInstance(entries[1], FoundMessage)
+        self.assertEqual(total_octets(self.root), 12)
+
+    def test_any_octets(self) -> None:
+        """Any file at all is read as one or more messages, and nothing of an mbox's text is lost."""
+
+        @given(st.binary(max_size=400), st.booleans())
+        @settings(max_examples=100, deadline=None)
+        def check(octets: bytes, as_mbox: bool) -> None:
+            path = self.root / "any"
+            path.write_bytes((b"From a@b Mon Mar  2 10:00:00 2026\n" if as_mbox else b"") + octets)
+            found = self.found(path)
+            self.assertGreaterEqual(len(found), 1)
+            self.assertEqual(found[-1].progress, os.path.getsize(path))
+
+        check()
