@@ -1,0 +1,18 @@
+"""Who a request comes from: principals, passwords, and the sign-in of RFC 7617."""
+
+from __future__ import annotations
+
+from stalwart.auth.authenticator import Authenticator
+from stalwart.auth.basic import AuthMalformed, Credentials, parse_basic
+from stalwart.auth.passwords import Passwords, generate_password
+from stalwart.auth.principal import Principal
+
+__all__ = [
+    "AuthMalformed",
+    "Authenticator",
+    "Credentials",
+    "Passwords",
+    "Principal",
+    "generate_password",
+    "parse_basic",
+]

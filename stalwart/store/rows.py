@@ -1,0 +1,113 @@
+"""The values that store functions take and give. Ids are integers; times are whole seconds since the epoch, UTC."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from stalwart.mail.summary import Digest
+
+Role = Literal["inbox", "drafts", "sent", "trash", "junk", "archive"]
+
+#: Types that have a state, as their JMAP names. "EmailDelivery" moves only when mail is added (RFC 8621 §1.5).
+TypeName = Literal["Mailbox", "Thread", "Email", "EmailDelivery"]
+
+
+class AccountRow(msgspec.Struct, frozen=True, kw_only=True):
+    """An account. `quota` is in octets (None: no limit), `used` the sum of its messages' sizes.
+
+    `credential_version` grows with every change of the password, so that what was verified before can be told apart.
+    """
+
+    id: int
+    address: str
+    name: str
+    password_hash: str
+    is_admin: bool
+    quota: int | None
+    used: int
+    message_count: int
+    credential_version: int
+    created_at: int
+    aliases: tuple[str, ...]
+
+
+class MailboxRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A mailbox with its kept counters (RFC 8621 §2).
+
+    `modseq` moves with every change, `properties_modseq` only when something other than a counter changed.
+    """
+
+    id: int
+    name: str
+    parent_id: int | None
+    role: Role | None
+    sort_order: int
+    is_subscribed: bool
+    total_emails: int
+    unread_emails: int
+    total_threads: int
+    unread_threads: int
+    created_modseq: int
+    modseq: int
+    properties_modseq: int
+
+
+class NewEmail(msgspec.Struct, frozen=True, kw_only=True):
+    """A message to be added: its octets are already in the blob store under `blob_hash`."""
+
+    blob_hash: str
+    size: int
+    received_at: int
+    mailbox_ids: tuple[int, ...]
+    keywords: frozenset[str] = frozenset()
+    digest: Digest
+
+
+class StoredEmail(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of a `NewEmail`."""
+
+    id: int
+    thread_id: int
+    modseq: int
+
+
+class EmailRow(msgspec.Struct, frozen=True, kw_only=True):
+    """An e-mail as lists need it. `summary` is JSON of the JMAP properties that never change, `structure` the
+    encoded MIME tree (`stalwart.mail`); `keywords` are lower-case and sorted, `mailbox_ids` sorted."""
+
+    id: int
+    thread_id: int
+    blob_hash: str
+    size: int
+    received_at: int
+    mailbox_ids: tuple[int, ...]
+    keywords: tuple[str, ...]
+    summary: bytes
+    structure: bytes
+    modseq: int
+
+
+class UploadRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A blob that a user uploaded and that need not belong to any message. `type` is the Content-Type as sent."""
+
+    blob_hash: str
+    size: int
+    type: str
+    created_at: int
+
+
+class Changes(msgspec.Struct, frozen=True, kw_only=True):
+    """What changed in one type since a state (RFC 8620 §5.2).
+
+    `new_state` is a valid state to go on from, also when `has_more`. `only_counts` is true when nothing but mailbox
+    counters changed (RFC 8621 §2.2, updatedProperties).
+    """
+
+    created: list[int]
+    updated: list[int]
+    destroyed: list[int]
+    new_state: int
+    has_more: bool
+    only_counts: bool
