@@ -11,7 +11,7 @@ from stalwart.cli.opening import open_store
 from stalwart.cli.output import as_json, as_size, as_time, table
 from stalwart.store import (
     AccountRow,
-    NoSuchAccount,
+    NotFound,
     Session,
     add_alias,
     create_account,
@@ -172,7 +172,7 @@ def delete(config_path: str | None, address: str, yes: bool) -> None:
 def _find(session: Session, address: str) -> AccountRow:
     row = find_account(session, address)
     if row is None:
-        raise NoSuchAccount(f"there is no account {address}: `stalwart account list` shows those there are")
+        raise NotFound(f"there is no account {address}: `stalwart account list` shows those there are")
     return row
 
 

@@ -18,7 +18,7 @@ from stalwart.cli.mailfiles import FoundMessage, UnknownFormat, Unreadable, read
 from stalwart.cli.opening import open_store
 from stalwart.store import (
     NewEmail,
-    NoSuchAccount,
+    NotFound,
     Session,
     Store,
     add_email,
@@ -67,7 +67,7 @@ def import_mail(config_path: str | None, address: str, path: Path, mailbox: str 
         with store.read() as session:
             account = find_account(session, address)
         if account is None:
-            raise NoSuchAccount(f"there is no account {address}: make it with `stalwart account create {address}`")
+            raise NotFound(f"there is no account {address}: make it with `stalwart account create {address}`")
         try:
             run = _Import(store, account.id, mailbox)
             with click.progressbar(length=max(total_octets(path), 1), label="importing", width=0) as bar:

@@ -1,0 +1,188 @@
+"""The admin command over a real store: what it does, what it prints, and how it fails."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+from click.testing import CliRunner, Result
+from twisted.trial.unittest import SynchronousTestCase
+
+from stalwart import config
+from stalwart.auth import Passwords
+from stalwart.cli.main import stalwart
+from stalwart.store import (
+    MailboxRow,
+    Store,
+    StoreError,
+    find_account,
+    get_emails,
+    list_email_ids,
+    list_mailboxes,
+    open_blobs,
+)
+
+ADDRESS = "ada@example.org"
+
+
+class CommandTests(SynchronousTestCase):
+    """`stalwart …` with a configuration of its own."""
+
+    def setUp(self) -> None:
+        """A configuration and a domain."""
+        self.root = Path(self.mktemp()).absolute()
+        self.root.mkdir(parents=True)
+        self.config = self.root / "stalwart.toml"
+        self.config.write_text(
+            '[storage]\ndata = "db"\nblob = "files"\nfts = "db"\n'
+            f'[store.db]\ntype = "sqlite"\npath = "{self.root}/data/mail.sqlite"\n'
+            f'[store.files]\ntype = "fs"\npath = "{self.root}/data/blobs"\n'
+        )
+        self.run_fine("domain", "create", "example.org")
+
+    def run_command(self, *arguments: str, stdin: str | None = None) -> Result:
+        """Run the command; errors of the store count as its own."""
+        result = CliRunner().invoke(stalwart, ["--config", str(self.config), *arguments], input=stdin)
+        if result.exception is not None and not isinstance(result.exception, SystemExit | StoreError):
+            raise result.exception
+        return result
+
+    def run_fine(self, *arguments: str, stdin: str | None = None) -> str:
+        """Run a command that has to succeed; what it prints."""
+        result = self.run_command(*arguments, stdin=stdin)
+        self.assertEqual(result.exit_code, 0, result.output + repr(result.exception))
+        return result.stdout
+
+    def open(self) -> Store:
+        """The store that the command used."""
+        settings = config.load(str(self.config), {}, hostname="test")
+        store = Store.open(settings.data.path, open_blobs(settings.blob), clock=time.time, exclusive=False)
+        self.addCleanup(store.close)
+        return store
+
+    def mailboxes(self) -> dict[str, MailboxRow]:
+        """The mailboxes of the account by their names."""
+        with self.open().read() as session:
+            account = find_account(session, ADDRESS)
+            assert account is not None
+            return {box.name: box for box in list_mailboxes(session, account.id)}
+
+    def test_account_life(self) -> None:
+        """An account is made with a password that fits, listed, shown, given aliases, and deleted."""
+        made = self.run_fine("account", "create", "Ada@Example.ORG", "--name", "Ada L.", "--admin")
+        password = made.split("password: ")[1].strip()
+        with self.open().read() as session:
+            account = find_account(session, ADDRESS)
+            assert account is not None
+            self.assertTrue(Passwords().verify(account.password_hash, password))
+        self.run_fine("account", "alias", "add", ADDRESS, "countess@example.org")
+        [listed] = json.loads(self.run_fine("account", "list", "--json"))
+        self.assertEqual((listed["name"], listed["admin"], listed["messages"]), ("Ada L.", True, 0))
+        shown = json.loads(self.run_fine("account", "show", "countess@example.org", "--json"))
+        self.assertEqual(shown["aliases"], ["countess@example.org"])
+        self.assertEqual(
+            {box["role"] for box in shown["mailboxes"]}, {"inbox", "drafts", "sent", "trash", "junk", "archive"}
+        )
+        self.assertIn("Inbox", self.run_fine("account", "show", ADDRESS))
+        self.run_fine("account", "alias", "remove", ADDRESS, "countess@example.org")
+        self.assertEqual(self.run_command("account", "delete", ADDRESS, stdin="n\n").exit_code, 1)
+        self.run_fine("account", "delete", ADDRESS, stdin="y\n")
+        self.assertEqual(json.loads(self.run_fine("account", "list", "--json")), [])
+
+    def test_password_from_standard_input(self) -> None:
+        """--password-stdin takes the first line, prints no password, and refuses an empty one."""
+        made = self.run_fine("account", "create", ADDRESS, "--password-stdin", stdin="s3cret\nmore\n")
+        self.assertNotIn("s3cret", made)
+        self.run_fine("account", "passwd", ADDRESS, "--password-stdin", stdin="changed\n")
+        with self.open().read() as session:
+            account = find_account(session, ADDRESS)
+            assert account is not None
+            self.assertTrue(Passwords().verify(account.password_hash, "changed"))
+        refused = self.run_command("account", "passwd", ADDRESS, "--password-stdin", stdin="\n")
+        self.assertEqual(refused.exit_code, 2)
+        self.assertIn("no password on its first line", refused.output)
+
+    def test_errors_say_what_to_do(self) -> None:
+        """An unknown domain, account or address form, and a thing made twice, are refused in one sentence."""
+        self.run_fine("account", "create", ADDRESS)
+        for command, expected in (
+            (("account", "create", "ada@example.com"), "example.com"),
+            (("account", "create", ADDRESS), ADDRESS),
+            (("account", "create", "no address"), "no address"),
+            (("account", "show", "bob@example.org"), "bob@example.org"),
+            (("domain", "create", "example.org"), "example.org"),
+            (("domain", "create", "exa mple"), "exa mple"),
+            (("domain", "delete", "example.org"), ADDRESS),
+            (("domain", "delete", "example.net"), "example.net"),
+            (("import", "bob@example.org", str(self.config)), "bob@example.org"),
+        ):
+            result = self.run_command(*command)
+            self.assertEqual(result.exit_code, 1, command)
+            self.assertIsInstance(result.exception, StoreError, command)
+            self.assertIn(expected, str(result.exception))
+
+    def test_bad_configuration(self) -> None:
+        """Every command tells all errors of the configuration and leaves with 1."""
+        self.config.write_text('log-level = "loud"\nservre = 1\n')
+        for command in (("account", "list"), ("check",), ("config", "show")):
+            result = self.run_command(*command)
+            self.assertEqual(result.exit_code, 1, command)
+            self.assertIn("loud", result.output)
+            self.assertIn("servre", result.output)
+
+    def test_version(self) -> None:
+        """--version names the program and its version."""
+        self.assertRegex(self.run_fine("--version"), r"^stalwart \d+\.\d+\.\d+\n$")
+
+    def write_mail(self, folder: Path, *subjects: str) -> Path:
+        """A folder with a message for each subject."""
+        folder.mkdir(parents=True, exist_ok=True)
+        for number, subject in enumerate(subjects):
+            (folder / f"{number}.eml").write_text(
+                f"Received: from a by b; Mon, 2 Mar 2026 10:00:0{number} +0000\n"
+                f"Message-ID: <{subject}@example.org>\nSubject: {subject}\n\nHello {subject}\n"
+            )
+        return folder
+
+    def test_import_is_resumable(self) -> None:
+        """Running an import again takes what is new and skips the rest; receivedAt comes from Received."""
+        self.run_fine("account", "create", ADDRESS)
+        mail = self.write_mail(self.root / "mail", "one", "two")
+        self.assertIn("2 imported, 0 already there", self.run_fine("import", ADDRESS, str(mail)))
+        self.write_mail(mail, "one", "two", "three")
+        self.assertIn("1 imported, 2 already there", self.run_fine("import", ADDRESS, str(mail)))
+        self.assertEqual(self.mailboxes()["Inbox"].total_emails, 3)
+        with self.open().read() as session:
+            account = find_account(session, ADDRESS)
+            assert account is not None
+            rows = get_emails(session, account.id, list_email_ids(session, account.id, 10))
+        self.assertEqual(sorted(row.received_at for row in rows.values()), [1772445600, 1772445601, 1772445602])
+
+    def test_import_into_mailboxes(self) -> None:
+        """--mailbox finds a mailbox by name or role, or makes it with its parents."""
+        self.run_fine("account", "create", ADDRESS)
+        self.run_fine("import", ADDRESS, str(self.write_mail(self.root / "a", "a")), "--mailbox", "Spam")
+        self.run_fine("import", ADDRESS, str(self.write_mail(self.root / "b", "b")), "--mailbox", "Work/Plans")
+        self.run_fine("import", ADDRESS, str(self.write_mail(self.root / "c", "c")), "--mailbox", "work/plans")
+        boxes = self.mailboxes()
+        self.assertEqual({box.role: box.total_emails for box in boxes.values() if box.role}["junk"], 1)
+        self.assertEqual(boxes["Plans"].total_emails, 2)
+        self.assertEqual(boxes["Plans"].parent_id, boxes["Work"].id)
+
+    def test_import_goes_on_past_an_unreadable_file(self) -> None:
+        """What can't be read is named at the end, with exit code 1; the rest is in."""
+        self.run_fine("account", "create", ADDRESS)
+        mail = self.write_mail(self.root / "mail", "one")
+        (mail / "0broken.eml").symlink_to(mail / "gone")
+        result = self.run_command("import", ADDRESS, str(mail))
+        self.assertEqual(result.exit_code, 1)
+        self.assertIn("1 imported, 0 already there, 1 unreadable", result.output)
+        self.assertIn("0broken.eml: No such file", result.output)
+
+    def test_import_over_quota(self) -> None:
+        """An import that would go over the account's quota stops, says so, and keeps what was in."""
+        self.run_fine("account", "create", ADDRESS, "--quota", "100")
+        result = self.run_command("import", ADDRESS, str(self.write_mail(self.root / "mail", "one", "two")))
+        self.assertEqual(result.exit_code, 1)
+        self.assertIn("quota", str(result.exception))

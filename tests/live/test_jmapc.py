@@ -1,0 +1,185 @@
+"""A JMAP client that nobody here wrote reads the sample mail from the real daemon over TLS."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import requests
+import trustme
+from jmapc import Client, EmailQueryFilterCondition, Ref
+from jmapc.methods import (
+    CoreEcho,
+    EmailGet,
+    EmailGetResponse,
+    EmailQuery,
+    MailboxGet,
+    MailboxGetResponse,
+    MailboxQuery,
+    ThreadGet,
+    ThreadGetResponse,
+)
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.live.daemon import ADDRESS, PASSWORD, ROOT, Daemon, free_port
+
+SAMPLE = ROOT / "etc" / "demo" / "mail"
+
+
+class JmapcTests(SynchronousTestCase):
+    """`jmapc` against a daemon with the mail that `make run` shows."""
+
+    daemon: Daemon
+    folder: tempfile.TemporaryDirectory[str]
+    ca_path: Path
+    https_port: int
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        """A daemon with a certificate of a test CA, and the sample mail."""
+        cls.folder = tempfile.TemporaryDirectory(prefix="stalwart-jmapc-")
+        folder = Path(cls.folder.name)
+        authority = trustme.CA()
+        server = authority.issue_cert("localhost")
+        cls.ca_path = folder / "ca.pem"
+        authority.cert_pem.write_to_path(cls.ca_path)
+        server.private_key_pem.write_to_path(folder / "key.pem")
+        for number, blob in enumerate(server.cert_chain_pems):
+            blob.write_to_path(folder / "chain.pem", append=number > 0)
+        cls.https_port = free_port()
+        cls.daemon = Daemon.start(
+            extra_config=f"""
+[server.listener.https]
+protocol = "http"
+bind = "127.0.0.1:{cls.https_port}"
+tls.implicit = true
+
+[certificate.test]
+cert = "%{{file:{folder}/chain.pem}}%"
+private-key = "%{{file:{folder}/key.pem}}%"
+"""
+        )
+        for mailbox in sorted(SAMPLE.iterdir()):
+            cls.daemon.admin("import", ADDRESS, str(mailbox), "--mailbox", mailbox.name)
+
+    @classmethod
+    def tearDownClass(cls) -> None:
+        """Stop the daemon; it leaves in good order."""
+        code = cls.daemon.stop()
+        log = cls.daemon.log
+        cls.daemon.close()
+        cls.folder.cleanup()
+        assert code == 0, log
+        assert "Traceback" not in log, log
+
+    def setUp(self) -> None:
+        """A client that trusts the test CA."""
+        self.client = Client.create_with_password(f"localhost:{self.https_port}", ADDRESS, PASSWORD)
+        self.client.requests_session.verify = str(self.ca_path)
+
+    def test_echo(self) -> None:
+        """Core/echo gives back what it got."""
+        answer = self.client.request(CoreEcho(data={"hello": "world"}), single_response=True)
+        self.assertEqual(answer.data, {"hello": "world"})  # type: ignore[union-attr]
+
+    def test_mailboxes(self) -> None:
+        """The mailboxes carry their roles and counts."""
+        answer = self.client.request(MailboxGet(ids=None), single_response=True)
+        assert isinstance(answer, MailboxGetResponse), answer
+        by_role = {mailbox.role: mailbox for mailbox in answer.data}
+        self.assertLessEqual({"inbox", "drafts", "sent", "trash", "junk", "archive"}, set(by_role))
+        inbox = by_role["inbox"]
+        self.assertEqual(inbox.total_emails, len(list((SAMPLE / "Inbox").glob("*.eml"))))
+
+    def test_whole_walk(self) -> None:
+        """In one request: find the Inbox, list its newest threads, and read the mails with their bodies."""
+        responses = self.client.request(
+            [
+                MailboxQuery(filter={"role": "inbox"}),  # type: ignore[arg-type]
+                MailboxGet(ids=Ref("/ids")),
+            ]
+        )
+        mailboxes = responses[1].response
+        assert isinstance(mailboxes, MailboxGetResponse), mailboxes
+        inbox = mailboxes.data[0].id
+        responses = self.client.request(
+            [
+                EmailQuery(
+                    filter=EmailQueryFilterCondition(in_mailbox=inbox),
+                    sort=None,
+                    collapse_threads=True,
+                    limit=10,
+                ),
+                EmailGet(ids=Ref("/ids"), properties=["threadId"]),
+                ThreadGet(ids=Ref("/list/*/threadId")),
+                EmailGet(
+                    ids=Ref("/list/*/emailIds"),
+                    properties=["subject", "from", "receivedAt", "preview", "textBody", "bodyValues"],
+                    fetch_text_body_values=True,
+                ),
+            ]
+        )
+        threads = responses[2].response
+        emails = responses[3].response
+        assert isinstance(threads, ThreadGetResponse), threads
+        assert isinstance(emails, EmailGetResponse), emails
+        self.assertEqual(len(threads.data), 10)
+        self.assertGreaterEqual(len(emails.data), 10)
+        for email in emails.data:
+            assert email.text_body is not None
+            assert email.body_values is not None
+            for part in email.text_body:
+                assert part.part_id is not None
+                if part.type is not None and part.type.startswith("text/"):
+                    self.assertIn(part.part_id, email.body_values)
+
+    def test_find_by_text_and_download(self) -> None:
+        """A word finds the mail that holds it, and its attachment downloads as it was sent."""
+        subject = "a word that stands nowhere else: quokka"
+        attachment = bytes(range(256)) * 20
+        from email.message import EmailMessage
+
+        message = EmailMessage()
+        message["From"] = "bob@example.net"
+        message["To"] = ADDRESS
+        message["Subject"] = subject
+        message.set_content("See the Beuteltier attached.\n")
+        message.add_attachment(attachment, maintype="application", subtype="octet-stream", filename="käfer.bin")
+        self.assertEqual(self.daemon.deliver(message.as_bytes())[0][:3], b"250")
+        responses = self.client.request(
+            [
+                EmailQuery(filter=EmailQueryFilterCondition(text="beuteltier quokka")),
+                EmailGet(ids=Ref("/ids")),
+            ]
+        )
+        found = responses[1].response
+        assert isinstance(found, EmailGetResponse), found
+        [email] = found.data
+        self.assertEqual(email.subject, subject)
+        self.assertTrue(email.has_attachment)
+        assert email.attachments is not None
+        [part] = email.attachments
+        self.assertEqual(part.name, "käfer.bin")
+        target = Path(self.mktemp())
+        self.client.download_attachment(part, target)
+        self.assertEqual(target.read_bytes(), attachment)
+
+    def test_upload(self) -> None:
+        """What is uploaded comes back as a blob of the same size and type."""
+        path = Path(self.mktemp() + ".txt")
+        path.write_bytes(b"some text")
+        blob = self.client.upload_blob(path)
+        self.assertEqual((blob.size, blob.type), (9, "text/plain"))
+
+    def test_wrong_password(self) -> None:
+        """A wrong password is 401 with a challenge, and says so as a problem document."""
+        answer = requests.get(
+            f"https://localhost:{self.https_port}/jmap/session",
+            auth=(ADDRESS, "wrong"),
+            verify=str(self.ca_path),
+            timeout=30,
+        )
+        self.assertEqual(answer.status_code, 401)
+        self.assertIn("Basic", answer.headers["WWW-Authenticate"])
+        self.assertEqual(answer.headers["Content-Type"], "application/problem+json")
+        self.assertEqual(answer.json()["status"], 401)

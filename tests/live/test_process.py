@@ -1,0 +1,210 @@
+"""The daemon as a process: what a person sees when it starts, can't start, and stops."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import requests
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.live.daemon import ADDRESS, PASSWORD, Daemon, configuration, environment, free_port
+
+TWISTD = [sys.executable, "-c", "from twisted.scripts.twistd import run; run()"]
+
+
+class ProcessTests(SynchronousTestCase):
+    """`twistd stalwart` from outside."""
+
+    def setUp(self) -> None:
+        """A folder; short, since it holds a Unix socket."""
+        import tempfile
+
+        folder = tempfile.TemporaryDirectory(prefix="stalwart-")
+        self.addCleanup(folder.cleanup)
+        self.home = Path(folder.name)
+
+    def twistd(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        """Run twistd to its end."""
+        return subprocess.run(
+            [*TWISTD, *arguments],
+            cwd=self.home,
+            env={**environment(), **variables},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    def test_help_and_version(self) -> None:
+        """`twistd stalwart --help` explains the option; `twistd --help` lists the command."""
+        shown = self.twistd("stalwart", "--help")
+        self.assertEqual(shown.returncode, 0)
+        self.assertIn("--config", shown.stdout)
+        self.assertIn("stalwart", self.twistd("--help").stdout)
+
+    def test_bad_configuration(self) -> None:
+        """All errors on standard error, exit code 1, no traceback."""
+        path = self.home / "bad.toml"
+        path.write_text('[server.listener.http]\nprotocol = "gopher"\nbind = "nowhere"\nbnid = 1\n')
+        for arguments, variables in (
+            (("-n", "stalwart", "-c", str(path)), {}),
+            (("-n", "stalwart"), {"STALWART_CONFIG": str(path)}),
+            (("stalwart", "--config", str(path)), {}),
+        ):
+            done = self.twistd(*arguments, **variables)
+            self.assertEqual(done.returncode, 1)
+            for wanted in ("gopher", "nowhere", "bnid", "bind", f"{path}:2", f"{path}:3", f"{path}:4"):
+                self.assertIn(wanted, done.stderr)
+            self.assertNotIn("Traceback", done.stdout + done.stderr)
+
+    def test_missing_configuration(self) -> None:
+        """A file that was named and isn't there is an error, not a reason for defaults."""
+        done = self.twistd("-n", "stalwart", "-c", str(self.home / "none.toml"))
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("none.toml", done.stderr)
+
+    def test_port_in_use(self) -> None:
+        """A port in use names the listener and the address, in the foreground and as a daemon; exit code 1."""
+        with socket.socket() as taken:
+            taken.bind(("127.0.0.1", 0))
+            taken.listen()
+            port = taken.getsockname()[1]
+            path = self.home / "stalwart.toml"
+            path.write_text(configuration(self.home, port, free_port()))
+            done = self.twistd("--nodaemon", "--pidfile=", "stalwart", "-c", str(path))
+            self.assertEqual(done.returncode, 1)
+            self.assertNotIn("Traceback", done.stdout + done.stderr)
+            for wanted in ("http", f"127.0.0.1:{port}", "in use"):
+                self.assertIn(wanted, done.stderr)
+            done = self.twistd("--pidfile", str(self.home / "pid"), "stalwart", "-c", str(path))
+            self.assertEqual(done.returncode, 1)
+            self.assertIn(f"127.0.0.1:{port}", done.stderr)
+
+    def test_second_daemon_is_refused(self) -> None:
+        """A second daemon on the same store leaves with 1 and says who has it; the first is not disturbed."""
+        with Daemon.start(self.home) as first:
+            path = self.home / "second.toml"
+            path.write_text(configuration(self.home, free_port(), free_port()).replace("lmtp.sock", "second.sock"))
+            done = self.twistd("--nodaemon", "--pidfile=", "stalwart", "-c", str(path))
+            self.assertEqual(done.returncode, 1)
+            self.assertIn(f"process {first.pid}", done.stderr)
+            self.assertIn("in use", done.stderr)
+            self.assertNotIn("Traceback", done.stdout + done.stderr)
+            self.assertEqual(requests.get(f"{first.base_url}/healthz/ready", timeout=10).status_code, 200)
+
+    def test_defaults(self) -> None:
+        """Without a configuration it serves HTTP and LMTP on loopback and keeps its data in $STALWART_HOME."""
+        for port in (8080, 8024):
+            with socket.socket() as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                try:
+                    probe.bind(("127.0.0.1", port))
+                except OSError:
+                    self.fail(f"this test needs 127.0.0.1:{port}, and something listens there")
+        process = subprocess.Popen(
+            [*TWISTD, "--nodaemon", "--pidfile=", "stalwart"],
+            cwd=self.home,
+            env={**environment(), "STALWART_HOME": str(self.home / "data")},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        try:
+            deadline = time.monotonic() + 30
+            while True:
+                try:
+                    answer = requests.get("http://127.0.0.1:8080/healthz/ready", timeout=10)
+                    break
+                except requests.ConnectionError:
+                    self.assertLess(time.monotonic(), deadline)
+                    time.sleep(0.05)
+            self.assertEqual(answer.status_code, 200)
+            with socket.create_connection(("127.0.0.1", 8024), timeout=10) as lmtp:
+                self.assertEqual(lmtp.recv(100)[:4], b"220 ")
+            self.assertTrue((self.home / "data" / "stalwart.sqlite").exists())
+            self.assertEqual(os.stat(self.home / "data").st_mode & 0o077, 0)
+        finally:
+            process.terminate()
+            output, _ = process.communicate(timeout=30)
+        self.assertEqual(process.returncode, 0, output)
+        self.assertNotIn("Traceback", output)
+
+    def test_stop_lets_a_running_request_finish(self) -> None:
+        """SIGTERM during an upload: the listener closes, the upload is answered, the exit code is 0."""
+        with Daemon.start(self.home) as daemon:
+            session = requests.get(f"{daemon.base_url}/jmap/session", auth=(ADDRESS, PASSWORD), timeout=10).json()
+            account = session["primaryAccounts"]["urn:ietf:params:jmap:mail"]
+            sent = threading.Event()
+            go_on = threading.Event()
+
+            def body() -> object:
+                yield b"first half, "
+                sent.set()
+                go_on.wait(20)
+                yield b"second half"
+
+            answers: list[requests.Response] = []
+
+            def upload() -> None:
+                url = session["uploadUrl"].replace("{accountId}", account)
+                answers.append(requests.post(url, data=body(), auth=(ADDRESS, PASSWORD), timeout=30))
+
+            thread = threading.Thread(target=upload)
+            thread.start()
+            self.assertTrue(sent.wait(20))
+            stopping = threading.Thread(target=daemon.stop)
+            time.sleep(0.3)  # the first half is on its way to the daemon
+            stopping.start()
+            self.assertTrue(_refused_within(daemon.http_port, 5))
+            go_on.set()
+            thread.join(30)
+            stopping.join(30)
+            self.assertTrue(answers[0].ok, daemon.log)
+            self.assertEqual(answers[0].json()["size"], len(b"first half, second half"))
+
+    def test_admin_command_beside_the_daemon(self) -> None:
+        """An account made, a password changed and mail imported while the daemon runs count at once."""
+        with Daemon.start(self.home) as daemon:
+            url = f"{daemon.base_url}/jmap/session"
+            daemon.create_account("late@example.org")
+            self.assertEqual(requests.get(url, auth=("late@example.org", PASSWORD), timeout=10).status_code, 200)
+            daemon.admin("account", "passwd", "late@example.org", "--password-stdin", stdin="another\n")
+            self.assertEqual(requests.get(url, auth=("late@example.org", PASSWORD), timeout=10).status_code, 401)
+            self.assertEqual(requests.get(url, auth=("late@example.org", "another"), timeout=10).status_code, 200)
+            self.assertEqual(daemon.deliver(b"Subject: x\r\n\r\nx\r\n", ["late@example.org"])[0][:3], b"250")
+            daemon.admin("account", "delete", "late@example.org", "--yes")
+            self.assertEqual(requests.get(url, auth=("late@example.org", "another"), timeout=10).status_code, 401)
+
+    def test_log_holds_no_secret(self) -> None:
+        """Passwords, tokens in queries and message text never reach the log, at the most talkative level."""
+        with Daemon.start(self.home) as daemon:
+            daemon.stop()
+            daemon.config_path.write_text('log-level = "trace"\n' + daemon.config_path.read_text())
+            daemon.run()
+            requests.get(f"{daemon.base_url}/jmap/session?token=qverysecret", auth=(ADDRESS, PASSWORD), timeout=10)
+            requests.get(f"{daemon.base_url}/jmap/session", auth=(ADDRESS, "wverysecret"), timeout=10)
+            headers = {"Authorization": "Bearer bverysecret"}
+            answer = requests.get(f"{daemon.base_url}/jmap/session", headers=headers, timeout=10)
+            daemon.deliver(b"Subject: sverysecret\r\n\r\nmverysecret\r\n")
+            daemon.stop()
+            self.assertNotIn("verysecret", daemon.log)
+            self.assertNotIn(PASSWORD, daemon.log)
+            self.assertIn(answer.headers["X-Request-Id"], daemon.log)
+            self.assertIn(ADDRESS, daemon.log)
+
+
+def _refused_within(port: int, seconds: float) -> bool:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+        except ConnectionRefusedError:
+            return True
+        time.sleep(0.05)
+    return False
