@@ -1,0 +1,40 @@
+"""Typed settings with their documentation beside each field, and the loader that reports every error at once."""
+
+from stalwart.config.addresses import Address, TcpAddress, UnixAddress
+from stalwart.config.errors import ConfigError, ConfigErrors, ConfigWarning
+from stalwart.config.kinds import LogFormat, LogLevel
+from stalwart.config.loader import SYSTEM_FILE, find_config, load
+from stalwart.config.secret import Secret
+from stalwart.config.settings import (
+    Certificate,
+    Entry,
+    FsStore,
+    Listener,
+    Origin,
+    Settings,
+    SocketOptions,
+    SqliteStore,
+)
+
+__all__ = [
+    "SYSTEM_FILE",
+    "Address",
+    "Certificate",
+    "ConfigError",
+    "ConfigErrors",
+    "ConfigWarning",
+    "Entry",
+    "FsStore",
+    "Listener",
+    "LogFormat",
+    "LogLevel",
+    "Origin",
+    "Secret",
+    "Settings",
+    "SocketOptions",
+    "SqliteStore",
+    "TcpAddress",
+    "UnixAddress",
+    "find_config",
+    "load",
+]

@@ -1,0 +1,139 @@
+"""What no single key can show to be wrong: settings that contradict each other or name what is not there."""
+
+from __future__ import annotations
+
+import datetime
+import difflib
+from collections.abc import Sequence
+from typing import TypeVar
+
+from stalwart.config import pem
+from stalwart.config.addresses import Address, collide
+from stalwart.config.errors import KeyPath, key_text, quoted
+from stalwart.config.report import Report
+from stalwart.config.settings import Certificate, FsStore, Listener, SqliteStore
+
+Store = SqliteStore | FsStore
+T = TypeVar("T", bound=Store)
+
+
+def check_addresses(listeners: Sequence[Listener], report: Report) -> None:
+    """No two places may listen on one address; a wildcard address has those of its family."""
+    taken: list[tuple[KeyPath, Address]] = []
+    for listener in listeners:
+        for index, address in enumerate(listener.bind):
+            path = _place(listener, index, report)
+            for other_path, other in taken:
+                if collide(address, other):
+                    line = report.document.line(other_path)
+                    where = key_text(other_path) + (f" (line {line})" if line is not None else "")
+                    same = "has it" if address == other else f'has "{other}", which takes the same port'
+                    report.error(
+                        path, found=quoted(str(address)), wanted=f"an address of its own; {where} {same}"
+                    )
+                    break
+            taken.append((path, address))
+
+
+def _place(listener: Listener, index: int, report: Report) -> KeyPath:
+    path: KeyPath = ("server", "listener", listener.id, "bind")
+    lines = report.document.lines
+    if (*path, index) in lines and (*path, len(listener.bind)) not in lines:
+        return (*path, index)
+    return path  # a single value, or an array of which a part could not be read
+
+
+def check_certificates(
+    certificates: Sequence[Certificate], now: datetime.datetime | None, report: Report
+) -> None:
+    """Every certificate is readable, has its key and is in date (if `now` is known); one at most is the default."""
+    for certificate in certificates:
+        _check_certificate(certificate, now, report)
+    defaults = [certificate.id for certificate in certificates if certificate.default]
+    for name in defaults[1:]:
+        path = ("certificate", name, "default")
+        first = key_text(("certificate", defaults[0]))
+        report.error(path, found="true", wanted=f"one default certificate; {first} is it already")
+
+
+def _check_certificate(certificate: Certificate, now: datetime.datetime | None, report: Report) -> None:
+    path = ("certificate", certificate.id)
+    chain = key = None
+    try:
+        chain = pem.read_chain(certificate.cert)
+    except pem.BadPem as error:
+        report.error((*path, "cert"), found="PEM text", wanted=str(error))
+    try:
+        key = pem.read_key(certificate.private_key)
+    except pem.BadPem as error:
+        report.error((*path, "private-key"), found="PEM text", wanted=str(error))
+    if chain is None:
+        return
+    if key is not None:
+        try:
+            pem.check_pair(chain, key)
+        except pem.BadPem as error:
+            report.error((*path, "private-key"), found="a private key", wanted=str(error))
+    fault = pem.date_fault(chain, now) if now is not None else None
+    if fault is not None:
+        report.warn((*path, "cert"), fault)
+
+
+def check_tls(listeners: Sequence[Listener], report: Report) -> None:
+    """Warn of listeners with TLS if there is no certificate at all."""
+    for listener in listeners:
+        if listener.tls_implicit and "certificate" not in report.document.table:
+            report.warn(
+                ("server", "listener", listener.id, "tls", "implicit"),
+                "there is no [certificate.<id>]; a self-signed one stands in, which clients will not trust",
+            )
+
+
+class Stores:
+    """The stores of a document, to be found by the name that a key of `storage` gives."""
+
+    def __init__(self, stores: Sequence[Store], report: Report) -> None:
+        self._stores = {store.id: store for store in stores}
+        self._used: set[str] = set()
+        self._report = report
+        declared = report.document.table.get("store")
+        self._declared = set(declared) if isinstance(declared, dict) else set()
+        self._check_paths(stores)
+
+    def find(self, role: str, name: str, *types: type[T]) -> T | None:
+        """The store that `storage.<role>` names; None if it is not there or not of a right type, which is reported."""
+        path = ("storage", role)
+        self._used.add(name)
+        store = self._stores.get(name)
+        wanted = " or ".join(f'"{each.__struct_config__.tag}"' for each in types)
+        if isinstance(store, types):
+            return store
+        if store is not None:
+            tag = store.__struct_config__.tag
+            self._report.error(
+                path, found=f'{quoted(name)}, a store of type "{tag}",', wanted=f"one of type {wanted}"
+            )
+        elif name not in self._declared:  # else it was read and reported
+            near = difflib.get_close_matches(name[:100], sorted(self._declared), n=1)
+            hint = f"; did you mean {quoted(near[0])}?" if near else ""
+            self._report.error(
+                path, found=quoted(name[:100]), wanted=f"the name of a [store.<id>] of type {wanted}{hint}"
+            )
+        return None
+
+    def warn_unused(self) -> None:
+        """Warn of stores that no key of `storage` names."""
+        for name in self._stores:
+            if name not in self._used:
+                self._report.warn(("store", name), "no key of [storage] names this store; it is not used")
+
+    def _check_paths(self, stores: Sequence[Store]) -> None:
+        taken: dict[str, str] = {}
+        for store in stores:
+            other = taken.setdefault(store.path, store.id)
+            if other != store.id:
+                path = ("store", store.id, "path")
+                first = key_text(("store", other))
+                self._report.error(
+                    path, found=quoted(store.path), wanted=f"a path of its own; {first} has it"
+                )

@@ -1,0 +1,210 @@
+"""The kinds of values that settings have: how each is read from TOML, named in the reference, and shown.
+
+Reading is as lenient as Stalwart's: numbers and booleans may also stand in a text, so that macros can give them.
+A type alias here (`Duration`, `Hostname`, ...) ties the Python type of a field to its kind.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+from stalwart.config.addresses import Address, BadAddress, parse_address
+from stalwart.config.secret import MASK, Secret
+
+
+class BadValue(Exception):
+    """The value is not of the kind; the message, if any, is a closer word on what was wanted."""
+
+
+def _as_is(value: Any) -> object:
+    return value
+
+
+class Kind(msgspec.Struct, frozen=True, kw_only=True):
+    """How one sort of value is read, named and shown.
+
+    `read` takes the TOML value, macros expanded, and the folder that relative paths count from; it raises
+    `BadValue`. `show` gives back a value for JSON. `stand_in` lets the loader go on to further errors.
+    """
+
+    name: str
+    wanted: str
+    read: Callable[[object, str], Any]
+    show: Callable[[Any], object] = _as_is
+    stand_in: object = None
+    opaque: bool = False  # errors and `show` must not quote the content
+
+
+def _read_boolean(value: object, folder: str) -> bool:
+    if isinstance(value, bool):
+        return value
+    if value in ("true", "false"):
+        return value == "true"
+    raise BadValue
+
+
+BOOLEAN = Kind(name="boolean", wanted="true or false", read=_read_boolean)
+
+
+def _read_text(value: object, folder: str) -> str:
+    if not isinstance(value, str) or not value.strip():
+        raise BadValue
+    return value
+
+
+TEXT = Kind(name="text", wanted="a text that is not empty", read=_read_text)
+
+
+def whole(least: int, most: int, unit: str = "") -> Kind:
+    """Whole numbers from `least` to `most`, both included."""
+
+    def read(value: object, folder: str) -> int:
+        if isinstance(value, str) and re.fullmatch(r"\s*[+-]?[0-9]{1,18}\s*", value, re.ASCII):
+            value = int(value)
+        if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+            raise BadValue
+        return value
+
+    of = f" of {unit}" if unit else ""
+    return Kind(
+        name=f"whole number{of}, {least} to {most}",
+        wanted=f"a whole number{of} from {least} to {most}",
+        read=read,
+        stand_in=least,
+    )
+
+
+def choice(*values: str, **synonyms: str) -> Kind:
+    """One of some words, in any case; a synonym is read as the word it stands for."""
+    meaning: Mapping[str, str] = {value: value for value in values} | synonyms
+    words = ", ".join(f'"{value}"' for value in values[:-1]) + f' or "{values[-1]}"'
+
+    def read(value: object, folder: str) -> str:
+        if not isinstance(value, str) or value.strip().lower() not in meaning:
+            raise BadValue
+        return meaning[value.strip().lower()]
+
+    return Kind(name=words, wanted=words, read=read, stand_in=values[0])
+
+
+_DURATION = re.compile(r"\s*([0-9]{1,12})\s*(d|h|m|s|ms)?\s*", re.ASCII | re.IGNORECASE)
+_MILLISECONDS = {"d": 86_400_000, "h": 3_600_000, "m": 60_000, "s": 1000, "ms": 1}
+
+
+def _read_duration(value: object, folder: str) -> float:
+    if isinstance(value, int) and not isinstance(value, bool) and 0 < value < 10**15:
+        return value / 1000
+    if isinstance(value, str) and (match := _DURATION.fullmatch(value)):
+        milliseconds = int(match[1]) * _MILLISECONDS[(match[2] or "ms").lower()]
+        if milliseconds > 0:
+            return milliseconds / 1000
+    raise BadValue
+
+
+def show_duration(seconds: float) -> str:
+    """Seconds as the shortest exact text, such as "5m" or "1500ms"."""
+    milliseconds = round(seconds * 1000)
+    unit = next(unit for unit, size in _MILLISECONDS.items() if milliseconds % size == 0)
+    return f"{milliseconds // _MILLISECONDS[unit]}{unit}"
+
+
+DURATION = Kind(
+    name="duration",
+    wanted='a duration above zero such as "5m", "30s" or "500ms" (units d, h, m, s, ms; a bare number is milliseconds)',
+    read=_read_duration,
+    show=show_duration,
+)
+
+_LABEL = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)", re.ASCII)
+
+
+def _read_hostname(value: object, folder: str) -> str:
+    if not isinstance(value, str):
+        raise BadValue
+    name = value.strip().rstrip(".").lower()
+    if len(name) > 253 or not all(_LABEL.fullmatch(label) for label in name.split(".")):
+        raise BadValue
+    return name
+
+
+HOSTNAME = Kind(
+    name="host name",
+    wanted='a host name such as "mail.example.org" (an international one in its xn-- form)',
+    read=_read_hostname,
+)
+
+
+def _read_address(value: object, folder: str) -> Address:
+    if not isinstance(value, str):
+        raise BadValue
+    try:
+        return parse_address(value, folder)
+    except BadAddress as error:
+        raise BadValue(str(error)) from None
+
+
+ADDRESS = Kind(
+    name="address",
+    wanted='an address such as "127.0.0.1:8080", "[::]:443" or "unix:/run/stalwart/lmtp.sock"',
+    read=_read_address,
+    show=str,
+)
+
+
+def _read_path(value: object, folder: str) -> str:
+    if not isinstance(value, str) or not value.strip() or "\0" in value:
+        raise BadValue
+    return os.path.normpath(os.path.join(folder, value))
+
+
+PATH = Kind(name="path", wanted="a path (a relative one counts from the file's folder)", read=_read_path)
+
+
+def _read_pem(value: object, folder: str) -> str:
+    if not isinstance(value, str):
+        raise BadValue
+    if "-----BEGIN " not in value:
+        if value.startswith(("/", "./", "../")) and "\n" not in value:
+            raise BadValue(f'the file\'s content: "%{{file:{value}}}%"')
+        raise BadValue
+    return value
+
+
+def _show_pem(value: str) -> str:
+    return f"PEM, {value.count('-----BEGIN ')} block(s), {len(value)} characters"
+
+
+PEM = Kind(
+    name="PEM text",
+    wanted='PEM text ("-----BEGIN …"), most easily as "%{file:/path/to/file.pem}%"',
+    read=_read_pem,
+    show=_show_pem,
+    opaque=True,
+)
+
+
+def _read_secret_pem(value: object, folder: str) -> Secret:
+    return Secret(_read_pem(value, folder))
+
+
+def _mask(value: Secret) -> str:
+    return MASK
+
+
+SECRET_PEM = Kind(name="PEM text, secret", wanted=PEM.wanted, read=_read_secret_pem, show=_mask, opaque=True)
+
+
+LogLevel = Literal["error", "warn", "info", "debug", "trace"]
+LogFormat = Literal["text", "json"]
+Protocol = Annotated[Literal["http", "lmtp"], choice("http", "lmtp", https="http")]
+Duration = Annotated[float, DURATION]
+Hostname = Annotated[str, HOSTNAME]
+ListenAddress = Annotated[Address, ADDRESS]
+Path = Annotated[str, PATH]
+Pem = Annotated[str, PEM]
+SecretPem = Annotated[Secret, SECRET_PEM]

@@ -1,0 +1,39 @@
+"""Collects what is wrong with one document, and puts file and line to it."""
+
+from __future__ import annotations
+
+from stalwart.config.document import Document
+from stalwart.config.errors import ConfigError, ConfigWarning, KeyPath, key_text
+
+
+class Report:
+    """The errors and warnings met so far, about keys of one document."""
+
+    def __init__(self, document: Document) -> None:
+        self.document = document
+        self._errors: list[ConfigError] = []
+        self._warnings: list[ConfigWarning] = []
+
+    def error(self, path: KeyPath, *, found: str | None, wanted: str) -> None:
+        """Note a fault at a key. `found` must be quoted already, and hold no secret."""
+        line = self.document.line(path)
+        self._errors.append(
+            ConfigError(file=self.document.file, line=line, key=key_text(path), found=found, wanted=wanted)
+        )
+
+    def warn(self, path: KeyPath, text: str) -> None:
+        """Note something that works, but hardly as it was meant."""
+        line = self.document.line(path)
+        self._warnings.append(
+            ConfigWarning(file=self.document.file, line=line, key=key_text(path), text=text)
+        )
+
+    @property
+    def errors(self) -> tuple[ConfigError, ...]:
+        """All errors in the order of the file."""
+        return tuple(sorted(self._errors, key=lambda error: error.line or 0))
+
+    @property
+    def warnings(self) -> tuple[ConfigWarning, ...]:
+        """All warnings in the order of the file."""
+        return tuple(sorted(self._warnings, key=lambda warning: warning.line or 0))

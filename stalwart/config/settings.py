@@ -1,0 +1,340 @@
+"""The settings: every key with its type, its default and its documentation in one place.
+
+A field is declared once, with a `Key` beside it; see `stalwart.config.schema`. `Declared` is what a file can say,
+`Settings` adds what follows from it.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+
+from stalwart.config.errors import ConfigWarning
+from stalwart.config.kinds import (
+    Duration,
+    Hostname,
+    ListenAddress,
+    LogFormat,
+    LogLevel,
+    Path,
+    Pem,
+    Protocol,
+    SecretPem,
+    whole,
+)
+from stalwart.config.schema import Group, Key, Table
+
+
+class SocketOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """What is set on a listener's sockets and on the connections they accept."""
+
+    reuse_addr: Annotated[
+        bool,
+        Key(
+            name="reuse-addr",
+            doc="Bind although connections of an earlier process are still in TIME_WAIT (`SO_REUSEADDR`).",
+            example="true",
+            inherited=True,
+        ),
+    ] = True
+    reuse_port: Annotated[
+        bool,
+        Key(
+            name="reuse-port",
+            doc="Let other processes bind the same address and share its connections (`SO_REUSEPORT`).",
+            example="false",
+            inherited=True,
+        ),
+    ] = False
+    send_buffer_size: Annotated[
+        Annotated[int, whole(1, 2**31 - 1, "octets")] | None,
+        Key(
+            name="send-buffer-size",
+            doc="The kernel's send buffer of a connection (`SO_SNDBUF`). Not set: the system's choice.",
+            example="262144",
+            inherited=True,
+        ),
+    ] = None
+    recv_buffer_size: Annotated[
+        Annotated[int, whole(1, 2**31 - 1, "octets")] | None,
+        Key(
+            name="recv-buffer-size",
+            doc="The kernel's receive buffer of a connection (`SO_RCVBUF`). Not set: the system's choice.",
+            example="262144",
+            inherited=True,
+        ),
+    ] = None
+    tos: Annotated[
+        Annotated[int, whole(0, 255)] | None,
+        Key(
+            name="tos",
+            doc="The type of service octet of outgoing packets (`IP_TOS`, `IPV6_TCLASS`).",
+            example="16",
+            inherited=True,
+        ),
+    ] = None
+    ttl: Annotated[
+        Annotated[int, whole(1, 255)] | None,
+        Key(
+            name="ttl",
+            doc="The time to live of outgoing packets, in hops (`IP_TTL`, `IPV6_UNICAST_HOPS`).",
+            example="64",
+            inherited=True,
+        ),
+    ] = None
+    linger: Annotated[
+        Duration | None,
+        Key(
+            name="linger",
+            doc="How long closing a connection waits for unsent data (`SO_LINGER`, whole seconds, rounded up). "
+            "Not set: the system sends it in the background.",
+            example='"10s"',
+            inherited=True,
+        ),
+    ] = None
+    backlog: Annotated[
+        Annotated[int, whole(1, 1_000_000)],
+        Key(
+            name="backlog",
+            doc="How many connections may wait to be accepted; the system may set a lower limit (`somaxconn`).",
+            example="1024",
+            inherited=True,
+        ),
+    ] = 1024
+    nodelay: Annotated[
+        bool,
+        Key(
+            name="nodelay",
+            doc="Send small pieces at once instead of collecting them (`TCP_NODELAY`).",
+            example="true",
+            inherited=True,
+        ),
+    ] = True
+
+
+class Listener(msgspec.Struct, frozen=True, kw_only=True):
+    """Addresses that one service is offered on."""
+
+    id: str
+    protocol: Annotated[
+        Protocol,
+        Key(
+            name="protocol",
+            doc="What is spoken: `http` serves JMAP and everything beside it, `lmtp` takes in mail. "
+            "`https` is read as `http` and does not switch on TLS; `tls.implicit` does.",
+            example='"http"',
+        ),
+    ]
+    bind: Annotated[
+        tuple[ListenAddress, ...],
+        Key(
+            name="bind",
+            doc="Where to listen: one or several of `ip:port`, `[v6]:port` and `unix:/path`. `[::]:443` listens on all "
+            "addresses, IPv4 too; port 0 takes any free port. Two listeners cannot have the same address.",
+            example='["192.0.2.1:443", "[2001:db8::1]:443"]',
+        ),
+    ]
+    tls_implicit: Annotated[
+        bool,
+        Key(
+            name="tls.implicit",
+            doc="TLS from the first octet on, with the certificates under `certificate`.",
+            example="true",
+            inherited=True,
+        ),
+    ] = False
+    max_connections: Annotated[
+        Annotated[int, whole(1, 10_000_000)],
+        Key(
+            name="max-connections",
+            doc="How many connections may be open at the same time; further ones are closed at once.",
+            example="8192",
+            inherited=True,
+        ),
+    ] = 8192
+    socket: Annotated[
+        SocketOptions, Group(name="socket", doc="Options of the listener's sockets.", inherited=True)
+    ] = SocketOptions()
+
+
+class Certificate(msgspec.Struct, frozen=True, kw_only=True):
+    """A certificate with its chain, and its private key, both as PEM text."""
+
+    id: str
+    cert: Annotated[
+        Pem,
+        Key(
+            name="cert",
+            doc="The certificate in PEM, the server's own first, then the chain to the authority.",
+            example='"%{file:/etc/stalwart/tls/fullchain.pem}%"',
+        ),
+    ]
+    private_key: Annotated[
+        SecretPem,
+        Key(
+            name="private-key",
+            doc="The private key of the certificate in PEM, without a passphrase.",
+            example='"%{file:/etc/stalwart/tls/privkey.pem}%"',
+        ),
+    ]
+    default: Annotated[
+        bool,
+        Key(
+            name="default",
+            doc="Use it for clients that ask for no name, or for one that no certificate has. One certificate can be "
+            "the default; a single certificate is it anyway.",
+            example="true",
+        ),
+    ] = False
+
+
+class SqliteStore(msgspec.Struct, frozen=True, kw_only=True, tag="sqlite", tag_field="type"):
+    """A SQLite database."""
+
+    id: str
+    path: Annotated[
+        Path,
+        Key(
+            name="path",
+            doc="The database file. It is made if it is missing; it must lie on a local disk.",
+            example='"/var/lib/stalwart/stalwart.sqlite"',
+        ),
+    ]
+
+
+class FsStore(msgspec.Struct, frozen=True, kw_only=True, tag="fs", tag_field="type"):
+    """A folder of files, for blobs."""
+
+    id: str
+    path: Annotated[
+        Path,
+        Key(
+            name="path",
+            doc="The folder. It is made if it is missing.",
+            example='"/var/lib/stalwart/blobs"',
+        ),
+    ]
+
+
+class Storage(msgspec.Struct, frozen=True, kw_only=True):
+    """Which store holds what, by the stores' ids."""
+
+    data: Annotated[
+        str | None,
+        Key(
+            name="data",
+            doc="The store, of type `sqlite`, of accounts, mailboxes and all that is known about messages.",
+            example='"main"',
+            default="`stalwart.sqlite` under `$STALWART_HOME`, or under `./stalwart-data`",
+        ),
+    ] = None
+    blob: Annotated[
+        str | None,
+        Key(
+            name="blob",
+            doc="The store, of type `fs` or `sqlite`, of the messages themselves and of uploads.",
+            example='"files"',
+            default="the folder `blobs` beside the database of `storage.data`",
+        ),
+    ] = None
+    fts: Annotated[
+        str | None,
+        Key(
+            name="fts",
+            doc="The store of the full-text index. The index is written in the same transaction as the mail, so that "
+            "this can only be the store that `storage.data` names.",
+            example='"main"',
+            default="the store of `storage.data`",
+        ),
+    ] = None
+
+
+class Declared(msgspec.Struct, frozen=True, kw_only=True):
+    """All that a configuration file can say."""
+
+    hostname: Annotated[
+        Hostname,
+        Key(
+            name="server.hostname",
+            doc="The name by which clients and other servers know this machine. It stands in greetings, in the "
+            "URLs of the JMAP session, and in the certificate that stands in when there is none.",
+            example='"mail.example.org"',
+            default="the system's host name",
+        ),
+    ]
+    log_level: Annotated[
+        LogLevel,
+        Key(name="log-level", doc="How much is logged, from least to most.", example='"info"'),
+    ] = "info"
+    log_format: Annotated[
+        LogFormat,
+        Key(
+            name="log-format", doc="Lines to be read by people, or one JSON object a line.", example='"json"'
+        ),
+    ] = "text"
+    worker_pool_size: Annotated[
+        Annotated[int, whole(1, 1024)],
+        Key(
+            name="worker-pool-size",
+            doc="Threads for work that waits, above all for the store.",
+            example="4",
+            default="the number of CPUs",
+        ),
+    ]
+    listeners: Annotated[
+        tuple[Listener, ...],
+        Table(
+            name="server.listener",
+            doc="Where the daemon listens. The name is free; it stands in logs, metrics and rules.",
+            inherits="server",
+            built_in={
+                "http": {"protocol": "http", "bind": "127.0.0.1:8080"},
+                "lmtp": {"protocol": "lmtp", "bind": "127.0.0.1:8024"},
+            },
+            built_in_doc="A file without any listener has two: `http` on `127.0.0.1:8080` and `lmtp` on "
+            "`127.0.0.1:8024`.",
+        ),
+    ]
+    certificates: Annotated[
+        tuple[Certificate, ...],
+        Table(
+            name="certificate",
+            doc="Certificates for listeners with TLS. A client gets the one that has the name it asks for (exact, then "
+            "wildcard), else the default one, else the only one, else a self-signed one made at start.",
+        ),
+    ]
+    storage: Annotated[Storage, Group(name="storage", doc="Which store holds what.")]
+    stores: Annotated[
+        tuple[SqliteStore | FsStore, ...],
+        Table(name="store", doc="Places to keep data. A store is used when a key of `storage` names it."),
+    ]
+
+
+class Origin(msgspec.Struct, frozen=True, kw_only=True):
+    """Where an effective value comes from. `variables` are the environment's, `key` is the one that was inherited."""
+
+    kind: Literal["default", "file", "environment"]
+    file: str | None = None
+    line: int | None = None
+    variables: tuple[str, ...] = ()
+    key: str | None = None
+
+
+class Entry(msgspec.Struct, frozen=True, kw_only=True):
+    """One effective setting, ready to be shown: secrets are masked, the value fits JSON."""
+
+    key: str
+    value: object
+    origin: Origin
+
+
+class Settings(Declared, frozen=True, kw_only=True):
+    """A configuration that was found to be right. `source` is its file, None for the built-in defaults."""
+
+    source: str | None
+    data: SqliteStore
+    blob: SqliteStore | FsStore
+    fts: SqliteStore
+    warnings: tuple[ConfigWarning, ...] = ()
+    entries: tuple[Entry, ...] = ()
