@@ -1,0 +1,252 @@
+"""Local delivery: who receives mail for an address, and putting a message into their inboxes.
+
+The octets are written first, then one transaction makes the message visible; transactions of deliveries that go on at
+the same time share a commit. Nothing is reported as delivered before that commit is on disk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import partial
+from typing import Protocol, TypeVar
+
+import msgspec
+from twisted.internet.defer import Deferred, gatherResults
+
+from stalwart.delivery import replies
+from stalwart.delivery.replies import LmtpError, Reply, reply
+from stalwart.delivery.trace import trace_fields, without_return_path
+from stalwart.mail.message import Part
+from stalwart.mail.summary import Digest, summarize
+from stalwart.store import (
+    DiskFull,
+    InvalidAddress,
+    NewEmail,
+    NotFound,
+    OverQuota,
+    Session,
+    Store,
+    StoredEmail,
+    StoreError,
+    add_email,
+    find_mailbox,
+    get_account,
+    resolve_recipient,
+)
+
+T = TypeVar("T")
+Write = Callable[[Session], StoredEmail]
+
+
+class Pool(Protocol):
+    """Where blocking work is done; `stalwart.ops.threads.ThreadPool` is one."""
+
+    def run(self, function: Callable[[], T]) -> Deferred[T]:
+        """Run the function off the reactor."""
+
+
+class Writer(Protocol):
+    """Where writes are collected into shared transactions; a `BatchThread` over `Store.run_batch` is one."""
+
+    def submit(self, job: Write) -> Deferred[StoredEmail]:
+        """Run the job in a transaction; fires after its commit."""
+
+
+class Recipient(msgspec.Struct, frozen=True, kw_only=True):
+    """An accepted recipient: the address as given, and the account that it belongs to."""
+
+    address: str
+    account_id: int
+
+
+class Transfer(msgspec.Struct, frozen=True, kw_only=True):
+    """One message handed over. `peer` is the client's IP address or empty; `protocol` as in Received fields."""
+
+    id: str
+    sender: str
+    recipients: tuple[Recipient, ...]
+    client: str
+    peer: str
+    protocol: str
+
+
+class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of the message for one recipient. `error` is for the log, never for the peer."""
+
+    recipient: Recipient
+    reply: Reply
+    email_id: int | None = None
+    error: Exception | None = None
+
+
+class _Prepared(msgspec.Struct, frozen=True, kw_only=True):
+    """A message whose octets are on disk and which only lacks its rows."""
+
+    account_id: int
+    new: NewEmail
+
+
+class Mailroom:
+    """Puts messages into the inboxes of local accounts. `hostname` is this server's, `clock` gives epoch seconds."""
+
+    def __init__(
+        self, store: Store, *, pool: Pool, writer: Writer, hostname: str, clock: Callable[[], float]
+    ) -> None:
+        self._store = store
+        self._pool = pool
+        self._writer = writer
+        self._hostname = hostname
+        self._clock = clock
+
+    async def find(self, address: str, size: int | None) -> Recipient:
+        """The recipient behind an address, if they can take a message of that size (octets; None: unknown).
+
+        Raises `LmtpError`: 550 5.1.1, 452 4.2.2, 451 4.3.0.
+        """
+        return await self._pool.run(partial(self._find, address, size))
+
+    async def deliver(self, transfer: Transfer, pieces: list[bytes]) -> list[Outcome]:
+        """Store the message, whose octets are the pieces in order; one outcome per recipient, in their order.
+        The list of pieces is emptied, since a message may be large.
+
+        An account that is named twice, perhaps by an alias, gets the message once and the same answer twice.
+        Trouble in the store becomes the outcome of those it touches; anything else that raises stored nothing.
+        """
+        firsts = tuple(
+            {recipient.account_id: recipient for recipient in reversed(transfer.recipients)}.values()
+        )
+        prepared = await self._pool.run(partial(self._prepare, transfer, firsts, pieces))
+        stored = await gatherResults([Deferred.fromCoroutine(self._store_one(each)) for each in prepared])
+        by_account = {recipient.account_id: result for recipient, result in zip(firsts, stored, strict=True)}
+        return [
+            _outcome(transfer.id, recipient, by_account[recipient.account_id])
+            for recipient in transfer.recipients
+        ]
+
+    # In a thread
+
+    def _find(self, address: str, size: int | None) -> Recipient:
+        # RFC 5321 §4.5.1: postmaster without a domain is this server's.
+        wanted = f"postmaster@{self._hostname}" if address == "postmaster" else address
+        try:
+            with self._store.read() as session:
+                account = resolve_recipient(session, wanted)
+        except InvalidAddress as error:
+            raise LmtpError(replies.NO_SUCH_USER, str(error)) from error
+        except StoreError as error:
+            raise LmtpError(_answer(error), str(error)) from error
+        if account is None:
+            raise LmtpError(replies.NO_SUCH_USER)
+        if account.quota is not None and account.used + max(size or 0, 1) > account.quota:
+            reason = f"account {account.address}: {account.used} of {account.quota} octets used, {size or 0} offered"
+            raise LmtpError(replies.OVER_QUOTA, reason)
+        return Recipient(address=wanted, account_id=account.id)
+
+    def _prepare(
+        self, transfer: Transfer, recipients: Sequence[Recipient], pieces: list[bytes]
+    ) -> list[_Prepared | Exception]:
+        """Write the message with each recipient's own header fields, and work out once what the rows need."""
+        now = self._clock()
+        body = without_return_path(b"".join(pieces))
+        pieces.clear()
+        digest: Digest | None = None
+        first = 0
+        prepared: list[_Prepared | Exception] = []
+        for recipient in recipients:
+            fields = trace_fields(
+                delivery_id=transfer.id,
+                sender=transfer.sender,
+                recipient=recipient.address,
+                client=transfer.client,
+                peer=transfer.peer,
+                hostname=self._hostname,
+                protocol=transfer.protocol,
+                at=now,
+            )
+            message = fields + body
+            if digest is None:
+                digest, first = summarize(message), len(fields)
+            try:
+                blob_hash = self._store.blobs.put(message)
+            except StoreError as error:
+                prepared.append(error)
+                continue
+            new = NewEmail(
+                blob_hash=blob_hash,
+                size=len(message),
+                received_at=int(now),
+                mailbox_ids=(),
+                digest=shift(digest, len(fields) - first),
+            )
+            prepared.append(_Prepared(account_id=recipient.account_id, new=new))
+        return prepared
+
+    def _forget(self, blob_hash: str) -> None:
+        # Octets that no row names do no harm; the sweep of unused blobs finds what is left here.
+        with suppress(StoreError):
+            self._store.blobs.delete(blob_hash)
+
+    # On the reactor
+
+    async def _store_one(self, prepared: _Prepared | Exception) -> StoredEmail | Exception:
+        if isinstance(prepared, Exception):
+            return prepared
+        try:
+            return await self._writer.submit(partial(_add, prepared))
+        except (OverQuota, NotFound) as error:
+            # This job alone was undone. The octets are no other message's: the delivery id is in them. After any
+            # other error the commit may still have reached the disk, so they stay.
+            await self._pool.run(partial(self._forget, prepared.new.blob_hash))
+            return error
+        except Exception as error:  # noqa: BLE001 - one recipient's trouble, told in its outcome
+            return error
+
+
+def _add(prepared: _Prepared, session: Session) -> StoredEmail:
+    """In the shared transaction: put the message into the inbox."""
+    get_account(session, prepared.account_id)
+    inbox = find_mailbox(session, prepared.account_id, role="inbox")
+    if inbox is None:
+        raise NotFound(f"account {prepared.account_id} has no mailbox with the role inbox")
+    return add_email(
+        session, prepared.account_id, msgspec.structs.replace(prepared.new, mailbox_ids=(inbox.id,))
+    )
+
+
+def shift(digest: Digest, octets: int) -> Digest:
+    """The digest of the same message with a header that is longer by so many octets."""
+    if not octets:
+        return digest
+    structure = msgspec.structs.replace(_shift_part(digest.structure, octets), header_start=0)
+    return msgspec.structs.replace(digest, structure=structure)
+
+
+def _shift_part(part: Part, octets: int) -> Part:
+    sub_parts = part.sub_parts
+    return msgspec.structs.replace(
+        part,
+        header_start=part.header_start + octets,
+        body_start=part.body_start + octets,
+        body_end=part.body_end + octets,
+        sub_parts=None if sub_parts is None else tuple(_shift_part(sub, octets) for sub in sub_parts),
+    )
+
+
+def _answer(error: Exception) -> Reply:
+    """What the peer is told of trouble in the store."""
+    match error:
+        case OverQuota():
+            return replies.OVER_QUOTA
+        case DiskFull():
+            return replies.DISK_FULL
+        case _:
+            return replies.LOCAL_TROUBLE
+
+
+def _outcome(delivery_id: str, recipient: Recipient, result: StoredEmail | Exception) -> Outcome:
+    if isinstance(result, Exception):
+        return Outcome(recipient=recipient, reply=_answer(result), error=result)
+    return Outcome(
+        recipient=recipient, reply=reply(250, "2.0.0", f"Stored, id {delivery_id}"), email_id=result.id
+    )
