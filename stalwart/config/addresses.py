@@ -44,7 +44,7 @@ def parse_address(text: str, folder: str) -> Address:
     if text.lower().startswith("unix:"):
         return _unix(text[5:], folder)
     match = _TCP.fullmatch(text)
-    if match is None:
+    if match is None or match["v4"] == "*":
         raise BadAddress(_shape_wanted(text))
     try:
         host = ipaddress.IPv6Address(match["v6"]) if match["v6"] else ipaddress.IPv4Address(match["v4"])
@@ -81,8 +81,10 @@ def _shape_wanted(text: str) -> str:
     try:
         address = ipaddress.ip_address(text.strip("[]"))
     except ValueError:
-        if text.count(":") > 1 and "[" not in text:
-            return f"an IPv6 address in brackets, then a colon and the port, as in {examples}"
+        address = None
+    if text.count(":") > 1 and "[" not in text:
+        return f"an IPv6 address in brackets, then a colon and the port, as in {examples}"
+    if address is None:
         return f"an IP address and a port, or a Unix socket: {examples}"
     shown = f"[{address}]" if address.version == 6 else str(address)
     return f'a port after the address, as in "{shown}:8080"'

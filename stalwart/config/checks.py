@@ -81,8 +81,10 @@ def _check_certificate(certificate: Certificate, now: datetime.datetime | None, 
 
 def check_tls(listeners: Sequence[Listener], report: Report) -> None:
     """Warn of listeners with TLS if there is no certificate at all."""
+    if report.document.table.get("certificate"):
+        return
     for listener in listeners:
-        if listener.tls_implicit and "certificate" not in report.document.table:
+        if listener.tls_implicit:
             report.warn(
                 ("server", "listener", listener.id, "tls", "implicit"),
                 "there is no [certificate.<id>]; a self-signed one stands in, which clients will not trust",
@@ -111,11 +113,11 @@ class Stores:
         if store is not None:
             tag = store.__struct_config__.tag
             self._report.error(
-                path, found=f'{quoted(name)}, a store of type "{tag}",', wanted=f"one of type {wanted}"
+                path, found=f'{quoted(name)}, a store of type "{tag}"', wanted=f"one of type {wanted}"
             )
         elif name not in self._declared:  # else it was read and reported
             near = difflib.get_close_matches(name[:100], sorted(self._declared), n=1)
-            hint = f"; did you mean {quoted(near[0])}?" if near else ""
+            hint = f", perhaps {quoted(near[0])}" if near else ""
             self._report.error(
                 path, found=quoted(name[:100]), wanted=f"the name of a [store.<id>] of type {wanted}{hint}"
             )

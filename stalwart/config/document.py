@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from stalwart.config.errors import ConfigError, ConfigErrors, KeyPath, describe, printable
+from stalwart.config.errors import ConfigError, ConfigErrors, KeyPath, printable
 from stalwart.config.lines import key_lines
 
 SIZE_LIMIT = 1024 * 1024  # octets, of the file and of each file that a macro names
@@ -60,7 +60,7 @@ def read_document(path: str, read: ReadFile = read_file) -> Document:
     try:
         data = read(path)
     except (OSError, ValueError) as error:
-        raise _fault(path, None, describe(path), f"a file that can be read ({cannot_read(error)})") from None
+        raise _fault(path, None, None, f"a file that can be read ({cannot_read(error)})") from None
     return parse_document(path, data)
 
 
@@ -96,5 +96,5 @@ def _syntax_fault(path: str, text: str, message: str) -> ConfigErrors:
     )
 
 
-def _fault(path: str, line: int | None, found: str, wanted: str) -> ConfigErrors:
+def _fault(path: str, line: int | None, found: str | None, wanted: str) -> ConfigErrors:
     return ConfigErrors([ConfigError(file=path, line=line, key="", found=found, wanted=wanted)])

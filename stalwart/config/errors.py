@@ -30,7 +30,7 @@ class ConfigError(msgspec.Struct, frozen=True, kw_only=True):
         key = f"{self.key}: " if self.key else ""
         if self.found is None:
             return f"{place}{key}wanted {self.wanted}"
-        return f"{place}{key}found {self.found}, wanted {self.wanted}"
+        return f"{place}{key}found {self.found}; wanted {self.wanted}"
 
 
 class ConfigWarning(msgspec.Struct, frozen=True, kw_only=True):

@@ -37,7 +37,6 @@ _MISSING = object()  # no such key
 _INVALID = object()  # the value was reported
 _OFF = ("", "false", "disable", "disabled", "never", "0")
 _ONE_MACRO = re.compile(r"\s*%\{[A-Za-z]+:[^}]{0,200}\}%\s*")
-_BAD_ID = re.compile(r"[^\S ]|^\s|\s$|^$")
 
 
 class Found(msgspec.Struct, frozen=True, kw_only=True):
@@ -113,7 +112,7 @@ class Reader:
         if found is None:
             found = self._default(member, path)
         if found is None:
-            self.report.error(path, found=None, wanted=f"a value ({wanted.kind.wanted}); the key is required")
+            self.report.error(path, found=None, wanted=f"{wanted.kind.wanted}; the key is required")
             return _stand_in(wanted)
         if found.value is _INVALID:
             return _stand_in(wanted)
@@ -140,7 +139,7 @@ class Reader:
             if not isinstance(entry, Mapping):
                 continue  # reported with the unknown keys
             at = (*path, name)
-            if _BAD_ID.search(name) or len(name) > 100:
+            if not name or not name.isprintable() or name != name.strip() or len(name) > 100:
                 self.report.error(at, found=describe(name), wanted="a name of 1 to 100 printable characters")
             tag = self._tag(at, tags) if None not in tags else None
             if tag in tags:
@@ -233,7 +232,7 @@ def _found(kind: Kind, raw: object, expanded: Expanded | None) -> str:
             return kind_of(raw)
         return describe(raw) if _ONE_MACRO.fullmatch(raw) else f"a text of {len(raw)} characters"
     if expanded is not None and expanded.variables and not expanded.files:
-        return f"{describe(raw)}, which gives {describe(expanded.value)},"
+        return f"{describe(raw)}, which gives {describe(expanded.value)}"
     return describe(raw)
 
 

@@ -87,7 +87,7 @@ class SocketOptions(msgspec.Struct, frozen=True, kw_only=True):
         Duration | None,
         Key(
             name="linger",
-            doc="How long closing a connection waits for unsent data (`SO_LINGER`, whole seconds, rounded up). "
+            doc="How long closing a connection waits for unsent data (`SO_LINGER`). "
             "Not set: the system sends it in the background.",
             example='"10s"',
             inherited=True,

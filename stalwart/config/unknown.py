@@ -93,7 +93,7 @@ def _advice(path: Path, key: str, node: Node, root: Node) -> str:
     known = {name: (*path, name) for name in node.children}
     near = _nearest(key, known) or _nearest(key, _everywhere(root, path))
     if near is not None:
-        return f"a known one; did you mean {key_text(near)}?"
+        return f"a known one, perhaps {key_text(near)}"
     if not path:
         return f"one of {', '.join(sorted(node.children))}"
     return f"one of the keys of {key_text(path)}: {', '.join(sorted(node.children))}"

@@ -1,0 +1,88 @@
+"""The documentation of every key, made from the declarations; `docs/configuration.md` is this text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import msgspec
+
+from stalwart.config.errors import key_text
+from stalwart.config.schema import Section, Setting, Table, sections
+from stalwart.config.settings import Declared
+from stalwart.config.show import toml_value
+
+_INTRODUCTION = """\
+# Configuration
+
+This page is printed by `stalwart config reference`; every key that the program knows is here.
+
+The configuration is one [TOML](https://toml.io/en/v1.0.0) file. It is the first of these that is there:
+
+1. the file after `--config` (`-c`) of `twistd stalwart` and of `stalwart`,
+2. the file that the environment variable `STALWART_CONFIG` names,
+3. `/etc/stalwart/stalwart.toml`,
+4. none: the defaults that stand with each key below. Data then lies under `$STALWART_HOME`, or under
+   `./stalwart-data`.
+
+`stalwart check FILE` reports all errors of a file at once, each with its line, and warns of what works but is hardly
+meant. The daemon does not start with a file that has an error. `stalwart config show` prints the settings that result,
+and where each comes from.
+
+## Values
+
+* **Text** stands in quotes. Numbers and booleans may stand in quotes too.
+* **Durations** are texts of a number and a unit, `d`, `h`, `m`, `s` or `ms`: `"5m"`. A bare number is
+  milliseconds. **Sizes** are plain numbers of octets.
+* **Several values** are an array; a single one may stand without the brackets.
+* A setting whose default is "not set" is switched off by `""`, `false`, `"disable"` or `"never"`.
+* **Relative paths** count from the folder of the configuration file.
+
+In every text, `%{env:NAME}%` stands for the environment variable NAME, and `%{file:/path}%` for the content of a file
+(at most 1 MiB, without the line ends at its end). A variable that is not set, or a file that cannot be read, is an error.
+Keep secrets in files or in the environment, and the configuration can be shown to anybody.
+"""
+
+
+def reference() -> str:
+    """The whole reference as Markdown, with a line end at its end."""
+    parts = [_INTRODUCTION]
+    for section in sections(Declared):
+        parts.extend(_section(section))
+    return "\n".join(parts)
+
+
+def _section(section: Section) -> Iterator[str]:
+    title = f"`[{key_text(section.path)}]`" if section.path else "General"
+    yield f"## {title}\n"
+    if section.note is not None:
+        yield f"{section.note.doc}\n"
+    if isinstance(section.note, Table):
+        if section.note.built_in_doc:
+            yield f"{section.note.built_in_doc}\n"
+        if section.note.inherits is not None:
+            yield f"Where a key falls back on one of `[{section.note.inherits}]`, that is used before the default.\n"
+    for setting in section.settings:
+        yield from _setting(setting, section)
+
+
+def _setting(setting: Setting, section: Section) -> Iterator[str]:
+    variant = f' (type `"{setting.variant}"`)' if setting.variant is not None else ""
+    yield f"### `{key_text(setting.path)}`{variant}\n"
+    yield f"{setting.note.doc}\n"
+    many = "one or several: " if setting.shape.many else ""
+    yield f"* Type: {many}{setting.shape.kind.name}"
+    yield f"* Default: {_default(setting)}"
+    if setting.fallback is not None:
+        yield f"* Falls back on: `{key_text(setting.fallback)}`"
+    name = key_text(setting.path[len(section.path) :])
+    yield f"\n```toml\n{name} = {setting.note.example}\n```\n"
+
+
+def _default(setting: Setting) -> str:
+    if setting.note.default is not None:
+        return setting.note.default
+    if setting.default is msgspec.NODEFAULT:
+        return "none, it is required"
+    if setting.default is None:
+        return "not set"
+    return f"`{toml_value(setting.shape.kind.show(setting.default))}`"
