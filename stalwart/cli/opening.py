@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import os
 import socket
 import time
@@ -17,7 +18,8 @@ def load_settings(config_path: str | None) -> config.Settings:
     """The settings, or every error of the file on standard error and exit code 1."""
     try:
         path = config.find_config(config_path, os.environ)
-        return config.load(path, os.environ, hostname=socket.getfqdn())
+        now = datetime.datetime.now(datetime.UTC)
+        return config.load(path, os.environ, hostname=socket.getfqdn(), now=now)
     except config.ConfigErrors as errors:
         click.echo(str(errors), err=True)
         raise SystemExit(1) from None
