@@ -1,0 +1,245 @@
+"""Charset labels of mail and the text that octets stand for.
+
+Labels are looked up in a closed table, so that no label can reach a Python codec that is not a charset
+(rot13, zlib, idna, unicode_escape …) or fill the interpreter's cache of codec names.
+"""
+
+from __future__ import annotations
+
+import codecs
+import re
+from encodings.aliases import aliases as _python_aliases
+from typing import Final
+
+import msgspec
+
+__all__ = ["Decoded", "codec_named", "decode", "decode_header"]
+
+_GUESS_SAMPLE: Final = 4096
+_MAX_LABEL: Final = 64
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(text.split())
+
+
+# All charsets that Python knows, written out: whatever is not here is not a charset.
+_CODECS: Final = _names(
+    "ascii big5 big5hkscs cp037 cp273 cp424 cp437 cp500 cp720 cp737 cp775 cp850 cp852 cp855 cp856 cp857 cp858 "
+    "cp860 cp861 cp862 cp863 cp864 cp865 cp866 cp869 cp874 cp875 cp932 cp949 cp950 cp1006 cp1026 cp1125 cp1140 "
+    "cp1250 cp1251 cp1252 cp1253 cp1254 cp1255 cp1256 cp1257 cp1258 euc_jis_2004 euc_jisx0213 euc_jp euc_kr "
+    "gb18030 gb2312 gbk hp_roman8 hz iso2022_jp iso2022_jp_1 iso2022_jp_2 iso2022_jp_2004 iso2022_jp_3 "
+    "iso2022_jp_ext iso2022_kr iso8859_1 iso8859_2 iso8859_3 iso8859_4 iso8859_5 iso8859_6 iso8859_7 iso8859_8 "
+    "iso8859_9 iso8859_10 iso8859_11 iso8859_13 iso8859_14 iso8859_15 iso8859_16 johab koi8_r koi8_t koi8_u "
+    "kz1048 latin_1 mac_arabic mac_croatian mac_cyrillic mac_farsi mac_greek mac_iceland mac_latin2 mac_roman "
+    "mac_romanian mac_turkish ptcp154 shift_jis shift_jis_2004 shift_jisx0213 tis_620 utf_7 utf_8 utf_8_sig "
+    "utf_16 utf_16_be utf_16_le utf_32 utf_32_be utf_32_le"
+)
+
+# Labels are compared without case and punctuation: "KS_C_5601-1987" is "ksc56011987".
+_EXTRA_LABELS: Final = {
+    "ansix34": "ascii",
+    "unicode11utf7": "utf_7",
+    "unicode20utf7": "utf_7",
+    "csunicode11utf7": "utf_7",
+    "unicode11utf8": "utf_8",
+    "unicode20utf8": "utf_8",
+    "utf8mb4": "utf_8",
+    "cp65001": "utf_8",
+    "utf": "utf_8",
+    "unicode": "utf_16",
+    "ucs2": "utf_16",
+    "iso10646ucs2": "utf_16_be",
+    "ucs4": "utf_32",
+    "iso10646ucs4": "utf_32_be",
+    "iso88598i": "iso8859_8",
+    "iso88598e": "iso8859_8",
+    "logical": "iso8859_8",
+    "visual": "iso8859_8",
+    "iso88596i": "iso8859_6",
+    "iso88596e": "iso8859_6",
+    "iso885911": "iso8859_11",
+    "sjis": "cp932",
+    "mskanji": "cp932",
+    "windows31j": "cp932",
+    "windows932": "cp932",
+    "cswindows31j": "cp932",
+    "cp50220": "iso2022_jp_ext",
+    "cp50221": "iso2022_jp_ext",
+    "cp50222": "iso2022_jp_ext",
+    "cp51932": "euc_jp",
+    "eucjpms": "euc_jp",
+    "ksc5601": "cp949",
+    "ksc56011987": "cp949",
+    "ksc56011989": "cp949",
+    "ksc56011992": "cp949",
+    "isoir149": "cp949",
+    "windows949": "cp949",
+    "uhc": "cp949",
+    "windows874": "cp874",
+    "dos874": "cp874",
+    "windows936": "gb18030",
+    "cp936": "gb18030",
+    "gb231280": "gb18030",
+    "gb18030": "gb18030",
+    "euccn": "gb18030",
+    "windows950": "cp950",
+    "cnbig5": "big5hkscs",
+    "hzgb2312": "hz",
+    "koi": "koi8_r",
+    "koi8": "koi8_r",
+    "koi8ru": "koi8_u",
+    "macintosh": "mac_roman",
+    "mac": "mac_roman",
+    "maccyrillic": "mac_cyrillic",
+    "macukrainian": "mac_cyrillic",
+    "ansi": "cp1252",
+    "windows": "cp1252",
+    "ansi1252": "cp1252",
+    "westerneuropean": "cp1252",
+    "latin9": "iso8859_15",
+}
+
+# The charset that is really meant by a label, as browsers read it (WHATWG Encoding): a superset each time.
+_SUPERSETS: Final = {
+    "ascii": "cp1252",
+    "iso8859_1": "cp1252",
+    "latin_1": "cp1252",
+    "iso8859_9": "cp1254",
+    "iso8859_11": "cp874",
+    "tis_620": "cp874",
+    "gb2312": "gb18030",
+    "gbk": "gb18030",
+    "shift_jis": "cp932",
+    "euc_kr": "cp949",
+    "big5": "big5hkscs",
+    "iso2022_jp": "iso2022_jp_ext",
+    "utf_8_sig": "utf_8",
+}
+
+_PUNCTUATION: Final = re.compile(r"[^a-z0-9]+")
+
+
+def _key(label: str) -> str:
+    return _PUNCTUATION.sub("", label.lower())
+
+
+def _table() -> dict[str, str]:
+    known = set(_CODECS)
+    table = {_key(alias): codec for alias, codec in _python_aliases.items() if codec in known}
+    table |= {_key(codec): codec for codec in _CODECS}
+    table |= {f"windows{n}": f"cp{n}" for n in range(1250, 1259)}
+    table |= {f"ibm{codec[2:]}": codec for codec in _CODECS if codec.startswith("cp")}
+    table |= _EXTRA_LABELS
+    return {label: _SUPERSETS.get(codec, codec) for label, codec in table.items()}
+
+
+_TABLE: Final = _table()
+_ASCII_LABELS: Final = frozenset({"usascii", "ascii", "ansix341968", "ansix341986", "iso646us", "us", "646"})
+
+# windows-1252 whose five holes are the C1 controls, so that no octet is an error (WHATWG Encoding).
+_WINDOWS_1252: Final = "".join(
+    bytes([octet]).decode("cp1252", "ignore") or chr(octet) for octet in range(256)
+)
+
+# Candidates of the guess, the likely ones of each script; fewer candidates also make it faster.
+_GUESSES: Final = _names(
+    "cp1252 cp1250 cp1251 koi8_r cp1253 cp1254 cp1255 cp1256 cp1257 iso8859_2 iso8859_5 iso8859_7 cp866 "
+    "gb18030 big5 cp932 euc_jp cp949"
+)
+
+_VALID_MULTIBYTE: Final = re.compile(
+    rb"[\xc2-\xdf][\x80-\xbf]|[\xe1-\xec\xee\xef][\x80-\xbf]{2}|\xe0[\xa0-\xbf][\x80-\xbf]|\xed[\x80-\x9f][\x80-\xbf]"
+    rb"|[\xf1-\xf3][\x80-\xbf]{3}|\xf0[\x90-\xbf][\x80-\xbf]{2}|\xf4[\x80-\x8f][\x80-\xbf]{2}"
+)
+
+
+class Decoded(msgspec.Struct, frozen=True, kw_only=True):
+    """Text, and whether it may not be what the sender wrote (unknown label, malformed octets)."""
+
+    text: str
+    problem: bool
+
+
+def codec_named(label: str) -> str | None:
+    """The Python codec for a charset label, or None for a label that names no charset known here."""
+    if len(label) > _MAX_LABEL:
+        return None
+    key = _key(label)
+    codec = _TABLE.get(key)
+    if codec is None and key.startswith("x"):
+        codec = _TABLE.get(key[1:])
+    return codec
+
+
+def decode(octets: bytes, label: str | None, *, guess: bool = True) -> Decoded:
+    """Octets as text, in the charset of that label; best effort, U+FFFD for what is malformed.
+
+    8-bit octets without a usable label are guessed from a sample of 4 KiB (tens of milliseconds), or read as
+    windows-1252 when `guess` is false.
+    """
+    if label is None or _key(label[:_MAX_LABEL]) in _ASCII_LABELS:
+        return _decode_unlabelled(octets, guess)
+    codec = codec_named(label)
+    if codec is None:
+        return Decoded(text=_decode_unlabelled(octets, guess).text, problem=True)
+    if codec == "cp1252":
+        return Decoded(text=_decode_windows_1252(octets), problem=False)
+    if codec == "utf_8":
+        return _decode_utf_8(octets, guess)
+    if codec == "utf_16" and octets[:2] not in (b"\xff\xfe", b"\xfe\xff"):
+        codec = "utf_16_le"  # WHATWG Encoding; RFC 2781 §4.3 says big-endian, which nobody sends
+    elif codec == "utf_32" and octets[:4] not in (b"\xff\xfe\0\0", b"\0\0\xfe\xff"):
+        codec = "utf_32_le"
+    try:
+        text, problem = octets.decode(codec), False
+    except UnicodeError:
+        text, problem = octets.decode(codec, "replace"), True
+    if codec == "utf_7":
+        paired = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+        text, problem = paired, problem or len(paired) != len(text)
+    return Decoded(text=text.removeprefix("\ufeff"), problem=problem)
+
+
+def decode_header(octets: bytes) -> str:
+    """Octets of a header field as text: UTF-8 (RFC 6532), windows-1252 when none of it is UTF-8."""
+    try:
+        return octets.decode("utf-8")
+    except UnicodeDecodeError:
+        if _VALID_MULTIBYTE.search(octets):
+            return octets.decode("utf-8", "replace")
+        return _decode_windows_1252(octets)
+
+
+def _decode_windows_1252(octets: bytes) -> str:
+    return codecs.charmap_decode(octets, "strict", _WINDOWS_1252)[0]
+
+
+def _decode_utf_8(octets: bytes, guess: bool) -> Decoded:
+    try:
+        return Decoded(text=octets.decode("utf-8").removeprefix("\ufeff"), problem=False)
+    except UnicodeDecodeError:
+        if _VALID_MULTIBYTE.search(octets):
+            text = octets.decode("utf-8", "replace").removeprefix("\ufeff")
+        else:
+            text = _guess(octets) if guess else _decode_windows_1252(octets)
+        return Decoded(text=text, problem=True)
+
+
+def _decode_unlabelled(octets: bytes, guess: bool) -> Decoded:
+    if octets.isascii():
+        if b"\x1b$" in octets:  # ISO-2022-JP needs no eighth bit and is often sent without its name
+            text = octets.decode("iso2022_jp_ext", "replace")
+            return Decoded(text=text, problem="\ufffd" in text)
+        return Decoded(text=octets.decode("ascii"), problem=False)
+    return _decode_utf_8(octets, guess)
+
+
+def _guess(octets: bytes) -> str:
+    # Imported here: it is large, and most servers meet few messages that need it.
+    from charset_normalizer import from_bytes
+
+    best = from_bytes(octets[:_GUESS_SAMPLE], cp_isolation=list(_GUESSES)).best()
+    if best is None or best.encoding == "cp1252":
+        return _decode_windows_1252(octets)
+    return octets.decode(best.encoding, "replace")

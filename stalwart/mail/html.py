@@ -1,0 +1,115 @@
+"""The text that a reader of an HTML body sees, for previews and search.
+
+A tokenizer and no parser: one pass over the pieces between "<" signs, in time linear in the input.
+"""
+
+from __future__ import annotations
+
+import re
+from html import unescape
+from typing import Final
+
+__all__ = ["MAX_INPUT", "html_to_text"]
+
+#: Characters of HTML that are looked at.
+MAX_INPUT: Final = 1 << 20
+
+_NAME: Final = re.compile(r"(/?)([A-Za-z][^\s/>]{0,32})")
+_TAG_REST: Final = re.compile(r"[^>\"']*+(?:\"[^\"]*+\"[^>\"']*+|'[^']*+'[^>\"']*+)*+>")
+_HIDDEN: Final = re.compile(
+    r"display\s{0,9}:\s{0,9}none|[\s\"']hidden(?=[\s/>=]|\Z)|mso-hide\s{0,9}:\s{0,9}all", re.I
+)
+_SHOWN_ATTRIBUTE: Final = re.compile(
+    r"\s(?:alt|title)\s{0,9}=\s{0,9}(?:\"([^\"]*+)\"|'([^']*+)'|([^\s>\"']++))", re.I
+)
+
+
+def _names(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+_UNSEEN: Final = _names(
+    "head script style title template noscript object applet iframe noframes select datalist textarea svg math"
+)
+_RAW_TEXT: Final = _names("script style title textarea iframe noframes")
+_VOID: Final = _names("area base br col embed hr img input link meta param source track wbr")
+# Elements that are often left open and that end where the next one of their kind starts.
+_UNNESTED: Final = _names("p li td th tr dt dd option")
+_INLINE: Final = _names(
+    "a abbr acronym b bdi bdo big cite code data del dfn em font i ins kbd label mark nobr o:p q s samp small span "
+    "strike strong sub sup time tt u var wbr"
+)
+_CELLS: Final = _names("td th img input button")
+
+
+def html_to_text(html: str, *, attributes: bool = False, quotes: bool = True) -> str:
+    """The text of an HTML body, one line for each block; character references decoded, white space collapsed.
+
+    `attributes` adds what `alt` and `title` say (RFC 8621 §4.4.1); without `quotes` what stands in
+    blockquote elements is left out. Head, script, style and elements that are hidden are always left out.
+    """
+    pieces = html[:MAX_INPUT].split("<")
+    out: list[str] = [pieces[0]]
+    # While an element is passed over: its name, and how many of that name are open.
+    skipped, depth = "", 0
+    in_comment = False
+    for piece in pieces[1:]:
+        if in_comment:
+            _, end, rest = piece.partition("-->")
+            if end:
+                in_comment = False
+                if not skipped:
+                    out.append(rest)
+            continue
+        if skipped in _RAW_TEXT and not _closes(piece, skipped):
+            continue
+        found = _NAME.match(piece)
+        if found is None:
+            if piece.startswith("!--"):
+                _, end, rest = piece[3:].partition("-->")
+                in_comment = not end and not piece.startswith(("!-->", "!--->"))
+                if not skipped and not in_comment:
+                    out.append(rest if end else piece.partition(">")[2])
+            elif piece.startswith(("!", "?", "/")):
+                if not skipped:
+                    out.append(piece.partition(">")[2])
+            elif not skipped:
+                out.append("<" + piece)  # a sign in running text
+            continue
+        closing, name = found[1], found[2].lower()
+        close = _TAG_REST.match(piece, found.end())
+        end_of_tag = close.end() if close else piece.find(">") + 1
+        rest = piece[end_of_tag:] if end_of_tag else ""
+        if skipped:
+            if name == skipped:
+                depth = depth - 1 if closing else (depth if name in _UNNESTED else depth + 1)
+                if depth == 0:
+                    skipped = ""
+                    out.append("\n")
+                    out.append(rest)
+            elif skipped == "head" and name == "body":
+                skipped, depth = "", 0
+                out.append(rest)
+            continue
+        if name not in _INLINE:
+            out.append(" " if name in _CELLS else "\n")
+        if not closing and name not in _VOID:
+            tag = piece[found.end() : end_of_tag]
+            if name in _UNSEEN or (name == "blockquote" and not quotes) or (tag and _HIDDEN.search(tag)):
+                if not tag.endswith("/>"):
+                    skipped, depth = name, 1
+                continue
+        if attributes and not closing and end_of_tag > found.end() + 4:
+            for shown in _SHOWN_ATTRIBUTE.finditer(piece, found.end(), end_of_tag):
+                out.append(f" {shown[1] or shown[2] or shown[3] or ''} ")
+        # A line break in the source is white space, not a new line.
+        out.append(rest.replace("\n", " ") if "\n" in rest else rest)
+    text = "".join(out)
+    if "&" in text:
+        text = unescape(text)
+    lines = (" ".join(line.split()) for line in text.split("\n"))
+    return "\n".join(line for line in lines if line)
+
+
+def _closes(piece: str, name: str) -> bool:
+    return piece.startswith("/") and piece[1 : len(name) + 1].lower() == name
