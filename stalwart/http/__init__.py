@@ -1,0 +1,35 @@
+"""How anything is served over HTTP: site, channels, requests, policy gate, limits, problem documents.
+
+What is served lies in `stalwart.web`; nothing here knows about mail.
+"""
+
+from __future__ import annotations
+
+from stalwart.http.accesslog import NoRequestLog, RequestLog
+from stalwart.http.auth import authenticate, unauthorized
+from stalwart.http.endpoint import Branch, Endpoint
+from stalwart.http.limits import Limits
+from stalwart.http.policy import AllowAll, ListenerContext, Policy, PolicyRequest
+from stalwart.http.problem import Problem
+from stalwart.http.request import Request
+from stalwart.http.response import Response
+from stalwart.http.site import RequestIds, Site
+
+__all__ = [
+    "AllowAll",
+    "Branch",
+    "Endpoint",
+    "Limits",
+    "ListenerContext",
+    "NoRequestLog",
+    "Policy",
+    "PolicyRequest",
+    "Problem",
+    "Request",
+    "RequestIds",
+    "RequestLog",
+    "Response",
+    "Site",
+    "authenticate",
+    "unauthorized",
+]

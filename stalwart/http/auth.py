@@ -1,0 +1,60 @@
+"""Sign-in by the Authorization header: from the cache on the reactor thread, else in a worker thread."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol, TypeVar
+
+from twisted.internet.defer import Deferred
+
+from stalwart.auth import AuthMalformed, Principal
+from stalwart.http.problem import Problem
+from stalwart.http.request import Request
+
+T = TypeVar("T")
+
+_CHALLENGE = (("WWW-Authenticate", 'Basic realm="Stalwart Server", charset="UTF-8"'),)
+
+
+class ChecksSignIn(Protocol):
+    """The part of `stalwart.auth.Authenticator` that requests need."""
+
+    def cached(self, authorization: bytes) -> Principal | None:
+        """Who this header value was found to be a short time ago; does no I/O."""
+
+    def verify(self, authorization: bytes) -> Principal | None:
+        """Who this header value stands for; blocks. Raises AuthMalformed."""
+
+
+class RunsInThread(Protocol):
+    """The part of `stalwart.ops.threads.ThreadPool` that requests need."""
+
+    def run(self, function: Callable[[], T]) -> Deferred[T]:
+        """Run `function` in a thread."""
+
+
+def unauthorized(detail: str) -> Problem:
+    """A 401 with the challenges that this server takes (RFC 9110 §11.6.1, RFC 7617 §2.1)."""
+    return Problem(401, detail, headers=_CHALLENGE)
+
+
+async def authenticate(request: Request, authenticator: ChecksSignIn, pool: RunsInThread) -> Principal:
+    """Who sends this request. Raises Problem 401; notes the principal in `request.principal` (and so in the log)."""
+    values = request.header_values(b"authorization")
+    if not values:
+        raise unauthorized("Sign in to use this.")
+    if len(values) > 1:
+        raise Problem(400, "There is more than one Authorization field in this request.")
+    value = values[0]
+    principal = authenticator.cached(value)
+    if principal is None:
+        try:
+            principal = await pool.run(lambda: authenticator.verify(value))
+        except AuthMalformed as error:
+            raise unauthorized(
+                "The Authorization field is not of a form this server takes: send Basic."
+            ) from error
+    if principal is None:
+        raise unauthorized("The name or the password is wrong.")
+    request.principal = principal
+    return principal

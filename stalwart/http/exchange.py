@@ -1,0 +1,97 @@
+"""The seam between a request and the wire: HTTP/1.1 channels and HTTP/2 streams both offer this."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Protocol
+
+import msgspec
+from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
+from twisted.internet.interfaces import IAddress
+
+if TYPE_CHECKING:
+    from stalwart.http.request import Request
+    from stalwart.http.site import Site
+
+Fields = Sequence[tuple[bytes, bytes]]
+
+
+class Endpoints(msgspec.Struct, frozen=True, kw_only=True):
+    """The two ends of a connection, worked out once when it is made."""
+
+    client_address: str
+    client_port: int
+    local_address: str
+    local_port: int
+
+
+def _host_and_port(address: IAddress) -> tuple[str, int]:
+    if isinstance(address, IPv4Address | IPv6Address):
+        host = address.host
+        # A dual-stack socket shows IPv4 peers as ::ffff:a.b.c.d (RFC 4291 §2.5.5.2).
+        if host.startswith("::ffff:") and "." in host:
+            host = host[7:]
+        return host.partition("%")[0], address.port
+    if isinstance(address, UNIXAddress):
+        name = address.name
+        if isinstance(name, bytes):
+            name = name.decode("utf-8", "replace")
+        return name or "unix", 0
+    return "unknown", 0
+
+
+def endpoints_of(peer: IAddress, host: IAddress) -> Endpoints:
+    """The ends of a connection from its transport's addresses."""
+    client_address, client_port = _host_and_port(peer)
+    local_address, local_port = _host_and_port(host)
+    if isinstance(peer, UNIXAddress):
+        client_address = "unix"
+    return Endpoints(
+        client_address=client_address,
+        client_port=client_port,
+        local_address=local_address,
+        local_port=local_port,
+    )
+
+
+class Exchange(Protocol):
+    """One request's way to and from the client."""
+
+    site: Site
+    endpoints: Endpoints
+
+    def accept_body(self) -> None:
+        """Let the body come: sends 100 (Continue) if it is waited for, and reads on."""
+
+    def send_head(
+        self, request: Request, status: int, fields: Fields, *, body: bytes, length: int | None, final: bool
+    ) -> None:
+        """Begin the answer.
+
+        `length` is what Content-Length says, None where it isn't known. `body` is written right behind the head.
+        `final`: nothing follows, since `body` is all or since the answer has none.
+        """
+
+    def send_body(self, data: bytes) -> None:
+        """Send a further block of the answer; not empty."""
+
+    def end(self, request: Request) -> None:
+        """The answer is complete."""
+
+    def abort(self) -> None:
+        """Break the answer off so that the client can see that it is not whole."""
+
+    def registerProducer(self, producer: object, streaming: bool) -> None:
+        """Tell `producer` (an IPushProducer) when to pause and go on."""
+
+    def unregisterProducer(self) -> None:
+        """The answer needs no more pausing."""
+
+    def getPeer(self) -> IAddress:
+        """The client's address."""
+
+    def getHost(self) -> IAddress:
+        """The local address."""
+
+    def isSecure(self) -> bool:
+        """Whether the connection is encrypted here."""
