@@ -19,9 +19,7 @@ class Journal:
 
     def __init__(self, listener: str, metrics: Metrics) -> None:
         self._listener = listener
-        self._answers = {
-            kind: metrics.lmtp_deliveries.labels(listener, kind) for kind in ("2xx", "4xx", "5xx")
-        }
+        self._answers = {kind: metrics.lmtp_deliveries.labels(listener, kind) for kind in ("2xx", "4xx", "5xx")}
         self._seconds = metrics.lmtp_seconds.labels(listener)
         self._octets = metrics.lmtp_octets.labels(listener)
 
@@ -50,9 +48,7 @@ class Journal:
             **fields,
         )
 
-    def worked_off(
-        self, envelope: Envelope, peer: str, outcomes: list[Outcome], octets: int, seconds: float
-    ) -> None:
+    def worked_off(self, envelope: Envelope, peer: str, outcomes: list[Outcome], octets: int, seconds: float) -> None:
         """A whole message was stored, or couldn't be, for each of its recipients."""
         self._octets.inc(octets)
         self._seconds.observe(seconds)

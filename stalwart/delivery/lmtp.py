@@ -213,9 +213,7 @@ class LmtpEngine:
         if given is None:
             raise LmtpError(replies.UNKNOWN_COMMAND)
         if (self.state, given) not in TRANSITIONS:
-            raise LmtpError(
-                _OUT_OF_TURN_MAIL if given is Input.MAIL and self._envelope else _OUT_OF_TURN[self.state]
-            )
+            raise LmtpError(_OUT_OF_TURN_MAIL if given is Input.MAIL and self._envelope else _OUT_OF_TURN[self.state])
         _ACTIONS[given](self, command)
         self._move(given)
 

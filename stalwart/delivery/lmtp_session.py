@@ -237,9 +237,7 @@ class LmtpSession(Protocol):
             outcomes = await self.factory.mailroom.deliver(transfer, pieces)
         except Exception:  # noqa: BLE001 - whatever it is, the client must get its answers
             self.factory.journal.trouble(envelope, "storing a message", Failure())
-            outcomes = [
-                Outcome(recipient=recipient, reply=replies.LOCAL_TROUBLE) for recipient in transfer.recipients
-            ]
+            outcomes = [Outcome(recipient=recipient, reply=replies.LOCAL_TROUBLE) for recipient in transfer.recipients]
         finally:
             self.factory.memory.give_back(size)
         seconds = self.factory.now() - started

@@ -90,9 +90,7 @@ class _Prepared(msgspec.Struct, frozen=True, kw_only=True):
 class Mailroom:
     """Puts messages into the inboxes of local accounts. `hostname` is this server's, `clock` gives epoch seconds."""
 
-    def __init__(
-        self, store: Store, *, pool: Pool, writer: Writer, hostname: str, clock: Callable[[], float]
-    ) -> None:
+    def __init__(self, store: Store, *, pool: Pool, writer: Writer, hostname: str, clock: Callable[[], float]) -> None:
         self._store = store
         self._pool = pool
         self._writer = writer
@@ -113,16 +111,11 @@ class Mailroom:
         An account that is named twice, perhaps by an alias, gets the message once and the same answer twice.
         Trouble in the store becomes the outcome of those it touches; anything else that raises stored nothing.
         """
-        firsts = tuple(
-            {recipient.account_id: recipient for recipient in reversed(transfer.recipients)}.values()
-        )
+        firsts = tuple({recipient.account_id: recipient for recipient in reversed(transfer.recipients)}.values())
         prepared = await self._pool.run(partial(self._prepare, transfer, firsts, pieces))
         stored = await gatherResults([Deferred.fromCoroutine(self._store_one(each)) for each in prepared])
         by_account = {recipient.account_id: result for recipient, result in zip(firsts, stored, strict=True)}
-        return [
-            _outcome(transfer.id, recipient, by_account[recipient.account_id])
-            for recipient in transfer.recipients
-        ]
+        return [_outcome(transfer.id, recipient, by_account[recipient.account_id]) for recipient in transfer.recipients]
 
     # In a thread
 
@@ -209,9 +202,7 @@ def _add(prepared: _Prepared, session: Session) -> StoredEmail:
     inbox = find_mailbox(session, prepared.account_id, role="inbox")
     if inbox is None:
         raise NotFound(f"account {prepared.account_id} has no mailbox with the role inbox")
-    return add_email(
-        session, prepared.account_id, msgspec.structs.replace(prepared.new, mailbox_ids=(inbox.id,))
-    )
+    return add_email(session, prepared.account_id, msgspec.structs.replace(prepared.new, mailbox_ids=(inbox.id,)))
 
 
 def shift(digest: Digest, octets: int) -> Digest:
@@ -247,6 +238,4 @@ def _answer(error: Exception) -> Reply:
 def _outcome(delivery_id: str, recipient: Recipient, result: StoredEmail | Exception) -> Outcome:
     if isinstance(result, Exception):
         return Outcome(recipient=recipient, reply=_answer(result), error=result)
-    return Outcome(
-        recipient=recipient, reply=reply(250, "2.0.0", f"Stored, id {delivery_id}"), email_id=result.id
-    )
+    return Outcome(recipient=recipient, reply=reply(250, "2.0.0", f"Stored, id {delivery_id}"), email_id=result.id)

@@ -30,17 +30,12 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
         prefix = f"{self.enhanced} " if self.enhanced else ""
         last = len(self.lines) - 1
         return "".join(
-            f"{self.code}{' ' if number == last else '-'}{prefix}{line}\r\n"
-            for number, line in enumerate(self.lines)
+            f"{self.code}{' ' if number == last else '-'}{prefix}{line}\r\n" for number, line in enumerate(self.lines)
         ).encode("utf-8")
 
     def __str__(self) -> str:
         """The first line, as logs show it."""
-        return (
-            f"{self.code} {self.enhanced} {self.lines[0]}"
-            if self.enhanced
-            else f"{self.code} {self.lines[0]}"
-        )
+        return f"{self.code} {self.enhanced} {self.lines[0]}" if self.enhanced else f"{self.code} {self.lines[0]}"
 
 
 class LmtpError(Exception):

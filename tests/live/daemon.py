@@ -103,9 +103,7 @@ class Daemon:
         self.config_path.write_text(configuration(home, self.http_port, self.lmtp_port, extra_config))
 
     @classmethod
-    def start(
-        cls, home: Path | None = None, *, accounts: Iterable[str] = (ADDRESS,), extra_config: str = ""
-    ) -> Daemon:
+    def start(cls, home: Path | None = None, *, accounts: Iterable[str] = (ADDRESS,), extra_config: str = "") -> Daemon:
         """A running daemon with these accounts, each with the password `PASSWORD`.
 
         Without `home` it gets a temporary folder, which `close` removes. `extra_config` is TOML that is put
