@@ -46,5 +46,5 @@ def run(
     except Exception:  # noqa: BLE001 - handed on
         failed(Failure())
         return None
-    deferred: Deferred[T] = Deferred.fromCoroutine(_rest(coroutine, waits_for))
+    deferred: Deferred[T] = Deferred.fromCoroutine(_rest(coroutine, waits_for))  # type: ignore[arg-type]
     return deferred.addCallbacks(done, failed)

@@ -25,6 +25,9 @@ class Branch(Resource):
     body_limit: int = 0
     admits: ClassVar[bool] = False
 
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+
     def getChild(self, path: bytes, request: IRequest) -> IResource:
         """What has not been put here is not found."""
         return Branch()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
-from twisted.internet.interfaces import IAddress
+from twisted.internet.interfaces import IAddress, IPushProducer
 
 if TYPE_CHECKING:
     from stalwart.http.request import Request
@@ -33,10 +33,7 @@ def _host_and_port(address: IAddress) -> tuple[str, int]:
             host = host[7:]
         return host.partition("%")[0], address.port
     if isinstance(address, UNIXAddress):
-        name = address.name
-        if isinstance(name, bytes):
-            name = name.decode("utf-8", "replace")
-        return name or "unix", 0
+        return (address.name or b"unix").decode("utf-8", "replace"), 0
     return "unknown", 0
 
 
@@ -81,7 +78,7 @@ class Exchange(Protocol):
     def abort(self) -> None:
         """Break the answer off so that the client can see that it is not whole."""
 
-    def registerProducer(self, producer: object, streaming: bool) -> None:
+    def registerProducer(self, producer: IPushProducer, streaming: bool) -> None:
         """Tell `producer` (an IPushProducer) when to pause and go on."""
 
     def unregisterProducer(self) -> None:

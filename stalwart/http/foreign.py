@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import cast
 
 from twisted.web.error import UnsupportedMethod
@@ -32,7 +33,8 @@ class Foreign(Branch):
         try:
             body = self._resource.render(cast(IRequest, request))
         except UnsupportedMethod as error:
-            methods = {method.decode("ascii") for method in error.allowedMethods}
+            allowed: Sequence[bytes] = error.allowedMethods
+            methods = {method.decode("ascii") for method in allowed}
             if methods <= {"HEAD"}:
                 # An inner node: Twisted's base class offers HEAD even where there is no page.
                 raise Problem(404, "There is nothing at this path.") from error

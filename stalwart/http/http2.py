@@ -3,10 +3,11 @@
 Twisted's `H2Connection` sends and receives frames; what is overridden here says why.
 """
 
+# mypy: disable-error-code="no-untyped-call"
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from h2.errors import ErrorCodes
 from h2.events import DataReceived, PriorityUpdated, RequestReceived, StreamEnded, StreamReset
@@ -14,6 +15,7 @@ from h2.exceptions import ProtocolError
 from hyperframe.frame import GoAwayFrame
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IPushProducer
+from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 from twisted.web._http2 import H2Connection, H2Stream
 from zope.interface import implementer
@@ -35,17 +37,19 @@ _CONNECTION_FIELDS = frozenset(
 
 
 @implementer(IPushProducer)
-class Http2Channel(H2Connection):  # type: ignore[misc]
+class Http2Channel(H2Connection):
     """One HTTP/2 connection."""
 
     timeOut = None
+    transport: Any
+    site: Site  # type: ignore[assignment]
     endpoints: Endpoints
     streams: dict[int, Http2Stream]
 
     def __init__(self, site: Site) -> None:
         super().__init__(reactor=site.reactor)
         self.site = site
-        self.factory = site
+        self.factory = site  # type: ignore[assignment]
         self.requestFactory = site.requestFactory
         self._limits = site.limits
         self._since = site.monotonic()  # when the last stream ended, or this side closed
@@ -70,7 +74,7 @@ class Http2Channel(H2Connection):  # type: ignore[misc]
             super().dataReceived(data)
             self._wake()
 
-    def connectionLost(self, reason: Failure, _cancelTimeouts: bool = True) -> None:
+    def connectionLost(self, reason: Failure = connectionDone, _cancelTimeouts: bool = True) -> None:
         """The connection is gone, or (without `_cancelTimeouts`) no more is sent on it."""
         self._since = self.site.monotonic()
         super().connectionLost(reason, _cancelTimeouts=_cancelTimeouts)
@@ -221,7 +225,7 @@ class Http2Channel(H2Connection):  # type: ignore[misc]
         )
 
 
-class Http2Stream(H2Stream):  # type: ignore[misc]
+class Http2Stream(H2Stream):
     """One request on an HTTP/2 connection. Offers `Exchange` to it."""
 
     site: Site

@@ -46,7 +46,7 @@ class Request(server.Request):
     uri: bytes = b"-"
     path: bytes = b"-"
     clientproto: bytes = b"-"
-    channel: Exchange | None
+    channel: Exchange | None  # type: ignore[assignment]
     site: Site
     surface: str = "none"
     principal: Principal | None = None
@@ -160,12 +160,12 @@ class Request(server.Request):
         return io.BytesIO(self.read_body())
 
     @property
-    def client(self) -> IAddress | None:  # type: ignore[override]
+    def client(self) -> IAddress | None:
         """The client's address."""
         return self.channel.getPeer() if self.channel is not None else None
 
     @property
-    def host(self) -> IAddress | None:  # type: ignore[override]
+    def host(self) -> IAddress | None:
         """The local address."""
         return self.channel.getHost() if self.channel is not None else None
 

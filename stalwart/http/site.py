@@ -51,7 +51,7 @@ class Site(server.Site):
     Provides `IDrains` of `stalwart.net`.
     """
 
-    requestFactory: type[Request] = Request  # type: ignore[assignment]
+    requestFactory: type[Request] = Request
 
     def __init__(
         self,
@@ -70,7 +70,7 @@ class Site(server.Site):
     ) -> None:
         """`acme_responder` is the shared txacme `IResponder` of type http-01, carried for those who issue."""
         self.limits = limits or Limits()
-        super().__init__(resource, reactor=reactor, timeout=self.limits.idle_seconds)
+        super().__init__(resource, reactor=reactor, timeout=self.limits.idle_seconds)  # type: ignore[no-untyped-call]
         self.listener = listener
         self.policy = policy or AllowAll()
         self.acme_responder = acme_responder

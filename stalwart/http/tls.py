@@ -30,7 +30,7 @@ class NegotiatedProtocol(Protocol):
         channel = Http2Channel(self._site) if negotiated == b"h2" else Http1Channel(self._site)
         self._channel = channel
         assert self.transport is not None
-        channel.makeConnection(self.transport)
+        channel.makeConnection(self.transport)  # type: ignore[no-untyped-call]
 
     def dataReceived(self, data: bytes) -> None:
         """Octets, decrypted, never before the handshake is done."""
