@@ -103,6 +103,12 @@ class HasAttachment(msgspec.Struct, frozen=True, kw_only=True):
     value: bool
 
 
+class AmongIds(msgspec.Struct, frozen=True, kw_only=True):
+    """The e-mail is one of these: for conditions that no index answers, worked out by the caller."""
+
+    ids: tuple[int, ...]
+
+
 class Text(msgspec.Struct, frozen=True, kw_only=True):
     """The words (and quoted phrases) of `query` are all in the field; "any" looks everywhere.
 
@@ -129,6 +135,7 @@ Filter = (
     | NotKeyword
     | ThreadKeyword
     | HasAttachment
+    | AmongIds
     | Text
 )
 
