@@ -1,0 +1,102 @@
+"""The arguments of methods, decoded strictly: a missing, unknown or mistyped one is `invalidArguments` by name.
+
+A method declares its arguments as an `Arguments` struct with the names and defaults of the standard.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, TypeVar
+
+import msgspec
+from msgspec import Meta
+
+from .errors import InvalidArguments
+
+MAX_INT = 2**53 - 1  # RFC 8620 §1.3
+
+# An id that this server would never give out is still looked up, to be reported in notFound: so its alphabet is not
+# part of the type.
+Id = Annotated[str, Meta(max_length=255)]
+Int = Annotated[int, Meta(ge=-MAX_INT, le=MAX_INT)]
+UnsignedInt = Annotated[int, Meta(ge=0, le=MAX_INT)]
+PositiveInt = Annotated[int, Meta(ge=1, le=MAX_INT)]
+# RFC 8620 §1.4: no fraction of zero, upper case, and UTC
+UTCDate = Annotated[
+    str, Meta(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]*[1-9][0-9]*)?Z$")
+]
+
+A = TypeVar("A")
+T = TypeVar("T")
+
+_AT = re.compile(r"(.*) - at `(key in )?\$(.*)`", re.DOTALL)
+_FIELD = re.compile(r"field `([^`]*)`")
+
+
+class Arguments(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
+    """Base of the arguments of every method."""
+
+
+class AccountArguments(Arguments, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
+    """Base of the arguments of methods over the data of one account."""
+
+    account_id: Id
+
+
+class GetArguments(AccountArguments, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
+    """RFC 8620 §5.1."""
+
+    ids: list[Id] | None = None
+    properties: list[str] | None = None
+
+
+class ChangesArguments(
+    AccountArguments, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True
+):
+    """RFC 8620 §5.2."""
+
+    since_state: str
+    max_changes: PositiveInt | None = None
+
+
+class QueryArguments(AccountArguments, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
+    """RFC 8620 §5.5. The filter and the sort are decoded with the declarations of the type."""
+
+    filter: dict[str, Any] | None = None
+    sort: list[dict[str, Any]] | None = None
+    position: Int = 0
+    anchor: Id | None = None
+    anchor_offset: Int = 0
+    limit: UnsignedInt | None = None
+    calculate_total: bool = False
+
+
+def decode_arguments(value: dict[str, Any], shape: type[A]) -> A:
+    """`value` as `shape`. Raises InvalidArguments naming the argument."""
+    try:
+        return msgspec.convert(value, shape)
+    except msgspec.ValidationError as error:
+        raise invalid(error) from None
+
+
+def decode_value(value: object, shape: type[T], name: str) -> T:
+    """The one value of the argument `name` as `shape`. Raises InvalidArguments."""
+    try:
+        return msgspec.convert(value, shape)
+    except msgspec.ValidationError as error:
+        raise invalid(error, name) from None
+
+
+def invalid(error: msgspec.ValidationError, within: str = "") -> InvalidArguments:
+    """`error` in the words of JMAP; `within` is the argument in which it was found, if not at the top."""
+    text, path = str(error), ""
+    if match := _AT.fullmatch(text):
+        text, path = match[1], match[3].removeprefix(".")
+    if field := _FIELD.search(text):
+        path = f"{path}.{field[1]}" if path else field[1]
+    if within:
+        path = f"{within}.{path}" if path and not path.startswith("[") else within + path
+    if not path:
+        return InvalidArguments(f"{text}.")
+    name = re.split(r"[.\[]", path, maxsplit=1)[0]
+    return InvalidArguments(f"{path}: {text}.", name)

@@ -1,0 +1,123 @@
+"""What a method call works with: the account, the store session, the limits, and the request it is part of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager
+from types import TracebackType
+
+import msgspec
+
+from stalwart import store
+from stalwart.store import BlobStore, Session, Store
+
+from .errors import InvalidResultReference, RequestTooLarge
+from .limits import Limits
+from .references import CreatedIds, Response
+
+
+class Account(msgspec.Struct, frozen=True, kw_only=True):
+    """An account that the user can see (RFC 8620 §1.6.2). `capabilities` are those whose methods work there."""
+
+    row: int
+    id: str
+    name: str
+    is_personal: bool
+    is_read_only: bool
+    capabilities: Mapping[str, object]
+
+
+class Sessions:
+    """The store sessions of one request: one snapshot for all its reads, until a call writes.
+
+    A writing call has a transaction of its own, and the reads after it a new snapshot that has its changes.
+    """
+
+    def __init__(self, opened: Store) -> None:
+        self._store = opened
+        self._snapshot: AbstractContextManager[Session] | None = None
+        self._session: Session | None = None
+
+    def __enter__(self) -> Sessions:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
+    ) -> None:
+        self._leave()
+
+    def reading(self) -> Session:
+        """The snapshot."""
+        if self._session is None:
+            self._snapshot = self._store.read()
+            self._session = self._snapshot.__enter__()
+        return self._session
+
+    def writing(self) -> AbstractContextManager[Session]:
+        """A transaction, for one call."""
+        self._leave()
+        return self._store.write()
+
+    def _leave(self) -> None:
+        snapshot, self._snapshot, self._session = self._snapshot, None, None
+        if snapshot is not None:
+            snapshot.__exit__(None, None, None)
+
+
+class Exchange:
+    """One API request under way: what was answered so far, what was created, and what it may still cost."""
+
+    __slots__ = ("_octets_left", "_reference_octets_left", "created", "limits", "responses")
+
+    def __init__(self, limits: Limits, created: CreatedIds) -> None:
+        self.limits = limits
+        self.created = created
+        self.responses: list[Response] = []
+        self._octets_left = limits.max_octets_read
+        self._reference_octets_left = limits.max_size_request
+
+    def charge_read(self, octets: int) -> None:
+        """Count octets of messages that are about to be read. Raises RequestTooLarge when it is too much."""
+        self._octets_left -= octets
+        if self._octets_left < 0:
+            raise RequestTooLarge(
+                f"The request would read more than {self.limits.max_octets_read} octets of messages. "
+                "Ask for fewer messages at a time."
+            )
+
+    def charge_reference(self, octets: int) -> None:
+        """Count what a result reference brought along. Raises InvalidResultReference when it is too much."""
+        self._reference_octets_left -= octets
+        if self._reference_octets_left < 0:
+            raise InvalidResultReference(
+                f"The result references of this request bring along more than {self.limits.max_size_request} octets."
+            )
+
+
+class Call:
+    """One call of a method. For methods without an accountId, `account` is the user's own."""
+
+    __slots__ = ("account", "blobs", "exchange", "session")
+
+    def __init__(self, session: Session, blobs: BlobStore, account: Account, exchange: Exchange) -> None:
+        self.session = session
+        self.blobs = blobs
+        self.account = account
+        self.exchange = exchange
+
+    @property
+    def limits(self) -> Limits:
+        """The limits of this server."""
+        return self.exchange.limits
+
+    def state(self, type_name: store.TypeName) -> str:
+        """The state string of a type in this call's snapshot."""
+        return str(store.state(self.session, self.account.row, type_name))
+
+    def resolve(self, text: str) -> str:
+        """An id from the arguments; one like `#k1` stands for the record created under `k1` in this request."""
+        return self.exchange.created.resolve(text) if text.startswith("#") else text
+
+    def resolve_all(self, ids: Iterable[str]) -> list[str]:
+        """As `resolve`, for many."""
+        return [self.resolve(text) for text in ids]

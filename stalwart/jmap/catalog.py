@@ -1,0 +1,66 @@
+"""What this server can do: its capabilities and, by name, its methods."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+
+from .declare import Method
+from .filters import COLLATIONS
+from .limits import Limits
+from .standard import methods_of
+from .types import core, mail
+from .types.email import EMAIL
+from .types.email_query import SORTS
+from .types.mailbox import MAILBOX
+from .types.thread import THREAD
+
+
+class Capability(msgspec.Struct, frozen=True, kw_only=True):
+    """A capability with what the Session object says of it.
+
+    `of_account` is None for one that has no methods on accounts.
+    """
+
+    uri: str
+    of_server: Callable[[Limits], Mapping[str, Any]]
+    of_account: Callable[[Limits], Mapping[str, Any]] | None = None
+
+
+def _core(limits: Limits) -> Mapping[str, Any]:
+    # RFC 8620 §2
+    return {
+        "maxSizeUpload": limits.max_size_upload,
+        "maxConcurrentUpload": limits.max_concurrent_upload,
+        "maxSizeRequest": limits.max_size_request,
+        "maxConcurrentRequests": limits.max_concurrent_requests,
+        "maxCallsInRequest": limits.max_calls_in_request,
+        "maxObjectsInGet": limits.max_objects_in_get,
+        "maxObjectsInSet": limits.max_objects_in_set,
+        "collationAlgorithms": COLLATIONS,
+    }
+
+
+def _mail_of_account(limits: Limits) -> Mapping[str, Any]:
+    # RFC 8621 §1.3.1: every one of these MUST be there
+    return {
+        "maxMailboxesPerEmail": None,
+        "maxMailboxDepth": limits.max_mailbox_depth,
+        "maxSizeMailboxName": limits.max_size_mailbox_name,
+        "maxSizeAttachmentsPerEmail": limits.max_size_attachments_per_email,
+        "emailQuerySortOptions": list(SORTS),
+        "mayCreateTopLevelMailbox": True,
+    }
+
+
+CAPABILITIES = (
+    Capability(uri=core.URI, of_server=_core),
+    Capability(uri=mail.URI, of_server=lambda limits: {}, of_account=_mail_of_account),
+)
+
+METHODS: Mapping[str, Method] = {
+    method.name: method
+    for method in (core.ECHO, *methods_of(MAILBOX), *methods_of(THREAD), *methods_of(EMAIL))
+}

@@ -1,0 +1,85 @@
+"""The Session object (RFC 8620 §2), and which accounts and capabilities a user has."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from collections.abc import Mapping
+
+import msgspec
+
+from stalwart.auth import Principal
+
+from .call import Account
+from .catalog import CAPABILITIES
+from .limits import Limits
+
+_encode = msgspec.json.Encoder().encode
+
+
+class SessionObject(msgspec.Struct, frozen=True, kw_only=True):
+    """The encoded Session object, and its state, which is also the `sessionState` of API responses."""
+
+    body: bytes
+    state: str
+
+
+def accounts_of(principal: Principal, limits: Limits) -> Mapping[str, Account]:
+    """The accounts that the user can see, by id."""
+    return _accounts(principal.account_id, principal.address, limits)
+
+
+@functools.lru_cache(maxsize=1024)
+def _accounts(row: int, address: str, limits: Limits) -> Mapping[str, Account]:
+    own = Account(
+        row=row,
+        id=f"A{row}",
+        name=address,
+        is_personal=True,
+        is_read_only=False,
+        capabilities={
+            capability.uri: capability.of_account(limits)
+            for capability in CAPABILITIES
+            if capability.of_account is not None
+        },
+    )
+    return {own.id: own}
+
+
+def session_object(principal: Principal, limits: Limits, base_url: str) -> SessionObject:
+    """The Session object of this user; its URLs are absolute, below `base_url` (which has no slash at the end)."""
+    return _session_object(principal.account_id, principal.address, limits, base_url)
+
+
+@functools.lru_cache(maxsize=1024)
+def _session_object(row: int, address: str, limits: Limits, base_url: str) -> SessionObject:
+    accounts = _accounts(row, address, limits)
+    session: dict[str, object] = {
+        "capabilities": {capability.uri: capability.of_server(limits) for capability in CAPABILITIES},
+        "accounts": {
+            account.id: {
+                "name": account.name,
+                "isPersonal": account.is_personal,
+                "isReadOnly": account.is_read_only,
+                "accountCapabilities": account.capabilities,
+            }
+            for account in accounts.values()
+        },
+        # RFC 8620 §2: the core capability SHOULD NOT be present
+        "primaryAccounts": {
+            uri: account.id
+            for account in accounts.values()
+            if account.is_personal
+            for uri in account.capabilities
+        },
+        "username": address,
+        "apiUrl": f"{base_url}/jmap/",
+        "downloadUrl": f"{base_url}/jmap/download/{{accountId}}/{{blobId}}/{{name}}?accept={{type}}",
+        "uploadUrl": f"{base_url}/jmap/upload/{{accountId}}/",
+        "eventSourceUrl": (
+            f"{base_url}/jmap/eventsource/?types={{types}}&closeafter={{closeafter}}&ping={{ping}}"
+        ),
+    }
+    # RFC 8620 §2: the state changes with the value of any other property
+    state = hashlib.blake2b(_encode(session), digest_size=8).hexdigest()
+    return SessionObject(body=_encode({**session, "state": state}), state=state)

@@ -1,0 +1,40 @@
+"""The octets of one message, read as late and as little as possible."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from stalwart.mail.headers import HeaderField, parse_fields
+from stalwart.mail.message import Part
+from stalwart.store import EmailRow
+
+from ..call import Call
+
+_READ_WHOLE = 65_536
+"""Messages up to this size are read at once: opening a blob costs more than reading that much."""
+
+
+class Source:
+    """A message's octets. What is read counts against what the request may cost."""
+
+    __slots__ = ("_call", "_hash", "_size", "_whole")
+
+    def __init__(self, call: Call, row: EmailRow) -> None:
+        self._call = call
+        self._hash = row.blob_hash
+        self._size = row.size
+        self._whole: bytes | None = None
+
+    def octets(self, start: int, end: int) -> bytes:
+        """The octets from `start` up to `end`. Raises RequestTooLarge when the request has read too much."""
+        if self._whole is None:
+            if self._size > _READ_WHOLE:
+                self._call.exchange.charge_read(end - start)
+                return self._call.blobs.get(self._hash, start, end - start)
+            self._call.exchange.charge_read(self._size)
+            self._whole = self._call.blobs.get(self._hash)
+        return self._whole[start:end]
+
+    def fields(self, part: Part) -> Sequence[HeaderField]:
+        """The header fields of a part of the message."""
+        return parse_fields(self.octets(part.header_start, part.body_start))

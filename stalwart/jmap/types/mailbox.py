@@ -1,0 +1,246 @@
+"""Mailboxes (RFC 8621 §2). An account has few, so a query looks at all of them here."""
+
+from __future__ import annotations
+
+import functools
+import unicodedata
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated
+
+import msgspec
+
+from stalwart import store
+from stalwart.store import Changes, MailboxRow
+
+from ..arguments import Id, QueryArguments, UnsignedInt
+from ..call import Call
+from ..declare import (
+    Comparator,
+    DataType,
+    FilterCondition,
+    Found,
+    Operator,
+    Property,
+    Query,
+    Search,
+    SortKey,
+    field,
+    table,
+)
+from ..ids import row_of
+from ..standard import window
+from . import mail
+
+Test = Callable[[MailboxRow], bool]
+
+
+class MailboxRights(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """What the user may do with a mailbox (RFC 8621 §2, myRights)."""
+
+    may_read_items: bool = True
+    may_add_items: bool = True
+    may_remove_items: bool = True
+    may_set_seen: bool = True
+    may_set_keywords: bool = True
+    may_create_child: bool = True
+    may_rename: bool = True
+    may_delete: bool = True
+    may_submit: bool = True
+
+
+_OWNER = MailboxRights()
+_OWNER_OF_INBOX = MailboxRights(may_delete=False)  # mail is delivered there
+
+
+class MailboxQueryArguments(
+    QueryArguments, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True
+):
+    """RFC 8621 §2.3."""
+
+    sort_as_tree: bool = False
+    filter_as_tree: bool = False
+
+
+def _id(row: int | None) -> str | None:
+    return None if row is None else f"M{row}"
+
+
+def _fetch(call: Call, rows: Sequence[int] | None) -> Mapping[int, MailboxRow]:
+    every = {row.id: row for row in store.list_mailboxes(call.session, call.account.row)}
+    if rows is None:
+        return every
+    return {row: every[row] for row in rows if row in every}
+
+
+def _updated_properties(changes: Changes) -> Mapping[str, object]:
+    # RFC 8621 §2.2: null unless only counts have changed
+    only_counts = changes.only_counts and changes.updated and not changes.created and not changes.destroyed
+    return {"updatedProperties": list(_COUNTS) if only_counts else None}
+
+
+_COUNTS = ("totalEmails", "unreadEmails", "totalThreads", "unreadThreads")
+
+
+def _combine(operator: Operator, tests: Sequence[Test]) -> Test:
+    match operator:
+        case "AND":
+            return lambda row: all(test(row) for test in tests)
+        case "OR":
+            return lambda row: any(test(row) for test in tests)
+        case "NOT":
+            return lambda row: not any(test(row) for test in tests)
+
+
+def _in_parent(call: Call, value: str | None) -> Test:
+    if value is None:
+        return lambda row: row.parent_id is None
+    parent = row_of("M", call.resolve(value))
+    return lambda row: parent is not None and row.parent_id == parent
+
+
+def _named(call: Call, value: str) -> Test:
+    wanted = _folded(value)
+    return lambda row: wanted in _folded(row.name)
+
+
+def _with_role(call: Call, value: str | None) -> Test:
+    return lambda row: row.role == value
+
+
+def _with_any_role(call: Call, value: bool) -> Test:
+    return lambda row: (row.role is not None) is value
+
+
+def _subscribed(call: Call, value: bool) -> Test:
+    return lambda row: row.is_subscribed is value
+
+
+def _folded(text: str) -> str:
+    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
+
+
+def _search(call: Call, search: Search[Test], arguments: MailboxQueryArguments) -> Found:
+    every = {row.id: row for row in store.list_mailboxes(call.session, call.account.row)}
+    matching = {row.id for row in every.values() if search.filter is None or search.filter(row)}
+    if arguments.filter_as_tree:
+        # RFC 8621 §2.3: only included if all its ancestors are
+        matching = {row for row in matching if all(above in matching for above in _ancestors(row, every))}
+    ordered = sorted(every.values(), key=functools.cmp_to_key(_comparison(search.sort)))
+    if arguments.sort_as_tree:
+        ordered = _as_tree(ordered, every)
+    return window([row.id for row in ordered if row.id in matching], search)
+
+
+def _ancestors(row: int, every: Mapping[int, MailboxRow]) -> list[int]:
+    found: list[int] = []
+    parent = every[row].parent_id
+    while parent is not None and parent in every and parent not in found:
+        found.append(parent)
+        parent = every[parent].parent_id
+    return found
+
+
+def _as_tree(ordered: Sequence[MailboxRow], every: Mapping[int, MailboxRow]) -> list[MailboxRow]:
+    # Each set of children is in order already; what is left is to walk the tree depth first.
+    children: dict[int | None, list[MailboxRow]] = {}
+    for row in ordered:
+        parent = row.parent_id if row.parent_id in every else None
+        children.setdefault(parent, []).append(row)
+    walked: list[MailboxRow] = []
+    waiting = children.get(None, [])[::-1]
+    while waiting:
+        row = waiting.pop()
+        walked.append(row)
+        waiting.extend(children.get(row.id, [])[::-1])
+    return walked
+
+
+def _comparison(comparators: Sequence[Comparator]) -> Callable[[MailboxRow, MailboxRow], int]:
+    keys = [(_SORT_VALUES[one.property], one.collation, one.is_ascending) for one in comparators]
+
+    def compare(a: MailboxRow, b: MailboxRow) -> int:
+        for value, collation, ascending in keys:
+            of_a, of_b = value(a, collation), value(b, collation)
+            if of_a != of_b:
+                return -1 if (of_a < of_b) is ascending else 1
+        # RFC 8620 §5.5: the order is stable between calls
+        return (a.id > b.id) - (a.id < b.id)
+
+    return compare if comparators else _default_comparison
+
+
+def _default_comparison(a: MailboxRow, b: MailboxRow) -> int:
+    of_a, of_b = (a.sort_order, _folded(a.name), a.id), (b.sort_order, _folded(b.name), b.id)
+    return (of_a > of_b) - (of_a < of_b)
+
+
+SortValue = tuple[int, str]
+
+
+def _by_name(row: MailboxRow, collation: str | None) -> SortValue:
+    if collation == "i;ascii-numeric":
+        # RFC 4790 §9.1.1: the number that the text begins with; all other texts are equal, and greater
+        digits = row.name[: len(row.name) - len(row.name.lstrip("0123456789"))]
+        return (int(digits), "") if digits else (_NO_NUMBER, "")
+    if collation == "i;ascii-casemap":
+        return 0, "".join(chr(ord(c) - 32) if "a" <= c <= "z" else c for c in row.name)  # RFC 4790 §9.2.1
+    return 0, _folded(row.name)
+
+
+_NO_NUMBER = 10**300
+
+_SORT_VALUES: Mapping[str, Callable[[MailboxRow, str | None], SortValue]] = {
+    "sortOrder": lambda row, _: (row.sort_order, ""),
+    "name": _by_name,
+    "parentId": lambda row, _: (row.parent_id or 0, ""),
+}
+
+
+def _read_id(row: MailboxRow) -> str:
+    return f"M{row.id}"
+
+
+MAILBOX: DataType[MailboxRow, Test] = DataType(
+    name="Mailbox",
+    capability=mail.URI,
+    prefix="M",
+    properties=table(
+        Property(name="id", type=Id, read=_read_id, set_by="server", immutable=True),
+        Property(name="name", type=Annotated[str, msgspec.Meta(min_length=1)], read=field("name")),
+        Property(name="parentId", type=Id | None, read=lambda row: _id(row.parent_id), default=None),
+        Property(name="role", type=str | None, read=field("role"), default=None),
+        Property(
+            name="sortOrder",
+            type=Annotated[int, msgspec.Meta(ge=0, lt=2**31)],
+            read=field("sort_order"),
+            default=0,
+        ),
+        Property(name="totalEmails", type=UnsignedInt, read=field("total_emails"), set_by="server"),
+        Property(name="unreadEmails", type=UnsignedInt, read=field("unread_emails"), set_by="server"),
+        Property(name="totalThreads", type=UnsignedInt, read=field("total_threads"), set_by="server"),
+        Property(name="unreadThreads", type=UnsignedInt, read=field("unread_threads"), set_by="server"),
+        Property(
+            name="myRights",
+            type=MailboxRights,
+            read=lambda row: _OWNER_OF_INBOX if row.role == "inbox" else _OWNER,
+            set_by="server",
+        ),
+        # RFC 8621 §2: true for new Mailboxes created by the user
+        Property(name="isSubscribed", type=bool, read=field("is_subscribed"), default=True),
+    ),
+    fetch=_fetch,
+    also_changed=_updated_properties,
+    query=Query(
+        arguments=MailboxQueryArguments,
+        filters={
+            "parentId": FilterCondition(type=Id | None, build=_in_parent),
+            "name": FilterCondition(type=str, build=_named),
+            "role": FilterCondition(type=str | None, build=_with_role),
+            "hasAnyRole": FilterCondition(type=bool, build=_with_any_role),
+            "isSubscribed": FilterCondition(type=bool, build=_subscribed),
+        },
+        sorts={"sortOrder": SortKey(), "name": SortKey(is_text=True), "parentId": SortKey()},
+        combine=_combine,
+        search=_search,
+    ),
+)

@@ -1,0 +1,125 @@
+"""JMAP over HTTP: discovery, the Session object and API requests (RFC 8620 §2, §3). Each takes one turn in a thread."""
+
+from __future__ import annotations
+
+import re
+
+from twisted.logger import Logger
+
+from stalwart.auth import Principal
+from stalwart.http import Branch, Endpoint, Problem, Request, Response, authenticate
+from stalwart.jmap.engine import Caller
+from stalwart.jmap.errors import NotJson, OverLimit, RequestError, SignInExpired
+from stalwart.jmap.session import SessionObject, session_object
+from stalwart.web.jmap_blobs import Download, Upload
+from stalwart.web.jmap_surface import Surface, problem
+
+_JSON = re.compile(rb'application/json[ \t]*(?:;[ \t]*charset[ \t]*=[ \t]*"?utf-8"?[ \t]*)?;?', re.IGNORECASE)
+_NOT_STORED = (("Cache-Control", "no-cache, no-store, must-revalidate"),)
+
+
+class WellKnown(Endpoint):
+    """Where clients begin (RFC 8620 §2.2); it needs no sign-in."""
+
+    surface = "jmap"
+
+    async def get(self, request: Request) -> Response:
+        """Send clients to the Session object, with their method and body."""
+        return Response(status=307, headers=(("Location", "/jmap/session"), ("Cache-Control", "no-cache")))
+
+
+class SessionPage(Endpoint):
+    """The Session object (RFC 8620 §2)."""
+
+    surface = "jmap"
+
+    def __init__(self, jmap: Surface) -> None:
+        super().__init__()
+        self._jmap = jmap
+
+    async def admit(self, request: Request) -> None:
+        """Sign in."""
+        await authenticate(request, self._jmap.authenticator, self._jmap.pool)
+
+    async def get(self, request: Request) -> Response:
+        """The Session object of whoever asks."""
+        jmap = self._jmap
+        base_url = jmap.base_url(request)
+
+        def look(principal: Principal) -> SessionObject:
+            with jmap.store.read() as session:
+                if not jmap.authenticator.still_valid(session, principal):
+                    raise SignInExpired("The password was changed. Sign in again.")
+            return session_object(principal, jmap.limits, base_url)
+
+        found = await jmap.in_thread(request, look)
+        return Response(body=found.body, content_type="application/json", headers=_NOT_STORED)
+
+
+class Api(Endpoint):
+    """API requests (RFC 8620 §3.1)."""
+
+    surface = "jmap"
+    _log = Logger(namespace="stalwart.jmap")
+
+    def __init__(self, jmap: Surface) -> None:
+        super().__init__()
+        self._jmap = jmap
+        self.body_limit = jmap.limits.max_size_request
+
+    def too_large(self) -> Problem:
+        """The problem for a request over the limit (RFC 8620 §3.6.1)."""
+        return problem(
+            OverLimit("maxSizeRequest", f"A request may have at most {self.body_limit} octets.", status=413)
+        )
+
+    async def admit(self, request: Request) -> None:
+        """Sign in, and look at the type and at how many requests the account has under way."""
+        jmap = self._jmap
+        principal = await authenticate(request, jmap.authenticator, jmap.pool)
+        try:
+            if not _JSON.fullmatch(request.header(b"content-type") or b""):
+                raise NotJson("The Content-Type of a request is application/json (RFC 8620 section 3.1).")
+            jmap.requests.take(request, principal.account_id)
+        except RequestError as error:
+            raise problem(error) from error
+
+    async def post(self, request: Request) -> Response:
+        """Answer the Request object in the body."""
+        jmap = self._jmap
+        body, base_url, failures = request.read_body(), jmap.base_url(request), list[tuple[str, str]]()
+
+        def note(reference: str, failure: str) -> None:
+            failures.append((reference, failure))
+
+        def handle(principal: Principal) -> bytes:
+            caller = Caller(
+                principal=principal, base_url=base_url, request_id=request.request_id, on_error=note
+            )
+            return jmap.engine.handle(body, caller)
+
+        try:
+            answer = await jmap.in_thread(request, handle)
+        finally:
+            for reference, failure in failures:
+                self._log.error(
+                    "JMAP call {reference} failed: {failure}", reference=reference, failure=failure
+                )
+        return Response(body=answer, content_type="application/json", headers=_NOT_STORED)
+
+
+class Jmap(Surface):
+    """The JMAP surface: what is to be put into the resource trees of listeners."""
+
+    def well_known(self) -> Endpoint:
+        """What answers at `/.well-known/jmap`."""
+        return WellKnown()
+
+    def tree(self) -> Branch:
+        """What answers at `/jmap` and below."""
+        api = Api(self)
+        api.putChild(b"", api)
+        api.putChild(b"session", SessionPage(self))
+        api.putChild(b"upload", Upload(self))
+        api.putChild(b"download", Download(self))
+        return api

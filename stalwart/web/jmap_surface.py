@@ -1,0 +1,119 @@
+"""What the endpoints of JMAP share: limits per account, the way into a thread, and errors as problem documents."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import TypeVar
+
+from stalwart.auth import Authenticator, Principal
+from stalwart.http import Problem, Request, authenticate, unauthorized
+from stalwart.http.auth import RunsInThread
+from stalwart.jmap.blobs import Blobs, NoSuchBlob
+from stalwart.jmap.engine import Engine
+from stalwart.jmap.errors import OverLimit, RequestError, SignInExpired
+from stalwart.jmap.limits import Limits
+from stalwart.ops.metrics import Metrics
+from stalwart.store import DiskFull, Store, StoreBusy
+
+T = TypeVar("T")
+
+# RFC 3986 §3.2.2, without the signs of sub-delims that no host has
+_HOST = re.compile(rb"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
+
+
+class Turns:
+    """How many requests of each account are under way."""
+
+    def __init__(self, limit: str, most: int) -> None:
+        self._limit = limit
+        self._most = most
+        self._running: dict[int, int] = {}
+
+    def take(self, request: Request, account: int) -> None:
+        """Count the request until it has ended. Raises OverLimit when the account has its most."""
+        running = self._running.get(account, 0)
+        if running >= self._most:
+            raise OverLimit(
+                self._limit,
+                f"At most {self._most} requests of this kind at a time; wait for one to end.",
+                status=429,
+            )
+        self._running[account] = running + 1
+        request.notifyFinish().addBoth(self._ended, account)
+
+    def _ended(self, _: object, account: int) -> None:
+        left = self._running[account] - 1
+        if left:
+            self._running[account] = left
+        else:
+            del self._running[account]
+
+
+class Surface:
+    """What the endpoints work with; one for all listeners.
+
+    `hostname` stands in URLs where a request does not say how it reached this server.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        authenticator: Authenticator,
+        pool: RunsInThread,
+        metrics: Metrics,
+        *,
+        hostname: str,
+        limits: Limits | None = None,
+    ) -> None:
+        self.limits = limits or Limits()
+        self.store = store
+        self.authenticator = authenticator
+        self.pool = pool
+        self.hostname = hostname
+        self.engine = Engine(store, self.limits, metrics, still_valid=authenticator.still_valid)
+        self.blobs = Blobs(store, self.limits, authenticator.still_valid)
+        self.requests = Turns("maxConcurrentRequests", self.limits.max_concurrent_requests)
+        self.uploads = Turns("maxConcurrentUpload", self.limits.max_concurrent_upload)
+
+    def base_url(self, request: Request) -> str:
+        """How the client reached this server, without a slash at the end."""
+        scheme = "https" if request.isSecure() else "http"
+        host = request.header(b"host") or b""
+        if _HOST.fullmatch(host):
+            return f"{scheme}://{host.decode('ascii').lower()}"
+        return f"{scheme}://{self.hostname}"
+
+    async def in_thread(self, request: Request, function: Callable[[Principal], T]) -> T:
+        """Run `function` for the request's principal in a thread, and turn what the room raises into problems.
+
+        A password that was changed since it was last verified is verified again, once.
+        """
+        principal = request.principal
+        assert principal is not None
+        try:
+            try:
+                return await self.pool.run(lambda: function(principal))
+            except SignInExpired:
+                self.authenticator.forget(principal.account_id)
+                renewed = await authenticate(request, self.authenticator, self.pool)
+                return await self.pool.run(lambda: function(renewed))
+        except SignInExpired as error:
+            raise unauthorized(str(error)) from error
+        except RequestError as error:
+            raise problem(error) from error
+        except NoSuchBlob as error:
+            raise Problem(404, str(error)) from error
+        except StoreBusy as error:
+            raise Problem(
+                503, "The mail store is busy. Try again.", headers=(("Retry-After", "5"),)
+            ) from error
+        except DiskFull as error:
+            raise Problem(507, "The mail store is full.") from error
+
+
+def problem(error: RequestError) -> Problem:
+    """A refused request as a problem document (RFC 8620 §3.6.1)."""
+    members = error.properties()
+    extra = {name: value for name, value in members.items() if name not in ("type", "status", "detail")}
+    return Problem(error.status, error.detail, type=str(members["type"]), extra=extra)
