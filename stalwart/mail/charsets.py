@@ -184,7 +184,7 @@ def decode(octets: bytes, label: str | None, *, guess: bool = True) -> Decoded:
     if codec is None:
         return Decoded(text=_decode_unlabelled(octets, guess).text, problem=True)
     if codec == "cp1252":
-        return Decoded(text=_decode_windows_1252(octets), problem=False)
+        return _decode_latin(octets)
     if codec == "utf_8":
         return _decode_utf_8(octets, guess)
     if codec == "utf_16" and octets[:2] not in (b"\xff\xfe", b"\xfe\xff"):
@@ -213,6 +213,17 @@ def decode_header(octets: bytes) -> str:
 
 def _decode_windows_1252(octets: bytes) -> str:
     return codecs.charmap_decode(octets, "strict", _WINDOWS_1252)[0]
+
+
+def _decode_latin(octets: bytes) -> Decoded:
+    # RFC 8621 §4.1.4 lets the server believe that a label is wrong: UTF-8 sent as Latin-1 is common, Latin-1 whose
+    # 8-bit octets all happen to be UTF-8 is not.
+    if not octets.isascii():
+        try:
+            return Decoded(text=octets.decode("utf-8"), problem=True)
+        except UnicodeDecodeError:
+            pass
+    return Decoded(text=_decode_windows_1252(octets), problem=False)
 
 
 def _decode_utf_8(octets: bytes, guess: bool) -> Decoded:

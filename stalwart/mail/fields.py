@@ -18,7 +18,7 @@ MAX_FIELDS: Final = 100_000
 _FIELD: Final = re.compile(rb"([!-9;-~]++)[ \t]*+:([^\n]*+(?:\n[ \t][^\n]*+)*+)\n?")
 _BLANK: Final = re.compile(rb"\n\r*+\n")
 _LEADING_BLANKS: Final = re.compile(rb"(?:\r*+\n)++(?=[!-9;-~]++[ \t]*+:)")
-_ENVELOPE_LINE: Final = re.compile(rb">?From [^\n]*+\n")
+_ENVELOPE_LINE: Final = re.compile(rb">?From (?![ \t]*+:)[^\n]*+\n")
 
 
 class Span(NamedTuple):

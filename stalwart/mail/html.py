@@ -14,8 +14,7 @@ __all__ = ["MAX_INPUT", "html_to_text"]
 #: Characters of HTML that are looked at.
 MAX_INPUT: Final = 1 << 20
 
-_NAME: Final = re.compile(r"(/?)([A-Za-z][^\s/>]{0,32})")
-_TAG_REST: Final = re.compile(r"[^>\"']*+(?:\"[^\"]*+\"[^>\"']*+|'[^']*+'[^>\"']*+)*+>")
+_TAG: Final = re.compile(r"(/?)([A-Za-z][^\s/>]*+)([^>\"']*+(?:\"[^\"]*+\"[^>\"']*+|'[^']*+'[^>\"']*+)*+)>")
 _HIDDEN: Final = re.compile(
     r"display\s{0,9}:\s{0,9}none|[\s\"']hidden(?=[\s/>=]|\Z)|mso-hide\s{0,9}:\s{0,9}all", re.I
 )
@@ -29,12 +28,12 @@ def _names(text: str) -> frozenset[str]:
 
 
 _UNSEEN: Final = _names(
-    "head script style title template noscript object applet iframe noframes select datalist textarea svg math"
+    "head script style title template object applet iframe noframes select datalist textarea svg"
 )
 _RAW_TEXT: Final = _names("script style title textarea iframe noframes")
 _VOID: Final = _names("area base br col embed hr img input link meta param source track wbr")
 # Elements that are often left open and that end where the next one of their kind starts.
-_UNNESTED: Final = _names("p li td th tr dt dd option")
+_UNNESTED: Final = _names("p li dt dd option")
 _INLINE: Final = _names(
     "a abbr acronym b bdi bdo big cite code data del dfn em font i ins kbd label mark nobr o:p q s samp small span "
     "strike strong sub sup time tt u var wbr"
@@ -48,11 +47,13 @@ def html_to_text(html: str, *, attributes: bool = False, quotes: bool = True) ->
     `attributes` adds what `alt` and `title` say (RFC 8621 §4.4.1); without `quotes` what stands in
     blockquote elements is left out. Head, script, style and elements that are hidden are always left out.
     """
-    pieces = html[:MAX_INPUT].split("<")
+    # A line break in the source is white space and no new line; from here on "\n" is a break between blocks.
+    pieces = html[:MAX_INPUT].replace("\n", " ").split("<")
     out: list[str] = [pieces[0]]
     # While an element is passed over: its name, and how many of that name are open.
     skipped, depth = "", 0
     in_comment = False
+    tag_of = _TAG.match
     for piece in pieces[1:]:
         if in_comment:
             _, end, rest = piece.partition("-->")
@@ -63,47 +64,54 @@ def html_to_text(html: str, *, attributes: bool = False, quotes: bool = True) ->
             continue
         if skipped in _RAW_TEXT and not _closes(piece, skipped):
             continue
-        found = _NAME.match(piece)
-        if found is None:
+        tag = tag_of(piece)
+        if tag is None:
             if piece.startswith("!--"):
-                _, end, rest = piece[3:].partition("-->")
-                in_comment = not end and not piece.startswith(("!-->", "!--->"))
+                _, end, rest = piece[2:].partition("-->")
+                in_comment = not end and not piece.startswith("!-->")
                 if not skipped and not in_comment:
-                    out.append(rest if end else piece.partition(">")[2])
-            elif piece.startswith(("!", "?", "/")):
-                if not skipped:
-                    out.append(piece.partition(">")[2])
-            elif not skipped:
+                    out.append(rest if end else piece[4:])
+            elif skipped:
+                continue
+            elif piece[:1].isalpha() or piece.startswith(("!", "?", "/")):
+                out.append(piece.partition(">")[2])  # quotes that are never closed, declarations
+            else:
                 out.append("<" + piece)  # a sign in running text
             continue
-        closing, name = found[1], found[2].lower()
-        close = _TAG_REST.match(piece, found.end())
-        end_of_tag = close.end() if close else piece.find(">") + 1
-        rest = piece[end_of_tag:] if end_of_tag else ""
+        closing, name, attributes_text = tag.groups()
+        name = name.lower()
+        rest = piece[tag.end() :]
         if skipped:
-            if name == skipped:
-                depth = depth - 1 if closing else (depth if name in _UNNESTED else depth + 1)
+            if name == skipped and not (closing or name not in _UNNESTED):
+                skipped = ""  # the next of its kind is a new element, seen below
+            elif name == skipped:
+                depth += -1 if closing else 1
                 if depth == 0:
                     skipped = ""
-                    out.append("\n")
-                    out.append(rest)
+                    out.append("\n" + rest)
+                continue
             elif skipped == "head" and name == "body":
-                skipped, depth = "", 0
-                out.append(rest)
-            continue
+                skipped = ""
+            else:
+                continue
         if name not in _INLINE:
             out.append(" " if name in _CELLS else "\n")
-        if not closing and name not in _VOID:
-            tag = piece[found.end() : end_of_tag]
-            if name in _UNSEEN or (name == "blockquote" and not quotes) or (tag and _HIDDEN.search(tag)):
-                if not tag.endswith("/>"):
+        if not closing:
+            if name in _UNSEEN or (name == "blockquote" and not quotes):
+                if not attributes_text.endswith("/"):
                     skipped, depth = name, 1
                 continue
-        if attributes and not closing and end_of_tag > found.end() + 4:
-            for shown in _SHOWN_ATTRIBUTE.finditer(piece, found.end(), end_of_tag):
-                out.append(f" {shown[1] or shown[2] or shown[3] or ''} ")
-        # A line break in the source is white space, not a new line.
-        out.append(rest.replace("\n", " ") if "\n" in rest else rest)
+            if attributes_text:
+                lowered = attributes_text.lower()
+                # The quick looks come first: few tags have attributes that matter here.
+                if ("hid" in lowered or "display" in lowered) and _HIDDEN.search(lowered):
+                    if name not in _VOID:
+                        skipped, depth = name, 1
+                    continue
+                if attributes and ("alt" in lowered or "title" in lowered):
+                    for shown in _SHOWN_ATTRIBUTE.finditer(attributes_text):
+                        out.append(f" {shown[1] or shown[2] or shown[3] or ''} ")
+        out.append(rest)
     text = "".join(out)
     if "&" in text:
         text = unescape(text)

@@ -22,7 +22,7 @@ def parse_message_ids(text: str) -> list[str] | None:
     without brackets are taken when no others are there.
     """
     text = strip_comments(text)
-    ids = [_SPACE.sub("", found) for found in _ANGLE.findall(text)]
+    ids = [_SPACE.sub("", strip_comments(found)) for found in _ANGLE.findall(text)]
     ids = [one for one in ids if one]
     if not ids and "<" not in text:
         ids = _BARE_ID.findall(text)

@@ -218,8 +218,8 @@ class _Content:
     def __init__(self, view: bytes, header: HeaderBlock, default_type: str) -> None:
         found: dict[bytes, bytes] = {}
         for field in header.fields:
-            if field.name.startswith(b"content-"):
-                # As in RFC 8621 §4.1.3 the last instance counts.
+            if field.name.startswith(b"content-") and field.name not in found:
+                # The first instance counts: others are mostly added on the way, by relays that missed it.
                 found[field.name] = view[
                     field.value_start : min(field.value_end, field.value_start + _MAX_FIELD)
                 ]

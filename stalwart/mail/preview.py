@@ -13,14 +13,13 @@ __all__ = ["MAX_PREVIEW", "preview_of_html", "preview_of_text"]
 MAX_PREVIEW: Final = 256
 
 _LOOKED_AT: Final = 16_384
+_ENOUGH: Final = 1_000  # most texts give a whole preview by then
 _HTML_LOOKED_AT: Final = 131_072
 
 # What newsletters pad their first line with, and other characters that nobody sees.
 _UNSEEN: Final = (0xAD, 0x34F, 0x61C, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x180E, 0x3164, 0xFEFF, 0xFFA0)
-_INVISIBLE: Final = {
-    **dict.fromkeys((*_UNSEEN, *range(0x200B, 0x2010), *range(0x202A, 0x202F), *range(0x2060, 0x2070))),
-    **dict.fromkeys((*range(9), *range(14, 32), *range(127, 160)), " "),
-}
+_INVISIBLE: Final = re.compile(f"[{''.join(map(chr, _UNSEEN))}\u200b-\u200f\u202a-\u202e\u2060-\u206f]+")
+_CONTROLS: Final = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x9f]+")
 _RULE: Final = re.compile(r"([-=_*~#+.])\1{3,}+")
 _ATTRIBUTION: Final = re.compile(
     r"[^\n]{0,200}(?:wrote|writes|schrieb|écrit|escribió|scrisse|schreef|skrev)\W{0,3}\Z"
@@ -31,7 +30,10 @@ def preview_of_text(text: str) -> str:
     """The start of a plain text: without quotes, their attribution, rules and signature where more is left."""
     text = text[:_LOOKED_AT]
     kept: list[str] = []
+    length = 0
     for line in text.split("\n"):
+        if length > _ENOUGH:
+            break
         if line.startswith("-- ") and line.rstrip() == "--" and kept:
             break  # RFC 3676 §4.3: the signature separator
         if line.startswith(">"):
@@ -41,6 +43,7 @@ def preview_of_text(text: str) -> str:
                 kept.pop()
             continue
         kept.append(line)
+        length += len(line)
     return _squeeze("\n".join(kept)) or _squeeze(text)
 
 
@@ -51,7 +54,13 @@ def preview_of_html(html: str) -> str:
 
 
 def _squeeze(text: str) -> str:
-    if not text.isascii() or not text.isprintable():
-        text = text.translate(_INVISIBLE)
-    text = " ".join(_RULE.sub(" ", text).split())
-    return text[:MAX_PREVIEW].rstrip()
+    """White space collapsed, and what nobody sees taken out."""
+    squeezed = ""
+    for length in (_ENOUGH, _LOOKED_AT):
+        squeezed = _CONTROLS.sub(" ", text[:length])
+        if not squeezed.isascii():
+            squeezed = _INVISIBLE.sub("", squeezed)
+        squeezed = " ".join(_RULE.sub(" ", squeezed).split())
+        if len(squeezed) >= MAX_PREVIEW:
+            break
+    return squeezed[:MAX_PREVIEW].rstrip()

@@ -261,8 +261,11 @@ class _Search:
                 self._add(html_to_text(self.texts.of(part), attributes=True))
             elif part.type.startswith("text/"):
                 self._add(self.texts.of(part).strip())
-            elif part.type in ("message/rfc822", "message/global") and depth < _MAX_ATTACHED_DEPTH:
-                self._add_message(part, depth + 1)
+            elif part.type in ("message/rfc822", "message/global"):
+                if depth < _MAX_ATTACHED_DEPTH:
+                    self._add_message(part, depth + 1)
+            elif part.type.startswith("message/"):  # delivery-status and the like are text
+                self._add(self.texts.of(part).strip())
 
     def _add_message(self, part: Part, depth: int) -> None:
         data = self.texts.data[part.body_start : min(part.body_end, part.body_start + _MAX_PART_OCTETS)]
