@@ -12,7 +12,7 @@ from stalwart.auth.basic import parse_basic
 from stalwart.auth.passwords import Passwords
 from stalwart.auth.principal import Principal
 from stalwart.ops.metrics import Metrics
-from stalwart.store import InvalidAddress, NotFound, Session, Store, find_account, get_account
+from stalwart.store import InvalidAddress, Session, Store, credential_version, find_account
 
 _TTL = 300.0
 _MOST = 4096
@@ -95,11 +95,7 @@ class Authenticator:
 
     def still_valid(self, s: Session, principal: Principal) -> bool:
         """Whether the account exists and its password is still the one that was verified."""
-        try:
-            account = get_account(s, principal.account_id)
-        except NotFound:
-            return False
-        return account.credential_version == principal.credential_version
+        return credential_version(s, principal.account_id) == principal.credential_version
 
     def forget(self, account_id: int) -> None:
         """Drop what is remembered for an account; its next request is verified anew."""

@@ -10,6 +10,7 @@ from stalwart.store.accounts import (
     add_alias,
     create_account,
     create_domain,
+    credential_version,
     delete_account,
     delete_domain,
     find_account,
@@ -20,7 +21,8 @@ from stalwart.store.accounts import (
     resolve_recipient,
     set_password_hash,
 )
-from stalwart.store.blobs import BlobStore, FsBlobs, SqliteBlobs, blob_hash
+from stalwart.store.blobs import BlobStore, FsBlobs, blob_hash
+from stalwart.store.blobs_sqlite import SqliteBlobs
 from stalwart.store.changes import changes, state
 from stalwart.store.database import Store
 from stalwart.store.emails import add_email, get_emails, get_threads, has_blob, list_email_ids
@@ -30,6 +32,7 @@ from stalwart.store.errors import (
     BlobMissing,
     CannotCalculateChanges,
     DiskFull,
+    FilterTooComplex,
     InvalidAddress,
     InvalidName,
     NoSuchDomain,
@@ -45,6 +48,7 @@ from stalwart.store.errors import (
 from stalwart.store.filters import (
     After,
     AllOf,
+    AmongIds,
     AnyOf,
     Before,
     Filter,
@@ -75,6 +79,7 @@ from stalwart.store.rows import (
     UploadRow,
 )
 from stalwart.store.session import Session
+from stalwart.store.sweep import sweep
 from stalwart.store.uploads import add_upload, find_upload
 
 __all__ = [
@@ -82,6 +87,7 @@ __all__ = [
     "After",
     "AllOf",
     "AlreadyExists",
+    "AmongIds",
     "AnchorNotFound",
     "AnyOf",
     "Before",
@@ -92,6 +98,7 @@ __all__ = [
     "DiskFull",
     "EmailRow",
     "Filter",
+    "FilterTooComplex",
     "FsBlobs",
     "HasAttachment",
     "HasKeyword",
@@ -133,6 +140,7 @@ __all__ = [
     "create_account",
     "create_domain",
     "create_mailbox",
+    "credential_version",
     "delete_account",
     "delete_domain",
     "find_account",
@@ -151,4 +159,5 @@ __all__ = [
     "resolve_recipient",
     "set_password_hash",
     "state",
+    "sweep",
 ]

@@ -2,70 +2,213 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from sqlalchemy import Row, bindparam, delete, exists, insert, select, update
+
+from stalwart.store.addresses import normalise_address, normalise_domain, without_tag
+from stalwart.store.errors import AlreadyExists, InvalidAddress, NoSuchDomain, NotFound, StillInUse
+from stalwart.store.mailboxes import create_standard_mailboxes
 from stalwart.store.rows import AccountRow
 from stalwart.store.session import Session
+from stalwart.store.tables import account, address, domain
+
+_DOMAIN_ID = select(domain.c.id).where(domain.c.name == bindparam("name"))
+_DOMAINS = select(domain.c.name).order_by(domain.c.name)
+_INSERT_DOMAIN = insert(domain)
+_DELETE_DOMAIN = delete(domain).where(domain.c.id == bindparam("domain"))
+_DOMAIN_IN_USE = select(exists().where(address.c.domain_id == bindparam("domain")))
+
+_ACCOUNTS = select(
+    account.c.id,
+    account.c.address,
+    account.c.name,
+    account.c.password_hash,
+    account.c.is_admin,
+    account.c.quota,
+    account.c.used,
+    account.c.message_count,
+    account.c.credential_version,
+    account.c.created_at,
+)
+_ALL_ACCOUNTS = _ACCOUNTS.order_by(account.c.address)
+_ACCOUNT = _ACCOUNTS.where(account.c.id == bindparam("account"))
+_ACCOUNT_OF = _ACCOUNTS.where(account.c.address == bindparam("address"))
+_RECIPIENT = _ACCOUNTS.join_from(account, address, address.c.account_id == account.c.id).where(
+    address.c.address == bindparam("address")
+)
+_ALIASES = select(address.c.account_id, address.c.address).where(address.c.is_alias).order_by(address.c.address)
+_ALIASES_OF = _ALIASES.where(address.c.account_id == bindparam("account"))
+_CREDENTIAL_VERSION = select(account.c.credential_version).where(account.c.id == bindparam("account"))
+
+_INSERT_ACCOUNT = insert(account)
+_INSERT_ADDRESS = insert(address)
+_TAKEN = select(address.c.account_id).where(address.c.address == bindparam("address"))
+_DELETE_ALIAS = delete(address).where(
+    address.c.address == bindparam("wanted"), address.c.account_id == bindparam("account"), address.c.is_alias
+)
+_DELETE_ACCOUNT = delete(account).where(account.c.id == bindparam("account"))
+_SET_PASSWORD = (
+    update(account)
+    .where(account.c.id == bindparam("account"))
+    .values(password_hash=bindparam("hash"), credential_version=account.c.credential_version + 1)
+)
 
 
 def create_domain(s: Session, name: str) -> str:
     """Make a domain; gives its normalised name (A-labels, lower case). AlreadyExists, InvalidAddress."""
-    raise NotImplementedError
+    name = normalise_domain(name)
+    if s.connection.scalar(_DOMAIN_ID, {"name": name}) is not None:
+        raise AlreadyExists(f"domain {name} exists already")
+    s.connection.execute(_INSERT_DOMAIN, {"name": name, "created_at": s.now()})
+    return name
 
 
 def list_domains(s: Session) -> list[str]:
     """All domain names, sorted."""
-    raise NotImplementedError
+    return list(s.connection.scalars(_DOMAINS))
 
 
 def delete_domain(s: Session, name: str) -> None:
     """Remove a domain. NotFound; StillInUse while addresses are in it."""
-    raise NotImplementedError
+    name = normalise_domain(name)
+    domain_id = s.connection.scalar(_DOMAIN_ID, {"name": name})
+    if domain_id is None:
+        raise NotFound(f"domain {name} does not exist")
+    if s.connection.scalar(_DOMAIN_IN_USE, {"domain": domain_id}):
+        raise StillInUse(f"domain {name} still has addresses; delete its accounts and aliases first")
+    s.connection.execute(_DELETE_DOMAIN, {"domain": domain_id})
 
 
 def create_account(
-    s: Session, address: str, *, name: str = "", password_hash: str, is_admin: bool = False, quota: int | None = None
+    s: Session,
+    address: str,
+    *,
+    name: str = "",
+    password_hash: str,
+    is_admin: bool = False,
+    quota: int | None = None,
 ) -> AccountRow:
     """Make an account with its six mailboxes. NoSuchDomain, AlreadyExists, InvalidAddress."""
-    raise NotImplementedError
+    wanted = normalise_address(address)
+    domain_id = _free(s, wanted)
+    account_id = s.insert(
+        _INSERT_ACCOUNT,
+        {
+            "address": wanted,
+            "name": name,
+            "password_hash": password_hash,
+            "is_admin": is_admin,
+            "quota": quota,
+            "used": 0,
+            "message_count": 0,
+            "credential_version": 1,
+            "modseq": 0,
+            "created_at": s.now(),
+        },
+    )
+    s.connection.execute(
+        _INSERT_ADDRESS,
+        {"address": wanted, "domain_id": domain_id, "account_id": account_id, "is_alias": False},
+    )
+    create_standard_mailboxes(s, account_id)
+    return get_account(s, account_id)
 
 
 def find_account(s: Session, address: str) -> AccountRow | None:
-    """The account whose own address this is (not an alias), compared without case."""
-    raise NotImplementedError
+    """The account whose own address this is (not an alias), compared without case. InvalidAddress."""
+    row = s.connection.execute(_ACCOUNT_OF, {"address": normalise_address(address)}).one_or_none()
+    return _account(s, row) if row is not None else None
 
 
 def get_account(s: Session, account_id: int) -> AccountRow:
     """The account with this id. NotFound."""
-    raise NotImplementedError
+    row = s.connection.execute(_ACCOUNT, {"account": account_id}).one_or_none()
+    if row is None:
+        raise _no_account(account_id)
+    return _account(s, row)
 
 
 def list_accounts(s: Session) -> list[AccountRow]:
     """All accounts, sorted by address."""
-    raise NotImplementedError
+    aliases: dict[int, list[str]] = {}
+    for account_id, alias in s.connection.execute(_ALIASES):
+        aliases.setdefault(account_id, []).append(alias)
+    return [
+        AccountRow(**row._mapping, aliases=tuple(aliases.get(row.id, ())))
+        for row in s.connection.execute(_ALL_ACCOUNTS)
+    ]
+
+
+def credential_version(s: Session, account_id: int) -> int | None:
+    """How often the account's password was set; None if there is no such account."""
+    version: int | None = s.connection.scalar(_CREDENTIAL_VERSION, {"account": account_id})
+    return version
 
 
 def set_password_hash(s: Session, account_id: int, password_hash: str) -> None:
     """Replace the password; what was verified with the old one is no longer valid. NotFound."""
-    raise NotImplementedError
+    if not s.connection.execute(_SET_PASSWORD, {"account": account_id, "hash": password_hash}).rowcount:
+        raise _no_account(account_id)
 
 
 def add_alias(s: Session, account_id: int, address: str) -> str:
     """Give the account one more address; gives its normalised form. NoSuchDomain, AlreadyExists, NotFound."""
-    raise NotImplementedError
+    wanted = normalise_address(address)
+    get_account(s, account_id)
+    s.connection.execute(
+        _INSERT_ADDRESS,
+        {"address": wanted, "domain_id": _free(s, wanted), "account_id": account_id, "is_alias": True},
+    )
+    return wanted
 
 
 def remove_alias(s: Session, account_id: int, address: str) -> None:
     """Take an alias away. NotFound if the account has no such alias (its own address is none)."""
-    raise NotImplementedError
+    wanted = normalise_address(address)
+    if not s.connection.execute(_DELETE_ALIAS, {"account": account_id, "wanted": wanted}).rowcount:
+        raise NotFound(f"{wanted} is not an alias of this account")
 
 
 def delete_account(s: Session, account_id: int) -> None:
     """Remove the account with everything in it; its blobs are left to the sweep. NotFound."""
-    raise NotImplementedError
+    if not s.connection.execute(_DELETE_ACCOUNT, {"account": account_id}).rowcount:
+        raise _no_account(account_id)
+    s.drop(account_id)
 
 
 def resolve_recipient(s: Session, address: str) -> AccountRow | None:
     """Who receives mail for `address`: exact addresses and aliases first, then `user+tag@` as `user@`.
 
-    Domain and local part are compared without case. None if nobody does.
+    Domain and local part are compared without case. None if nobody does, or if it is no address.
     """
-    raise NotImplementedError
+    try:
+        wanted: str | None = normalise_address(address)
+    except InvalidAddress:
+        return None
+    while wanted is not None:
+        row = s.connection.execute(_RECIPIENT, {"address": wanted}).one_or_none()
+        if row is not None:
+            return _account(s, row)
+        wanted = without_tag(wanted)
+    return None
+
+
+def _free(s: Session, wanted: str) -> int:
+    """The id of the address' domain, if the address is still free there."""
+    domain_name = wanted.rpartition("@")[2]
+    domain_id = s.connection.scalar(_DOMAIN_ID, {"name": domain_name})
+    if domain_id is None:
+        raise NoSuchDomain(domain_name)
+    if s.connection.scalar(_TAKEN, {"address": wanted}) is not None:
+        raise AlreadyExists(f"address {wanted} is taken, by an account or as an alias")
+    return int(domain_id)
+
+
+def _account(s: Session, row: Row[*tuple[Any, ...]]) -> AccountRow:
+    aliases = tuple(alias for _, alias in s.connection.execute(_ALIASES_OF, {"account": row.id}))
+    return AccountRow(**row._mapping, aliases=aliases)
+
+
+def _no_account(account_id: int) -> NotFound:
+    return NotFound(f"account {account_id} does not exist")

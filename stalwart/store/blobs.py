@@ -1,56 +1,233 @@
-"""Message octets by the hash of their content."""
+"""Message octets by the hash of their content: the interface, and blobs as files.
+
+A file appears under its name only when its octets are on disk, so that a crash leaves at worst a temporary file or a
+blob that nothing refers to. The sweep of unreferenced blobs goes by the time a blob was last put.
+"""
 
 from __future__ import annotations
 
+import base64
+import fcntl
+import hashlib
+import os
+import re
+import secrets
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Protocol
+
+from stalwart.store.errors import BlobMissing
+from stalwart.store.sqlite import create_private_folder, disk_errors, sync
+
+_HASH = re.compile("[a-z2-7]{52}")
+_ASIDE = ".swept"
 
 
 def blob_hash(data: bytes) -> str:
     """SHA-256 as 52 lower-case base32 characters without padding."""
-    raise NotImplementedError
+    return base64.b32encode(hashlib.sha256(data).digest()).decode("ascii").rstrip("=").lower()
+
+
+def is_blob_hash(text: str) -> bool:
+    """Whether the text looks like a blob's hash. Anything else is never in a blob store."""
+    return _HASH.fullmatch(text) is not None
 
 
 class BlobStore(Protocol):
-    """Where octets lie, by the hash of their content. Safe to use from any thread.
+    """Where octets lie, by the hash of their content. Safe to use from any thread and from several processes.
 
     Raises `DiskFull`, `BlobMissing`, and `StoreError` for any other trouble with the place.
     """
 
     def put(self, data: bytes) -> str:
         """Keep the octets and give their hash. On return they are on disk. Putting twice is harmless."""
+        ...
 
     def get(self, blob_hash: str, start: int = 0, length: int | None = None) -> bytes:
         """The octets from `start`, at most `length` of them (None: to the end). BlobMissing."""
+        ...
 
     def size(self, blob_hash: str) -> int:
         """How many octets the blob has. BlobMissing."""
+        ...
 
     def delete(self, blob_hash: str) -> None:
         """Forget the blob; nothing happens if it isn't there."""
+        ...
+
+    def untouched_since(self, time: float) -> Iterator[str]:
+        """Hashes of the blobs that were last put before this time (seconds since the epoch)."""
+        ...
+
+    def delete_untouched(self, blob_hash: str, time: float) -> bool:
+        """Forget the blob unless it was put at this time or later, also by a put that runs at this moment.
+
+        True if it was there and is gone.
+        """
+        ...
 
 
 class FsBlobs:
-    """Blobs as files under a folder."""
+    """Blobs as files `<first letter>/<second letter>/<hash>` under a folder, for this user only.
 
-    def __init__(self, path: str) -> None:
-        raise NotImplementedError
+    `clock` gives seconds since the epoch.
+    """
+
+    def __init__(self, path: str, clock: Callable[[], float] = time.time) -> None:
+        self._root = os.path.abspath(path)
+        self._temporary = os.path.join(self._root, "tmp")
+        self._clock = clock
+        self._folders: set[str] = set()  # those known to exist
+        with disk_errors(self._root):
+            create_private_folder(self._temporary)
+            self._remove_leftovers()
 
     def put(self, data: bytes) -> str:
         """See `BlobStore`."""
-        raise NotImplementedError
+        name = blob_hash(data)
+        path = self._path(name)
+        with disk_errors(path):
+            if self._touch(path):
+                sync(os.path.dirname(path))  # whoever wrote it may not have come to this yet
+                return name
+            for last in (False, True):
+                try:
+                    self._write(path, data)
+                    break
+                except FileNotFoundError:  # somebody's clean-up took the temporary file (see there), or a folder
+                    if last:
+                        raise
+                    self._folders.clear()
+                    create_private_folder(self._temporary)
+        return name
 
     def get(self, blob_hash: str, start: int = 0, length: int | None = None) -> bytes:
         """See `BlobStore`."""
-        raise NotImplementedError
+        descriptor = self._open(blob_hash)
+        with disk_errors(self._path(blob_hash)), open(descriptor, "rb", buffering=0) as file:
+            if start:
+                file.seek(start)
+            if length is None:
+                return file.readall()
+            pieces = []
+            while length and (piece := file.read(length)):
+                pieces.append(piece)
+                length -= len(piece)
+            return b"".join(pieces)
 
     def size(self, blob_hash: str) -> int:
         """See `BlobStore`."""
-        raise NotImplementedError
+        descriptor = self._open(blob_hash)
+        try:
+            return os.fstat(descriptor).st_size
+        finally:
+            os.close(descriptor)
 
     def delete(self, blob_hash: str) -> None:
         """See `BlobStore`."""
-        raise NotImplementedError
+        if is_blob_hash(blob_hash):
+            path = self._path(blob_hash)
+            with disk_errors(path), suppress(FileNotFoundError):
+                os.unlink(path)
 
+    def untouched_since(self, time: float) -> Iterator[str]:
+        """See `BlobStore`."""
+        with disk_errors(self._root):
+            for folder, _, names in os.walk(self._root):
+                for name in names:
+                    if is_blob_hash(name):
+                        with suppress(FileNotFoundError):
+                            if os.stat(os.path.join(folder, name)).st_mtime < time:
+                                yield name
 
-class SqliteBlobs(FsBlobs):
-    """Blobs as rows of a SQLite file."""
+    def delete_untouched(self, blob_hash: str, time: float) -> bool:
+        """See `BlobStore`."""
+        if not is_blob_hash(blob_hash):
+            return False
+        path = self._path(blob_hash)
+        aside = os.path.join(self._temporary, blob_hash + _ASIDE)
+        with disk_errors(path):
+            # A put either touched the file before it was moved, then the time shows it and the file goes back; or it
+            # finds none and writes it anew.
+            try:
+                os.rename(path, aside)
+            except FileNotFoundError:
+                return False
+            if os.stat(aside).st_mtime >= time:
+                self._put_back(aside, path)
+                return False
+            os.unlink(aside)
+            return True
+
+    def _write(self, path: str, data: bytes) -> None:
+        folder = os.path.dirname(path)
+        if folder not in self._folders:
+            create_private_folder(folder)
+            self._folders.add(folder)
+        temporary = os.path.join(self._temporary, secrets.token_hex(12))
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH)  # says that somebody is at work on it
+            view = memoryview(data)
+            while view:
+                view = view[os.write(descriptor, view) :]
+            now = self._clock()
+            os.utime(descriptor, (now, now))
+            os.fsync(descriptor)
+            os.rename(temporary, path)
+        except BaseException:
+            with suppress(FileNotFoundError):
+                os.unlink(temporary)
+            raise
+        finally:
+            os.close(descriptor)
+        sync(folder)
+
+    def _put_back(self, aside: str, path: str) -> None:
+        with suppress(FileExistsError):
+            os.link(aside, path)
+            sync(os.path.dirname(path))
+        os.unlink(aside)
+
+    def _touch(self, path: str) -> bool:
+        now = self._clock()
+        try:
+            os.utime(path, (now, now))
+        except FileNotFoundError:
+            return False
+        return True
+
+    def _open(self, blob_hash: str) -> int:
+        if not is_blob_hash(blob_hash):
+            raise BlobMissing(blob_hash)
+        path = self._path(blob_hash)
+        with disk_errors(path):
+            for attempt in (1, 2):
+                try:
+                    return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+                except FileNotFoundError:
+                    if attempt == 1:  # a sweep may be putting it back at this moment
+                        time.sleep(0.001)
+        raise BlobMissing(blob_hash)
+
+    def _path(self, name: str) -> str:
+        return os.path.join(self._root, name[0], name[1], name)
+
+    def _remove_leftovers(self) -> None:
+        """Remove temporary files that nobody is writing: the kernel dropped the locks of a killed process.
+
+        A writer that has just made its file and not yet locked it loses it, finds that out and starts again.
+        """
+        for name in os.listdir(self._temporary):
+            path = os.path.join(self._temporary, name)
+            if name.endswith(_ASIDE):  # a sweep was cut short: the next one decides anew
+                self._put_back(path, self._path(name.removesuffix(_ASIDE)))
+                continue
+            with suppress(FileNotFoundError, BlockingIOError):
+                descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+                try:
+                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    os.unlink(path)
+                finally:
+                    os.close(descriptor)

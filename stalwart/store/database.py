@@ -2,25 +2,58 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import TypeVar
 
+from sqlalchemy import Connection, Engine
+
 from stalwart.ops.metrics import Metrics
+from stalwart.store import migrate
 from stalwart.store.blobs import BlobStore
+from stalwart.store.errors import StoreError
+from stalwart.store.lock import ProcessLock
 from stalwart.store.session import Session
+from stalwart.store.sqlite import BEGIN, create_private_file, disk_errors, driver_of, make_engine, translated
 
 T = TypeVar("T")
 Announce = Callable[[Mapping[int, Mapping[str, int]]], None]
 
 
 class Store:
-    """The store of one data folder. Safe to use from any thread.
+    """The store of one data folder. Safe to use from any thread; make it with `open`.
 
-    Open it after the process has forked (SQLite connections and the lock don't survive a fork well).
+    Open it after the process has forked: neither SQLite's connections nor the lock's pid survive a fork.
     """
 
-    blobs: BlobStore
+    def __init__(
+        self,
+        path: str,
+        engine: Engine,
+        blobs: BlobStore,
+        lock: ProcessLock,
+        clock: Callable[[], float],
+        metrics: Metrics | None,
+    ) -> None:
+        self.path = path
+        self.blobs = blobs
+        self.clock = clock
+        self._engine = engine
+        self._lock = lock
+        self._readers: list[Connection] = []  # idle ones; the last used first
+        self._pool_lock = threading.Lock()
+        self._closed = False
+        self._write_lock = threading.Lock()
+        self._writer: Connection | None = None
+        self._subscribers: list[Announce] = []
+        seconds = metrics.store_seconds.labels if metrics is not None else None
+        self._read_time, self._write_time, self._commit_time = (
+            seconds(name).observe if seconds is not None else _ignore for name in ("read", "write", "commit")
+        )
+        self._batch_size = metrics.store_batch.observe if metrics is not None else _ignore
 
     @classmethod
     def open(
@@ -35,34 +68,153 @@ class Store:
         """Open the database file, making or migrating it as needed.
 
         `exclusive` is for the daemon: it holds a lock on `<data_path>.lock` until `close` (or the end of the
-        process), and a second one raises `StoreInUse`. Without it the caller works beside a running daemon.
+        process), and a second one raises `StoreInUse`. Without it the caller works beside a running daemon; it then
+        takes the lock only to make or migrate the database.
         """
-        raise NotImplementedError
+        path = os.path.abspath(data_path)
+        with translated(path), disk_errors(path), ExitStack() as undo:
+            create_private_file(path)
+            engine = make_engine(path)
+            lock = ProcessLock(f"{path}.lock")
+            undo.callback(lock.release)
+            if exclusive:
+                lock.acquire("serve")
+            if not migrate.is_current(engine, path):
+                if not exclusive:
+                    lock.acquire("migrate")
+                migrate.upgrade(engine, path)
+                if not exclusive:
+                    lock.release()
+            undo.pop_all()
+        return cls(path, engine, blobs, lock, clock, metrics)
 
-    def read(self) -> AbstractContextManager[Session]:
+    @contextmanager
+    def read(self) -> Iterator[Session]:
         """One snapshot of the database, for as long as the context lasts."""
-        raise NotImplementedError
+        started = time.perf_counter()
+        with translated(self.path):
+            connection = self._take_reader()
+            try:
+                transaction = connection.begin()
+                yield Session(connection, driver_of(connection), self.clock)
+                transaction.rollback()
+            except BaseException:
+                connection.close()
+                raise
+            self._give_reader(connection)
+        self._read_time(time.perf_counter() - started)
 
-    def write(self) -> AbstractContextManager[Session]:
-        """One transaction. Commits on normal exit and then tells the subscribers; rolls back on an exception."""
-        raise NotImplementedError
+    @contextmanager
+    def write(self) -> Iterator[Session]:
+        """One transaction. Commits on normal exit and then tells the subscribers; rolls back on an exception.
+
+        Writers of one process wait for each other. Don't nest two, and put blobs before: that waits for the disk.
+        """
+        with self._transaction() as (session, moved):
+            yield session
+            _merge(moved, session.flush())
 
     def run_batch(self, jobs: Sequence[Callable[[Session], T]]) -> list[T | BaseException]:
-        """Run the jobs in one transaction with one commit. A job that raises is undone alone; its exception is
-        its result. If the commit itself fails, that error is raised and nothing was kept."""
-        raise NotImplementedError
+        """Run the jobs in one transaction with one commit.
+
+        A job that raises is undone alone, and its exception is its result. If the transaction as a whole fails
+        (a full disk, the commit), that error is raised and nothing was kept.
+        """
+        results: list[T | BaseException] = []
+        with self._transaction() as (session, moved):
+            for job in jobs:
+                savepoint = session.connection.begin_nested()
+                try:
+                    with translated(self.path):
+                        result = job(session)
+                        job_moved = session.flush()
+                        savepoint.commit()
+                except Exception as error:
+                    if not session.driver.in_transaction:  # SQLite gave up the whole transaction
+                        raise
+                    savepoint.rollback()
+                    session.forget()
+                    results.append(error)
+                else:
+                    _merge(moved, job_moved)
+                    results.append(result)
+        self._batch_size(len(jobs))
+        return results
 
     def subscribe(self, callback: Announce) -> None:
         """Have `callback({account_id: {"Email": modseq, …}})` called after each commit that changed something.
 
         It runs in the writing thread, and must not raise or block.
         """
-        raise NotImplementedError
+        self._subscribers.append(callback)
 
     def ping(self) -> None:
         """Ask the database for something; raises `StoreError` if it can't answer."""
-        raise NotImplementedError
+        with self.read() as session:
+            session.driver.execute("SELECT count(*) FROM (SELECT 1 FROM domain LIMIT 1)").fetchone()
 
     def close(self) -> None:
         """Close every connection and give up the lock. Sessions must have ended."""
-        raise NotImplementedError
+        with self._pool_lock:
+            self._closed = True
+            readers, self._readers = self._readers, []
+        for reader in readers:
+            reader.close()
+        with self._write_lock:
+            if self._writer is not None:
+                self._writer.close()
+                self._writer = None
+        self._engine.dispose()
+        self._lock.release()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[tuple[Session, dict[int, dict[str, int]]]]:
+        moved: dict[int, dict[str, int]] = {}
+        started = time.perf_counter()
+        with translated(self.path), self._write_lock:
+            connection = self._take_writer()
+            try:
+                transaction = connection.begin()
+                yield Session(connection, driver_of(connection), self.clock), moved
+                committing = time.perf_counter()
+                transaction.commit()
+                self._commit_time(time.perf_counter() - committing)
+            except BaseException:
+                self._writer = None
+                connection.close()  # rolls back
+                raise
+        self._write_time(time.perf_counter() - started)
+        if moved:
+            for callback in self._subscribers:
+                callback(moved)
+
+    def _take_reader(self) -> Connection:
+        with self._pool_lock:
+            if self._closed:
+                raise StoreError(f"{self.path}: the store has been closed")
+            if self._readers:
+                return self._readers.pop()
+        return self._engine.connect()
+
+    def _give_reader(self, connection: Connection) -> None:
+        with self._pool_lock:
+            if not self._closed:
+                self._readers.append(connection)
+                return
+        connection.close()
+
+    def _take_writer(self) -> Connection:
+        if self._closed:
+            raise StoreError(f"{self.path}: the store has been closed")
+        if self._writer is None:
+            self._writer = self._engine.connect().execution_options(**{BEGIN: "BEGIN IMMEDIATE"})
+        return self._writer
+
+
+def _merge(into: dict[int, dict[str, int]], moved: Mapping[int, Mapping[str, int]]) -> None:
+    for account_id, types in moved.items():
+        into.setdefault(account_id, {}).update(types)
+
+
+def _ignore(value: float) -> None:
+    """Stands in for a metric when there are none."""

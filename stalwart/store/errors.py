@@ -77,3 +77,7 @@ class AnchorNotFound(StoreError):
 
 class CannotCalculateChanges(StoreError):
     """The state is unknown, or older than the changes that are still kept. RFC 8620 §5.2."""
+
+
+class FilterTooComplex(StoreError):
+    """A query's filter has more conditions, or deeper nesting, than a database should be given."""

@@ -1,11 +1,32 @@
-"""Answers e-mail queries: filter tree and sort to SQL, and the window of RFC 8620 §5.5."""
+"""Answers e-mail queries: the window of RFC 8620 §5.5 over an ordered list of matches."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 
-from stalwart.store.filters import Filter, QueryResult, Sort
+from sqlalchemy import bindparam, func, select
+
+from stalwart.store.conditions import build
+from stalwart.store.errors import AnchorNotFound
+from stalwart.store.filters import Filter, InMailbox, QueryResult, Sort
 from stalwart.store.session import Session
+from stalwart.store.tables import account, mailbox, thread
+
+_NEWEST_FIRST = (Sort(property="receivedAt", ascending=False),)
+
+_MAILBOX_TOTALS = select(mailbox.c.total_emails, mailbox.c.total_threads).where(
+    mailbox.c.id == bindparam("mailbox"), mailbox.c.account_id == bindparam("account")
+)
+_MESSAGES = select(account.c.message_count).where(account.c.id == bindparam("account"))
+_THREADS = select(func.count()).select_from(thread).where(thread.c.account_id == bindparam("account"))
+
+# What every list view asks first goes to the driver: a mailbox, newest first.
+_MAILBOX_LIST = (
+    "SELECT email_id, thread_id FROM email_mailbox WHERE account_id = ? AND mailbox_id = ? "
+    "ORDER BY received_at DESC, email_id DESC LIMIT ? OFFSET ?"
+)
+_ALL = -1
 
 
 def query_emails(
@@ -21,9 +42,85 @@ def query_emails(
     anchor_offset: int = 0,
     calculate_total: bool,
 ) -> QueryResult:
-    """The window of matching e-mails; `sorts` empty means newest first. AnchorNotFound.
+    """The window of matching e-mails; `sorts` empty means newest first. AnchorNotFound, FilterTooComplex.
 
-    A negative `position` counts from the end. `limit` None means no limit; the ids of equal e-mails break ties, in
-    the direction of the last comparator.
+    A negative `position` counts from the end. `limit` None means no limit. The ids of equal e-mails break ties, in
+    the direction of the last comparator. The total of a lone `InMailbox` is the mailbox's counter.
     """
-    raise NotImplementedError
+    source = _Matches(s, account_id, filter, tuple(sorts) or _NEWEST_FIRST, collapse_threads)
+    total = source.kept_total() if calculate_total or (anchor is None and position < 0) else None
+    everything: list[int] | None = None
+    if anchor is not None or (total is None and (calculate_total or position < 0)):
+        everything = list(source.ids())
+        total = len(everything)
+    if anchor is not None and everything is not None:
+        try:
+            position = max(0, everything.index(anchor) + anchor_offset)  # RFC 8620 §5.5
+        except ValueError:
+            raise AnchorNotFound(f"e-mail {anchor} is not in the result of the query") from None
+    elif position < 0:
+        position = max(0, (total or 0) + position)
+    if everything is not None:
+        ids = everything[position : None if limit is None else position + limit]
+    else:
+        ids = source.window(position, limit)
+    return QueryResult(ids=ids, position=position, total=total if calculate_total else None)
+
+
+class _Matches:
+    """The ordered matches of one query."""
+
+    def __init__(
+        self, s: Session, account_id: int, condition: Filter | None, sorts: tuple[Sort, ...], collapse: bool
+    ) -> None:
+        self._s = s
+        self._account_id = account_id
+        self._condition = condition
+        self._sorts = sorts
+        self._collapse = collapse
+
+    def kept_total(self) -> int | None:
+        """The length of the result if a counter tells it. RFC 8621 §4.4: as the mailbox's totals say."""
+        if isinstance(self._condition, InMailbox):
+            row = self._s.connection.execute(
+                _MAILBOX_TOTALS, {"account": self._account_id, "mailbox": self._condition.id}
+            ).one_or_none()
+            return 0 if row is None else int(row[1] if self._collapse else row[0])
+        if self._condition is None:
+            statement = _THREADS if self._collapse else _MESSAGES
+            return int(self._s.connection.scalar(statement, {"account": self._account_id}) or 0)
+        return None
+
+    def ids(self) -> Iterator[int]:
+        """All ids of the result."""
+        rows = self._rows(0, None)
+        return _first_of_threads(rows) if self._collapse else (row[0] for row in rows)
+
+    def window(self, position: int, limit: int | None) -> list[int]:
+        """The ids from `position` on; no more of the result is read than that takes."""
+        if limit == 0:
+            return []
+        if self._collapse:
+            # RFC 8621 §4.4.3: collapsing comes after filter and sort, so it is done while walking.
+            rows = _first_of_threads(self._rows(0, None))
+            return list(islice(rows, position, None if limit is None else position + limit))
+        return [row[0] for row in self._rows(position, limit)]
+
+    def _rows(self, offset: int, limit: int | None) -> Iterable[tuple[int, int]]:
+        if isinstance(self._condition, InMailbox) and self._sorts == _NEWEST_FIRST:
+            return self._s.driver.execute(
+                _MAILBOX_LIST,
+                (self._account_id, self._condition.id, _ALL if limit is None else limit, offset),
+            )
+        statement = build(self._account_id, self._condition, self._sorts)
+        if limit is not None or offset:
+            statement = statement.limit(_ALL if limit is None else limit).offset(offset)
+        return self._s.connection.execute(statement)
+
+
+def _first_of_threads(rows: Iterable[tuple[int, int]]) -> Iterator[int]:
+    seen: set[int] = set()
+    for email_id, thread_id in rows:
+        if thread_id not in seen:
+            seen.add(thread_id)
+            yield email_id

@@ -1,7 +1,7 @@
 """One transaction: the database connection, and the record of what it changed.
 
 Every object of a JMAP type that a transaction touches gets a modseq of its own, so that any modseq is a state from
-which `/changes` can go on. What was recorded is written by `flush` at the end of each job, and told to subscribers after the commit.
+which `/changes` can go on.
 """
 
 from __future__ import annotations
@@ -9,28 +9,84 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Mapping
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Insert, bindparam, select, update
+from sqlalchemy.dialects.sqlite import insert
+
+from stalwart.store.errors import NotFound
+from stalwart.store.tables import account, type_state
+
+_MODSEQ = select(account.c.modseq).where(account.c.id == bindparam("account"))
+_SET_MODSEQ = update(account).where(account.c.id == bindparam("account")).values(modseq=bindparam("new_modseq"))
+# INSERT … ON CONFLICT is spelled alike in PostgreSQL.
+_MOVE_STATE = insert(type_state).values(
+    account_id=bindparam("account"), type=bindparam("type_name"), modseq=bindparam("new_modseq"), floor=0
+)
+_MOVE_STATE = _MOVE_STATE.on_conflict_do_update(
+    index_elements=[type_state.c.account_id, type_state.c.type], set_={"modseq": _MOVE_STATE.excluded.modseq}
+)
 
 
 class Session:
-    """A snapshot (from `Store.read`) or a transaction (from `Store.write`). Belongs to one thread at a time."""
+    """A snapshot (from `Store.read`) or a transaction (from `Store.write`). Belongs to one thread at a time.
 
-    __slots__ = ("_moved", "_next", "clock", "connection", "driver", "writable")
+    `connection` is SQLAlchemy's, `driver` the sqlite3 connection under it for the hottest reads.
+    """
 
-    def __init__(
-        self, connection: Connection, driver: sqlite3.Connection, clock: Callable[[], float], *, writable: bool
-    ) -> None:
+    __slots__ = ("_last", "_moved", "clock", "connection", "driver")
+
+    def __init__(self, connection: Connection, driver: sqlite3.Connection, clock: Callable[[], float]) -> None:
         self.connection = connection
         self.driver = driver
         self.clock = clock
-        self.writable = writable
-        self._next: dict[int, int] = {}
+        self._last: dict[int, int] = {}
         self._moved: dict[int, dict[str, int]] = {}
 
+    def now(self) -> int:
+        """Seconds since the epoch."""
+        return int(self.clock())
+
+    def insert(self, statement: Insert, values: Mapping[str, object]) -> int:
+        """Run an INSERT of one row; gives the id it got."""
+        key = self.connection.execute(statement, values).inserted_primary_key
+        assert key is not None
+        return int(key[0])
+
     def touch(self, account_id: int, type_name: str) -> int:
-        """Give the next modseq of the account to an object of this type, and move the type's state to it."""
-        raise NotImplementedError
+        """Give the next modseq of the account to an object of this type, and move the type's state to it. NotFound."""
+        last = self._last.get(account_id)
+        if last is None:
+            last = self.connection.scalar(_MODSEQ, {"account": account_id})
+            if last is None:
+                raise NotFound(f"account {account_id} does not exist")
+        self._last[account_id] = modseq = last + 1
+        self._moved.setdefault(account_id, {})[type_name] = modseq
+        return modseq
+
+    def drop(self, account_id: int) -> None:
+        """Forget what was recorded for an account that was deleted."""
+        self._last.pop(account_id, None)
+        self._moved.pop(account_id, None)
 
     def flush(self) -> Mapping[int, Mapping[str, int]]:
-        """Write the moved states; gives them as account -> type -> state, and forgets them."""
-        raise NotImplementedError
+        """Write what was recorded; gives it as account -> type -> state, and starts anew.
+
+        `Store` calls it at the end of each transaction and of each job of a batch.
+        """
+        moved = self._moved
+        if moved:
+            self.connection.execute(_SET_MODSEQ, [{"account": a, "new_modseq": self._last[a]} for a in moved])
+            self.connection.execute(
+                _MOVE_STATE,
+                [
+                    {"account": a, "type_name": name, "new_modseq": modseq}
+                    for a, types in moved.items()
+                    for name, modseq in types.items()
+                ],
+            )
+        self.forget()
+        return moved
+
+    def forget(self) -> None:
+        """Drop what was recorded without writing it: the job was undone."""
+        self._last = {}
+        self._moved = {}

@@ -1,0 +1,73 @@
+"""Brings a database to the schema this program knows, with a copy made before an existing one is changed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sqlalchemy import Connection, Engine
+
+from stalwart.store.errors import SchemaTooNew, StoreDamaged
+from stalwart.store.sqlite import BEGIN, copy_database, driver_of
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+
+#: The newest revision. Known without Alembic, which takes a while to import and is seldom needed.
+HEAD = "0001"
+
+
+def is_current(engine: Engine, path: str, head: str = HEAD) -> bool:
+    """Whether the database has the newest schema, so that there is nothing to do."""
+    with engine.connect() as connection:
+        return _revision(connection, path) == head
+
+
+def upgrade(engine: Engine, path: str, migrations: Path = MIGRATIONS, head: str = HEAD) -> str | None:
+    """Run the missing migrations in one transaction; gives the path of the copy that was made before, if any.
+
+    Raises SchemaTooNew if the database has a revision that is not among `migrations`.
+    """
+    from alembic import command
+    from alembic.config import Config
+    from alembic.script import ScriptDirectory
+    from alembic.util import CommandError
+
+    config = Config()
+    config.set_main_option("script_location", str(migrations).replace("%", "%%"))
+    config.set_main_option("path_separator", "os")
+    with engine.connect() as connection:
+        revision = _revision(connection, path)
+    copy = None
+    if revision is not None:
+        try:
+            ScriptDirectory.from_config(config).get_revision(revision)
+        except CommandError:
+            raise SchemaTooNew(
+                f"{path}: the database has schema {revision}, and this version knows schemas up to {head}; "
+                "install the version that wrote it, or restore the copy made before it was upgraded"
+            ) from None
+        copy = copy_database(engine, path, f"before-{head}-at-{revision}")
+    with engine.connect() as connection:
+        driver = driver_of(connection)
+        # Rebuilding a table drops it for a moment; the check below stands in. No effect inside a transaction.
+        driver.execute("PRAGMA foreign_keys=OFF")
+        connection.execution_options(**{BEGIN: "BEGIN IMMEDIATE"})
+        with connection.begin():
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+            if broken := driver.execute("PRAGMA foreign_key_check").fetchall():
+                raise StoreDamaged(
+                    f"{path}: after the migration to {head}, rows of {broken[0][0]} refer to missing rows of "
+                    f"{broken[0][2]}; nothing was changed"
+                )
+    return copy
+
+
+def _revision(connection: Connection, path: str) -> str | None:
+    driver = driver_of(connection)
+    tables = {name for (name,) in driver.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    if "alembic_version" in tables:
+        row = driver.execute("SELECT version_num FROM alembic_version").fetchone()
+        return str(row[0]) if row is not None else None
+    if "account" in tables:
+        raise StoreDamaged(f"{path}: this database has tables but no schema version; it isn't one of ours")
+    return None
