@@ -15,9 +15,9 @@ from stalwart.store import StoreError
 class Journal:
     """The log and the metrics of one LMTP listener. Lines hold addresses and sizes, never content."""
 
-    _log = Logger(namespace="stalwart.delivery")
-
     def __init__(self, listener: str, metrics: Metrics) -> None:
+        # Of the instance: as a class attribute it would take the class's name for its namespace.
+        self._log = Logger(namespace="stalwart.delivery")
         self._listener = listener
         self._answers = {kind: metrics.lmtp_deliveries.labels(listener, kind) for kind in ("2xx", "4xx", "5xx")}
         self._seconds = metrics.lmtp_seconds.labels(listener)

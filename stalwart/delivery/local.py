@@ -111,10 +111,12 @@ class Mailroom:
         An account that is named twice, perhaps by an alias, gets the message once and the same answer twice.
         Trouble in the store becomes the outcome of those it touches; anything else that raises stored nothing.
         """
-        firsts = tuple({recipient.account_id: recipient for recipient in reversed(transfer.recipients)}.values())
-        prepared = await self._pool.run(partial(self._prepare, transfer, firsts, pieces))
+        firsts: dict[int, Recipient] = {}
+        for recipient in transfer.recipients:
+            firsts.setdefault(recipient.account_id, recipient)
+        prepared = await self._pool.run(partial(self._prepare, transfer, tuple(firsts.values()), pieces))
         stored = await gatherResults([Deferred.fromCoroutine(self._store_one(each)) for each in prepared])
-        by_account = {recipient.account_id: result for recipient, result in zip(firsts, stored, strict=True)}
+        by_account = dict(zip(firsts, stored, strict=True))
         return [_outcome(transfer.id, recipient, by_account[recipient.account_id]) for recipient in transfer.recipients]
 
     # In a thread
