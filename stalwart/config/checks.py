@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from stalwart.config import pem
 from stalwart.config.addresses import Address, collide
-from stalwart.config.errors import KeyPath, key_text, quoted
+from stalwart.config.errors import KeyPath, describe, key_text, quoted
 from stalwart.config.report import Report
 from stalwart.config.settings import Certificate, FsStore, Listener, SqliteStore
 
@@ -119,9 +119,16 @@ class Stores:
             near = difflib.get_close_matches(name[:100], sorted(self._declared), n=1)
             hint = f", perhaps {quoted(near[0])}" if near else ""
             self._report.error(
-                path, found=quoted(name[:100]), wanted=f"the name of a [store.<id>] of type {wanted}{hint}"
+                path,
+                found=describe(self._written(role)),
+                wanted=f"the name of a [store.<id>] of type {wanted}{hint}",
             )
         return None
+
+    def _written(self, role: str) -> object:
+        """The name as it stands in the file, where a macro may hide what it is."""
+        storage = self._report.document.table.get("storage")
+        return storage.get(role) if isinstance(storage, dict) else None
 
     def warn_unused(self) -> None:
         """Warn of stores that no key of `storage` names."""

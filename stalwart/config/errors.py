@@ -124,7 +124,8 @@ def key_text(path: KeyPath) -> str:
         if isinstance(part, int):
             text += f"[{part}]"
             continue
+        part = part if len(part) <= _LONGEST else part[: _LONGEST - 1] + "…"
         if not _BARE_KEY.fullmatch(part) and part != "<id>":
-            part = quoted(part if len(part) <= _LONGEST else part[: _LONGEST - 1] + "…")
+            part = quoted(part)
         text += f".{part}" if text else part
     return text

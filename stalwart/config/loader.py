@@ -101,7 +101,8 @@ class _Storage:
             self.blob = None
         if names.fts is not None:
             fts = stores.find("fts", names.fts, SqliteStore)
-            if fts is not None and self.data is not None and fts != self.data:
+            misread = any(error.key == "storage.data" for error in report.errors)
+            if fts is not None and self.data is not None and fts != self.data and not misread:
                 same = describe(self.data.id)
                 report.error(
                     ("storage", "fts"), found=describe(fts.id), wanted=f"the store of storage.data, {same}"

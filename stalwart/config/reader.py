@@ -109,13 +109,14 @@ class Reader:
             if found is not None:
                 origin = msgspec.structs.replace(found.origin, key=key_text((*fallback, *name)))
                 found = Found(value=found.value, origin=origin)
+        default = self._default(member, path)
         if found is None:
-            found = self._default(member, path)
+            found = default
         if found is None:
             self.report.error(path, found=None, wanted=f"{wanted.kind.wanted}; the key is required")
             return _stand_in(wanted)
         if found.value is _INVALID:
-            return _stand_in(wanted)
+            return _stand_in(wanted) if default is None else default.value
         self.entries.append(Entry(key=key_text(path), value=_shown(wanted, found.value), origin=found.origin))
         return found.value
 
@@ -237,8 +238,6 @@ def _found(kind: Kind, raw: object, expanded: Expanded | None) -> str:
 
 
 def _stand_in(wanted: Shape) -> object:
-    if wanted.optional:
-        return None
     if wanted.kind.stand_in is None:
         return _INVALID
     return (wanted.kind.stand_in,) if wanted.many else wanted.kind.stand_in

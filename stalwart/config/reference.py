@@ -38,8 +38,8 @@ and where each comes from.
 * **Relative paths** count from the folder of the configuration file.
 
 In every text, `%{env:NAME}%` stands for the environment variable NAME, and `%{file:/path}%` for the content of a file
-(at most 1 MiB, without the line ends at its end). A variable that is not set, or a file that cannot be read, is an error.
-Keep secrets in files or in the environment, and the configuration can be shown to anybody.
+(at most 1 MiB, without the line ends at its end). A variable that is not set, or a file that cannot be read, is an
+error. Keep secrets in files or in the environment, and the configuration can be shown to anybody.
 """
 
 

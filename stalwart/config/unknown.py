@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 import msgspec
 
@@ -91,7 +90,7 @@ def _table_wanted(path: Path, node: Node) -> str:
 
 def _advice(path: Path, key: str, node: Node, root: Node) -> str:
     known = {name: (*path, name) for name in node.children}
-    near = _nearest(key, known) or _nearest(key, _everywhere(root, path))
+    near = _nearest(key, known) or _nearest(key, _below(node, path)) or _nearest(key, _below(root, path))
     if near is not None:
         return f"a known one, perhaps {key_text(near)}"
     if not path:
@@ -103,13 +102,14 @@ def _nearest(key: str, known: Mapping[str, Path]) -> Path | None:
     """The known name that is most like `key`; case, `_` and camelCase don't count."""
     plain = _CAMEL.sub("-", key[:_LONGEST]).lower().replace("_", "-")
     match = difflib.get_close_matches(plain, list(known), n=1, cutoff=0.6)
+    match = match or [name for name in known if plain in name.split("-")]
     return known[match[0]] if match else None
 
 
-def _everywhere(root: Node, path: Path) -> dict[str, Path]:
-    """All names of the tree with their places, also dotted ones; `<id>` is what `path` has there, if it goes there."""
+def _below(top: Node, path: Path) -> dict[str, Path]:
+    """All names below a node with their places, also dotted; `<id>` is what `path` has there, if it goes there."""
     found: dict[str, Path] = {}
-    for node in _nodes(root):
+    for node in _nodes(top):
         if node.path and node.path[-1] != ID:
             place = tuple(
                 path[index]
@@ -122,8 +122,8 @@ def _everywhere(root: Node, path: Path) -> dict[str, Path]:
     return found
 
 
-def _nodes(root: Node) -> Iterator[Node]:
-    pending: list[Any] = [root]
+def _nodes(top: Node) -> Iterator[Node]:
+    pending = [top]
     while pending:
         node = pending.pop(0)
         yield node
