@@ -39,6 +39,10 @@ class Branch(Resource):
     async def admit(self, request: Request) -> None:
         """Look at the head before the body is asked for (see `Endpoint.admit`)."""
 
+    def too_large(self) -> Problem:
+        """The refusal of a body over `body_limit`."""
+        return Problem(413, f"A request body may have at most {self.body_limit} octets here.")
+
     def render(self, request: IRequest) -> bytes:
         """Not used: `Request` asks for `handler`, since a coroutine answers."""
         raise UnsupportedMethod(())

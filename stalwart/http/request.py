@@ -205,7 +205,7 @@ class Request(server.Request):
             self.surface = endpoint.surface
             self._handler = endpoint.handler(method)
             if length is not None and length > endpoint.body_limit:
-                raise self._too_large()
+                raise endpoint.too_large()
         except Exception:  # noqa: BLE001 - becomes the answer
             self._failed(Failure())
             return
@@ -226,7 +226,7 @@ class Request(server.Request):
         assert self._endpoint is not None
         if self._received > self._endpoint.body_limit:
             self._body.clear()
-            self.respond(self._too_large().response())
+            self.respond(self._endpoint.too_large().response())
         else:
             self._body.append(data)
 
@@ -240,10 +240,6 @@ class Request(server.Request):
     def body_refused(self, problem: Problem) -> None:
         """The body came too slowly or could not be read."""
         self.respond(problem.response())
-
-    def _too_large(self) -> Problem:
-        assert self._endpoint is not None
-        return Problem(413, f"A request body may have at most {self._endpoint.body_limit} octets here.")
 
     def _admitted(self, _: None) -> None:
         self._waiting = None
@@ -365,10 +361,10 @@ class Request(server.Request):
         self.finished = 1
         self._note(self.code)
         self.channel = None
-        channel.end(self)
         notifications, self.notifications = self.notifications, []
         for deferred in notifications:
             deferred.callback(None)
+        channel.end(self)
 
     def connectionLost(self, reason: Failure) -> None:
         """The client left, or the connection was closed, before the answer was complete."""

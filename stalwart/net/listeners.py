@@ -1,0 +1,179 @@
+"""A listener as a service: bound before privileges are dropped, served when all is ready, stopped gracefully."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Callable
+from typing import Any
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, DeferredList, succeed
+from twisted.internet.interfaces import IDelayedCall, IListeningPort, IProtocolFactory
+from twisted.logger import Logger
+from twisted.protocols.tls import TLSMemoryBIOFactory
+
+from stalwart.config import Listener, TcpAddress, UnixAddress
+from stalwart.net.draining import IDrains
+from stalwart.net.gate import ConnectionGate, HandshakeFactory
+from stalwart.net.sockets import open_sockets
+from stalwart.ops.metrics import Metrics
+from stalwart.tls import Certificates
+
+_HANDSHAKE_SECONDS = 30.0
+_GRACE_SECONDS = 10.0
+_LAST_SECONDS = 1.0
+
+
+class ListenerService(Service):
+    """One listener of the configuration, on all of its addresses.
+
+    Set `factory` before `startService`; if it offers `IDrains`, running work is let finish at the end.
+    """
+
+    _log = Logger(namespace="stalwart.net")
+
+    def __init__(
+        self,
+        reactor: Any,
+        listener: Listener,
+        *,
+        metrics: Metrics,
+        certificates: Certificates | None = None,
+        factory: IProtocolFactory | None = None,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`reactor` provides IReactorSocket and IReactorTime. `certificates` must be given for `tls.implicit`."""
+        self.listener = listener
+        self.factory = factory
+        self._reactor = reactor
+        self._certificates = certificates
+        self._gate = ConnectionGate(
+            listener.id, listener.protocol, listener.max_connections, metrics, monotonic
+        )
+        self._handshakes: HandshakeFactory | None = None
+        self._sockets: list[socket.socket] = []
+        self._ports: list[IListeningPort] = []
+        self._unix: list[tuple[str, int]] = []
+        self.addresses: tuple[TcpAddress | UnixAddress, ...] = ()
+        """Where it listens, with the real port where 0 was asked for; empty until it is bound."""
+
+    @property
+    def connections(self) -> int:
+        """How many connections are open."""
+        return len(self._gate.connections)
+
+    def privilegedStartService(self) -> None:
+        """Bind the sockets; raises ListenError. Connections wait until `startService`."""
+        if self._sockets or self._ports:
+            return
+        self._sockets = open_sockets(self.listener)
+        self.addresses = tuple(
+            _bound(address, sock) for address, sock in zip(self.listener.bind, self._sockets, strict=True)
+        )
+        self._unix = [
+            (address.path, os.lstat(address.path).st_ino)
+            for address in self.addresses
+            if isinstance(address, UnixAddress)
+        ]
+
+    def startService(self) -> None:
+        """Begin to accept connections."""
+        self.privilegedStartService()
+        if self.factory is None:
+            raise RuntimeError(f'listener "{self.listener.id}" was started without a factory')
+        super().startService()  # type: ignore[no-untyped-call]
+        self._gate.factory = self._wrapped(self.factory)
+        sockets, self._sockets = self._sockets, []
+        for sock in sockets:
+            with sock:  # the reactor works on a duplicate
+                self._ports.append(self._reactor.adoptStreamPort(sock.fileno(), sock.family, self._gate))
+        for address in self.addresses:
+            self._log.info(
+                'listener "{listener}": {protocol} on {address}{tls}',
+                listener=self.listener.id,
+                protocol=self.listener.protocol,
+                address=str(address),
+                tls=" with TLS" if self.listener.tls_implicit else "",
+            )
+
+    def _wrapped(self, factory: IProtocolFactory) -> IProtocolFactory:
+        if not self.listener.tls_implicit:
+            return factory
+        if self._certificates is None:
+            raise RuntimeError(f'listener "{self.listener.id}" has TLS and was given no certificates')
+        self._handshakes = inside = HandshakeFactory(factory, self._reactor, _HANDSHAKE_SECONDS)
+        tls: IProtocolFactory = TLSMemoryBIOFactory(
+            self._certificates.server_options(), False, inside, self._reactor
+        )
+        return tls
+
+    def stopService(self) -> Deferred[None]:
+        """Stop accepting, let running work finish for up to 10 seconds, then drop what is left."""
+        super().stopService()  # type: ignore[no-untyped-call]
+        for sock in self._sockets:
+            sock.close()
+        self._sockets = []
+        ports, self._ports = self._ports, []
+        closed = [port.stopListening() for port in ports]
+        for path, inode in self._unix:
+            _unlink(path, inode)
+        self._unix = []
+        return DeferredList(
+            [deferred for deferred in closed if deferred is not None], consumeErrors=True
+        ).addCallback(lambda _: self._drain())
+
+    def _drain(self) -> Deferred[None]:
+        ended: Deferred[None] = Deferred()
+        if not self._gate.connections:
+            return succeed(None)
+        later: list[IDelayedCall] = []
+
+        def finish() -> None:
+            for call in later:
+                if call.active():
+                    call.cancel()
+            self._gate.when_empty = None
+            ended.callback(None)
+
+        def drop() -> None:
+            self._log.warn(
+                'listener "{listener}": {count} connections were cut off, having not ended within {seconds} seconds',
+                listener=self.listener.id,
+                count=len(self._gate.connections),
+                seconds=_GRACE_SECONDS,
+            )
+            later.append(self._reactor.callLater(_LAST_SECONDS, finish))
+            for connection in list(self._gate.connections):
+                connection.connection.abortConnection()
+
+        later.append(self._reactor.callLater(_GRACE_SECONDS, drop))
+        self._gate.when_empty = finish
+        if self._handshakes is not None:
+            self._handshakes.abort()
+        factory: object = self.factory
+        if isinstance(factory, IDrains):
+            factory.drain().addErrback(
+                lambda failure: self._log.failure("a factory failed to drain", failure)
+            )
+        else:
+            for connection in list(self._gate.connections):
+                connection.connection.loseConnection()
+        return ended
+
+
+def _bound(address: TcpAddress | UnixAddress, sock: socket.socket) -> TcpAddress | UnixAddress:
+    """`address` with the port that the system chose."""
+    if isinstance(address, UnixAddress):
+        return address
+    return TcpAddress(host=address.host, port=sock.getsockname()[1])
+
+
+def _unlink(path: str, inode: int) -> None:
+    """Remove a Unix socket that is still the one that was bound here."""
+    try:
+        if os.lstat(path).st_ino == inode:
+            os.unlink(path)
+    except OSError:
+        return  # it is gone already, or its folder isn't ours any more

@@ -1,0 +1,53 @@
+"""The resource tree of an http listener: every surface in its place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from twisted.internet.interfaces import IReactorTime
+from twisted.web.resource import IResource
+
+from stalwart.http import Branch
+from stalwart.http.auth import RunsInThread
+from stalwart.ops.metrics import Metrics
+from stalwart.web.acme import Challenges, Http01Responder
+from stalwart.web.health import Live, Ready
+from stalwart.web.metrics import Prometheus
+from stalwart.web.robots import Robots
+
+
+def mount(root: Branch, path: str, resource: IResource) -> None:
+    """Put `resource` at an absolute path, with branches on the way where there is nothing yet."""
+    *folders, name = path.strip("/").encode("ascii").split(b"/")
+    node = root
+    for folder in folders:
+        child = node.children.get(folder)
+        if child is None:
+            child = Branch()
+            node.putChild(folder, child)
+        node = child
+    node.putChild(name, resource)
+
+
+def build_root(
+    *,
+    ping: Callable[[], object],
+    pool: RunsInThread,
+    reactor: IReactorTime,
+    metrics: Metrics,
+    acme_responder: Http01Responder,
+    more: Mapping[str, IResource] | None = None,
+) -> Branch:
+    """The tree of one listener.
+
+    `ping` asks the store (see `Ready`); `more` maps absolute paths to further surfaces, such as those of JMAP.
+    """
+    root = Branch()
+    mount(root, "/healthz/live", Live())
+    mount(root, "/healthz/ready", Ready(ping, pool, reactor))
+    mount(root, "/metrics/prometheus", Prometheus(metrics, pool))
+    mount(root, "/robots.txt", Robots())
+    mount(root, "/.well-known/acme-challenge", Challenges(acme_responder))
+    for path, resource in (more or {}).items():
+        mount(root, path, resource)
+    return root
