@@ -67,12 +67,14 @@ class Sessions:
 class Exchange:
     """One API request under way: what was answered so far, what was created, and what it may still cost."""
 
-    __slots__ = ("_octets_left", "_reference_octets_left", "created", "limits", "responses")
+    __slots__ = ("_octets_left", "_reference_octets_left", "created", "limits", "responses", "states")
 
     def __init__(self, limits: Limits, created: CreatedIds) -> None:
         self.limits = limits
         self.created = created
         self.responses: list[Response] = []
+        self.states: dict[tuple[int, store.TypeName], str] = {}
+        """States of accounts and types in the snapshot that is being read."""
         self._octets_left = limits.max_octets_read
         self._reference_octets_left = limits.max_size_request
 
@@ -97,9 +99,18 @@ class Exchange:
 class Call:
     """One call of a method. For methods without an accountId, `account` is the user's own."""
 
-    __slots__ = ("account", "blobs", "exchange", "session")
+    __slots__ = ("_writes", "account", "blobs", "exchange", "session")
 
-    def __init__(self, session: Session, blobs: BlobStore, account: Account, exchange: Exchange) -> None:
+    def __init__(
+        self,
+        session: Session,
+        blobs: BlobStore,
+        account: Account,
+        exchange: Exchange,
+        *,
+        writes: bool = False,
+    ) -> None:
+        self._writes = writes
         self.session = session
         self.blobs = blobs
         self.account = account
@@ -112,7 +123,12 @@ class Call:
 
     def state(self, type_name: store.TypeName) -> str:
         """The state string of a type in this call's snapshot."""
-        return str(store.state(self.session, self.account.row, type_name))
+        known = self.exchange.states.get((self.account.row, type_name))
+        if known is None:
+            known = str(store.state(self.session, self.account.row, type_name))
+            if not self._writes:
+                self.exchange.states[self.account.row, type_name] = known
+        return known
 
     def resolve(self, text: str) -> str:
         """An id from the arguments; one like `#k1` stands for the record created under `k1` in this request."""

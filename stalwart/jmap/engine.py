@@ -186,8 +186,9 @@ class _Run:
         account = self._account(method, decoded)
         blobs = self._engine.store.blobs
         if method.writes:
+            self._exchange.states.clear()
             with self._sessions.writing() as session:
-                return method.run(Call(session, blobs, account, self._exchange), decoded)
+                return method.run(Call(session, blobs, account, self._exchange, writes=True), decoded)
         return method.run(Call(self._sessions.reading(), blobs, account, self._exchange), decoded)
 
     def _account(self, method: Method, arguments: object) -> Account:

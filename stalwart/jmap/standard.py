@@ -77,7 +77,9 @@ def get(call: Call, data_type: DataType[Row, F], arguments: GetArguments) -> dic
         asked = dict.fromkeys(arguments.ids)  # RFC 8620 §5.1: an identical id is answered once
         _check_count(len(asked), most, data_type)
         for text in asked:
-            number = row_of(prefix, call.resolve(text))
+            number = row_of(prefix, text)
+            if number is None and text.startswith("#"):
+                number = row_of(prefix, call.resolve(text))
             if number is None:
                 missing.append(text)
             else:

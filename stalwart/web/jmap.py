@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 from twisted.logger import Logger
+from twisted.web.resource import IResource
 
 from stalwart.auth import Principal
-from stalwart.http import Branch, Endpoint, Problem, Request, Response, authenticate
+from stalwart.http import Endpoint, Problem, Request, Response, authenticate
 from stalwart.jmap.engine import Caller
 from stalwart.jmap.errors import NotJson, OverLimit, RequestError, SignInExpired
 from stalwart.jmap.session import SessionObject, session_object
@@ -109,17 +111,13 @@ class Api(Endpoint):
 
 
 class Jmap(Surface):
-    """The JMAP surface: what is to be put into the resource trees of listeners."""
+    """The JMAP surface."""
 
-    def well_known(self) -> Endpoint:
-        """What answers at `/.well-known/jmap`."""
-        return WellKnown()
-
-    def tree(self) -> Branch:
-        """What answers at `/jmap` and below."""
+    def resources(self) -> Mapping[str, IResource]:
+        """What is to be put into a listener's resource tree, by path."""
         api = Api(self)
         api.putChild(b"", api)
         api.putChild(b"session", SessionPage(self))
         api.putChild(b"upload", Upload(self))
         api.putChild(b"download", Download(self))
-        return api
+        return {"/.well-known/jmap": WellKnown(), "/jmap": api}

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import msgspec
-from msgspec import Meta, Raw
+from msgspec import UNSET, Meta, Raw
 
 from stalwart import store
 from stalwart.store import EmailRow, Filter
@@ -46,15 +46,15 @@ def _fetch(call: Call, rows: Sequence[int] | None) -> Mapping[int, EmailRow]:
     return {row: found[row] for row in rows if row in found}
 
 
-# What lies in the row itself.
-_METADATA: Mapping[str, Callable[[EmailRow], object]] = {
-    "id": lambda row: f"E{row.id}",
-    "blobId": lambda row: blob_id(row.blob_hash),
-    "threadId": lambda row: f"T{row.thread_id}",
-    "mailboxIds": lambda row: {f"M{mailbox}": True for mailbox in row.mailbox_ids},
-    "keywords": lambda row: dict.fromkeys(row.keywords, True),
-    "size": lambda row: row.size,
-    "receivedAt": lambda row: datetime.fromtimestamp(row.received_at, UTC),
+# What lies in the row itself, and under which attribute of a `Listed` it is kept.
+_METADATA = {
+    "id": "id",
+    "blobId": "blob_id",
+    "threadId": "thread_id",
+    "mailboxIds": "mailbox_ids",
+    "keywords": "keywords",
+    "size": "size",
+    "receivedAt": "received_at",
 }
 # What was worked out when the message came in, and lies in the row as JSON under these names.
 _SUMMARY = (
@@ -83,39 +83,61 @@ _BODY: Mapping[str, Callable[[EmailRow, Body, PartView, Source], object]] = {
 }
 
 
-class _Picker:
-    """Takes members out of a summary as the JSON that they are, without reading into it."""
+class _Lister:
+    """Shows of an Email what is in its row, and nothing else.
 
-    def __init__(self, names: tuple[str, ...]) -> None:
+    The members of the summary that are wanted are taken out as the JSON that they are, and sent as that.
+    """
+
+    def __init__(self, wanted: Sequence[str]) -> None:
         # Attribute names of our own: "from" is a keyword of Python.
-        self.attributes = [(f"member_{index}", name) for index, name in enumerate(names)]
+        members = {name: f"member_{index}" for index, name in enumerate(wanted) if name in _SUMMARY}
+        metadata = {name: attribute for name, attribute in _METADATA.items() if name in wanted}
+        self.attributes = {**metadata, **members}
         shape = msgspec.defstruct(
-            "Members",
-            [(attribute, Raw, Raw(b"null")) for attribute, _ in self.attributes],
-            rename=dict(self.attributes),
+            "Listed",
+            [
+                *((attribute, object, UNSET) for attribute in metadata.values()),
+                *((attribute, Raw, Raw(b"null")) for attribute in members.values()),
+            ],
+            rename={attribute: name for name, attribute in self.attributes.items()},
+            gc=False,
         )
-        self.decode = msgspec.json.Decoder(shape).decode
+        self._decode: Callable[[bytes], Any] = msgspec.json.Decoder(shape).decode
+        self._blob_id = "blobId" in wanted
+        self._thread_id = "threadId" in wanted
+        self._mailbox_ids = "mailboxIds" in wanted
+        self._keywords = "keywords" in wanted
+        self._size = "size" in wanted
+        self._received_at = "receivedAt" in wanted
+
+    def show(self, row: EmailRow) -> Any:
+        shown = self._decode(row.summary)
+        shown.id = f"E{row.id}"
+        if self._blob_id:
+            shown.blob_id = blob_id(row.blob_hash)
+        if self._thread_id:
+            shown.thread_id = f"T{row.thread_id}"
+        if self._mailbox_ids:
+            shown.mailbox_ids = _mailbox_ids(row.mailbox_ids)
+        if self._keywords:
+            shown.keywords = dict.fromkeys(row.keywords, True)
+        if self._size:
+            shown.size = row.size
+        if self._received_at:
+            shown.received_at = datetime.fromtimestamp(row.received_at, UTC)
+        return shown
+
+
+@functools.lru_cache(maxsize=1024)
+def _mailbox_ids(rows: tuple[int, ...]) -> Raw:
+    # Most Emails of a list lie in the same mailboxes.
+    return Raw(msgspec.json.encode({f"M{row}": True for row in rows}))
 
 
 @functools.lru_cache(maxsize=512)
-def _picker(names: tuple[str, ...]) -> _Picker:
-    return _Picker(names)
-
-
-def _show_fast(wanted: Sequence[str]) -> Show[EmailRow]:
-    """Show what is in the row, and nothing else."""
-    metadata = [(name, _METADATA[name]) for name in wanted if name in _METADATA]
-    picker = _picker(tuple(name for name in wanted if name in _SUMMARY))
-    decode, attributes = picker.decode, picker.attributes
-
-    def show(row: EmailRow) -> object:
-        shown = {name: read(row) for name, read in metadata}
-        members = decode(row.summary)
-        for attribute, name in attributes:
-            shown[name] = getattr(members, attribute)
-        return shown
-
-    return show
+def _lister(wanted: tuple[str, ...]) -> _Lister:
+    return _Lister(wanted)
 
 
 class _FullView:
@@ -123,7 +145,7 @@ class _FullView:
 
     def __init__(self, call: Call, wanted: Sequence[str], arguments: EmailGetArguments) -> None:
         self._call = call
-        self._fast = _show_fast(wanted)
+        self._lister = _lister(tuple(name for name in wanted if name in _FAST))
         self._body = [(name, _BODY[name]) for name in wanted if name in _BODY]
         self._headers: list[tuple[str, HeaderProperty | None]] = [
             (name, None if name == "headers" else header_property(name))
@@ -145,7 +167,8 @@ class _FullView:
         )
 
     def show(self, row: EmailRow) -> object:
-        shown: Any = self._fast(row)
+        listed = self._lister.show(row)
+        shown = {name: getattr(listed, attribute) for name, attribute in self._lister.attributes.items()}
         source = Source(self._call, row)
         body = body_of(row)
         for name, read in self._body:
@@ -163,7 +186,7 @@ def _view(call: Call, wanted: Sequence[str], arguments: EmailGetArguments) -> Sh
     if all(name in _FAST for name in wanted):
         if arguments.body_properties is not None:
             PartView(arguments.body_properties)  # wrong names are an error even where they aren't used
-        return _show_fast(wanted)
+        return _lister(tuple(wanted)).show
     return _FullView(call, wanted, arguments).show
 
 
