@@ -6,7 +6,6 @@ STALWART_TORTURE_KILLS and STALWART_TORTURE_DELIVERIES say how often and with ho
 from __future__ import annotations
 
 import base64
-import json
 import os
 import queue
 import random
@@ -15,14 +14,14 @@ import smtplib
 import sqlite3
 import threading
 import time
-import urllib.request
 from collections import Counter
 from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from stalwart.store import FsBlobs, Store, find_account, get_emails, list_email_ids, list_mailboxes
-from tests.live.daemon import ADDRESS, PASSWORD, Daemon
+from tests.live.daemon import ADDRESS, Daemon
+from tests.live.jmap import query_text
 
 KILLS = int(os.environ.get("STALWART_TORTURE_KILLS", "3"))
 DELIVERIES = int(os.environ.get("STALWART_TORTURE_DELIVERIES", "60"))
@@ -182,21 +181,5 @@ class KillTests(SynchronousTestCase):
         self.assertEqual([number for number, times in numbers.items() if times > 1], [], "there more than once")
         self.assertEqual((inbox.total_emails, account.message_count), (len(ids), len(ids)))
         self.assertEqual(account.used, sum(email.size for email in emails.values()))
-        self.assertEqual(served_total(daemon, address), len(ids))
+        self.assertEqual(query_text(daemon, address, "torture"), len(ids))
         return set(numbers)
-
-
-def served_total(daemon: Daemon, address: str) -> int:
-    """How many messages JMAP says that the account holds and full text finds."""
-    credentials = base64.b64encode(f"{address}:{PASSWORD}".encode()).decode()
-    headers = {"Authorization": f"Basic {credentials}", "Content-Type": "application/json"}
-    with urllib.request.urlopen(
-        urllib.request.Request(f"{daemon.base_url}/jmap/session", headers=headers), timeout=30
-    ) as answer:
-        account_id = json.load(answer)["primaryAccounts"]["urn:ietf:params:jmap:mail"]
-    call = ["Email/query", {"accountId": account_id, "filter": {"text": "torture"}, "calculateTotal": True}, "0"]
-    body = {"using": ["urn:ietf:params:jmap:core", "urn:ietf:params:jmap:mail"], "methodCalls": [call]}
-    request = urllib.request.Request(f"{daemon.base_url}/jmap/", json.dumps(body).encode(), headers)
-    with urllib.request.urlopen(request, timeout=30) as answer:
-        total: int = json.load(answer)["methodResponses"][0][1]["total"]
-    return total
