@@ -66,6 +66,7 @@ from stalwart.store.filters import (
     ThreadKeyword,
 )
 from stalwart.store.mailboxes import create_mailbox, find_mailbox, list_mailboxes
+from stalwart.store.opening import open_blobs
 from stalwart.store.query import query_emails
 from stalwart.store.rows import (
     AccountRow,
@@ -154,6 +155,7 @@ __all__ = [
     "list_domains",
     "list_email_ids",
     "list_mailboxes",
+    "open_blobs",
     "query_emails",
     "remove_alias",
     "resolve_recipient",
