@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import datetime
 import os
 import socket
 import sys
 from typing import TextIO, cast
 
-from twisted.application.service import IService
+from twisted.application.service import IService, IServiceCollection
+from twisted.logger import ILogObserver
 from twisted.python import usage
+from twisted.python.components import Componentized
 from twisted.python.logfile import LogFile
 
 from stalwart import __version__, config
-from stalwart.app import build
+from stalwart.app import Daemon
 from stalwart.ops.log import EventLog, LogOutput
 from stalwart.ops.metrics import Metrics
 
@@ -45,17 +48,16 @@ class Options(usage.Options):
         raise SystemExit(0)
 
     def postOptions(self) -> None:
-        """Load the settings and take over the log, unless twistd was told to log in a way of its own."""
+        """Load the settings; every error in them is told at once, and the exit code is 1."""
         try:
             path = config.find_config(self["config"], os.environ)
-            self.settings = config.load(path, os.environ, hostname=socket.getfqdn())
+            now = datetime.datetime.now(datetime.UTC)
+            self.settings = config.load(path, os.environ, hostname=socket.gethostname(), now=now)
         except config.ConfigErrors as errors:
             sys.stderr.write(f"{errors}\n")
             raise SystemExit(1) from None
         self.metrics = Metrics(__version__)
         self.output = LogOutput(self._log_stream(), self.settings.log_format, self.settings.log_level)
-        if not self.parent["logger"] and not self.parent.get("syslog"):
-            self.parent["logger"] = lambda: EventLog(self.output, self.metrics)
 
     def _log_stream(self) -> TextIO:
         path = self.parent["logfile"]
@@ -69,14 +71,24 @@ class Options(usage.Options):
         return bool(self.parent["nodaemon"] or self.parent["debug"])
 
 
+class LoggingDaemon(Daemon):
+    """The daemon, with its log in place of twistd's."""
+
+    def __init__(self, options: Options, reactor: object) -> None:
+        super().__init__(
+            options.settings, reactor, metrics=options.metrics, output=options.output, foreground=options.foreground
+        )
+        self._observer = None if options.parent.get("syslog") else EventLog(options.output, options.metrics)
+
+    def setServiceParent(self, parent: IServiceCollection) -> None:
+        """Become the application's service, and its log; `--logger` and `--syslog` go before."""
+        if self._observer is not None and isinstance(parent, Componentized):
+            parent.setComponent(ILogObserver, self._observer)  # type: ignore[no-untyped-call]
+        super().setServiceParent(parent)  # type: ignore[no-untyped-call]
+
+
 def makeService(options: Options) -> IService:
     """The service that `twistd stalwart` runs."""
     from twisted.internet import reactor
 
-    return build(
-        options.settings,
-        reactor,
-        metrics=options.metrics,
-        output=options.output,
-        foreground=options.foreground,
-    )
+    return LoggingDaemon(options, reactor)

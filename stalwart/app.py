@@ -1,0 +1,200 @@
+"""The composition root: settings and a reactor become one service. The only place that knows all rooms."""
+
+from __future__ import annotations
+
+import secrets
+import sys
+import time
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.interfaces import IProtocolFactory
+from twisted.logger import Logger
+
+from stalwart import __version__
+from stalwart.auth import Authenticator, Passwords
+from stalwart.config import Listener, Settings
+from stalwart.delivery.lmtp_server import LmtpFactory
+from stalwart.delivery.local import Mailroom
+from stalwart.delivery.memory import MessageMemory
+from stalwart.http import AllowAll, Branch, ListenerContext, RequestIds, Site
+from stalwart.net import ListenError, ListenerService
+from stalwart.ops.log import AccessLog, LogOutput
+from stalwart.ops.metrics import Metrics
+from stalwart.ops.threads import BatchThread, ThreadPool
+from stalwart.store import Session, Store, StoredEmail, StoreError, open_blobs
+from stalwart.tls import Certificates
+from stalwart.web.acme import responder
+from stalwart.web.jmap import Jmap
+from stalwart.web.root import build_root
+
+_MESSAGE_MEMORY = 300_000_000
+"""Octets of messages that all LMTP sessions together may hold: four of the largest."""
+
+
+class StartFailed(Exception):
+    """The daemon can't start. The text says why and what to do."""
+
+
+class Daemon(Service):
+    """All that runs, started in order and stopped in reverse: sockets, store, threads, listeners.
+
+    Sockets are bound while the process may still be root; everything else waits until privileges are dropped.
+    """
+
+    _log = Logger(namespace="stalwart.app")
+
+    def __init__(
+        self, settings: Settings, reactor: Any, *, metrics: Metrics, output: LogOutput, foreground: bool
+    ) -> None:
+        """`reactor` provides IReactorSocket, IReactorTime and IReactorFromThreads."""
+        self._settings = settings
+        self._reactor = reactor
+        self._metrics = metrics
+        self._output = output
+        self._foreground = foreground
+        certificates = Certificates(settings.certificates, settings.hostname)
+        self._listeners = [
+            ListenerService(reactor, listener, metrics=metrics, certificates=certificates)
+            for listener in settings.listeners
+        ]
+        self._backend: _Backend | None = None
+
+    def privilegedStartService(self) -> None:
+        """Bind the sockets."""
+        try:
+            for listener in self._listeners:
+                listener.privilegedStartService()
+        except ListenError as error:
+            self._fail(str(error))
+
+    def startService(self) -> None:
+        """Open the store, start the threads, and begin to accept connections."""
+        super().startService()  # type: ignore[no-untyped-call]
+        for warning in self._settings.warnings:
+            self._log.warn("{warning}", warning=str(warning))
+        try:
+            self._backend = backend = _Backend(self._settings, self._reactor, self._metrics)
+        except StoreError as error:
+            self._fail(str(error))
+        make = {"http": self._http_factories(backend), "lmtp": self._lmtp_factories(backend)}
+        for listener in self._listeners:
+            listener.factory = make[listener.listener.protocol](listener.listener)
+            listener.startService()
+        self._log.info(
+            "stalwart {version} is ready: {hostname}, configuration {source}, data in {data}",
+            version=__version__,
+            hostname=self._settings.hostname,
+            source=self._settings.source or "built in",
+            data=self._settings.data.path,
+        )
+
+    def stopService(self) -> Deferred[None]:
+        """Stop accepting, let running work finish, then close the store."""
+        super().stopService()  # type: ignore[no-untyped-call]
+        self._log.info("stopping")
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _stop(self) -> None:
+        stopping = [listener.stopService() for listener in self._listeners]
+        for success, result in await DeferredList(stopping, consumeErrors=True):
+            if not success:
+                self._log.failure("a listener did not stop in good order", result)
+        self._close()
+
+    def _close(self) -> None:
+        if self._backend is not None:
+            self._backend.close()
+            self._backend = None
+        self._log.info("stopped")
+        self._output.flush()
+
+    def _http_factories(self, backend: _Backend) -> Callable[[Listener], IProtocolFactory]:
+        policy = AllowAll()
+        acme = responder()
+        access_log = AccessLog(self._output, self._reactor)
+        request_ids = RequestIds(secrets.token_bytes(5))
+        jmap = Jmap(backend.store, backend.authenticator, backend.pool, self._metrics, hostname=self._settings.hostname)
+
+        def tree() -> Branch:
+            return build_root(
+                ping=backend.store.ping,
+                pool=backend.pool,
+                reactor=self._reactor,
+                metrics=self._metrics,
+                acme_responder=acme,
+                more=jmap.resources(),
+            )
+
+        def make(listener: Listener) -> IProtocolFactory:
+            return Site(
+                tree(),
+                listener=ListenerContext(id=listener.id, tls=listener.tls_implicit),
+                metrics=self._metrics,
+                reactor=self._reactor,
+                request_ids=request_ids,
+                policy=policy,
+                access_log=access_log,
+                acme_responder=acme,
+            )
+
+        return make
+
+    def _lmtp_factories(self, backend: _Backend) -> Callable[[Listener], IProtocolFactory]:
+        memory = MessageMemory(_MESSAGE_MEMORY)
+        mailroom = Mailroom(
+            backend.store,
+            pool=backend.pool,
+            writer=backend.writer,
+            hostname=self._settings.hostname,
+            clock=time.time,
+        )
+
+        def make(listener: Listener) -> IProtocolFactory:
+            return LmtpFactory(
+                listener=listener.id,
+                hostname=self._settings.hostname,
+                mailroom=mailroom,
+                memory=memory,
+                metrics=self._metrics,
+                reactor=self._reactor,
+                new_id=RequestIds(secrets.token_bytes(5)),
+            )
+
+        return make
+
+    def _fail(self, reason: str) -> NoReturn:
+        """End the start: exit code 1, and the reason where a person looks for it."""
+        for listener in self._listeners:
+            listener.stopService()
+        self._log.error("can't start: {reason}", reason=reason)
+        self._output.flush()
+        if self._foreground:
+            sys.__stderr__.write(f"stalwart: {reason}\n")  # type: ignore[union-attr]
+            raise SystemExit(1)
+        # twistd writes the exception to the terminal it was started from, and leaves with 1.
+        raise StartFailed(reason)
+
+
+class _Backend:
+    """The open store with the threads that work on it."""
+
+    def __init__(self, settings: Settings, reactor: Any, metrics: Metrics) -> None:
+        self.store = Store.open(
+            settings.data.path, open_blobs(settings.blob), clock=time.time, metrics=metrics, exclusive=True
+        )
+        self.pool = ThreadPool(reactor, settings.worker_pool_size, "worker")
+        self.writer: BatchThread[Callable[[Session], StoredEmail], StoredEmail] = BatchThread(
+            reactor, self.store.run_batch, "writer"
+        )
+        self.authenticator = Authenticator(self.store, Passwords(), clock=time.monotonic, metrics=metrics)
+        self.pool.start()
+        self.writer.start()
+
+    def close(self) -> None:
+        """Finish what the threads have, and close the store."""
+        self.pool.stop()
+        self.writer.stop()
+        self.store.close()
