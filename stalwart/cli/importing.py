@@ -9,13 +9,14 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Callable, Iterable
+from datetime import datetime
 from pathlib import Path
 
 import click
 
-from stalwart import mail
 from stalwart.cli.mailfiles import FoundMessage, UnknownFormat, Unreadable, read_mail, total_octets
 from stalwart.cli.opening import open_store
+from stalwart.mail.summary import Digest, summarize
 from stalwart.store import (
     NewEmail,
     NotFound,
@@ -25,7 +26,6 @@ from stalwart.store import (
     blob_hash,
     create_mailbox,
     find_account,
-    find_mailbox,
     has_blob,
     list_mailboxes,
 )
@@ -110,7 +110,7 @@ class _Import:
         with self._store.read() as session:
             known = {one for one in hashes if has_blob(session, self._account_id, one)}
         fresh = {one: message for one, message in zip(hashes, found, strict=True) if one not in known}
-        digests = {one: mail.summarize(message.octets) for one, message in fresh.items()}
+        digests = {one: summarize(message.octets) for one, message in fresh.items()}
         for message in fresh.values():
             self._store.blobs.put(message.octets)
         with self._store.write() as session:
@@ -144,15 +144,18 @@ def _find_or_create(session: Session, account_id: int, path: str) -> int:
         if same:
             parent = same[0].id
             continue
-        by_role = find_mailbox(session, account_id, role=role) if role is not None else None
-        parent = by_role.id if by_role is not None else create_mailbox(session, account_id, name, parent_id=parent)
+        by_role = [box for box in boxes if role is not None and box.role == role]
+        parent = (by_role[0] if by_role else create_mailbox(session, account_id, name, parent_id=parent)).id
     assert parent is not None  # str.split gives at least one name
     return parent
 
 
-def _received_at(message: FoundMessage, digest: mail.Digest) -> int:
+def _received_at(message: FoundMessage, digest: Digest) -> int:
     """When the mail came: by its newest Received field, else by its keeper, else by its Date, else now."""
-    for known in (digest.received, message.stored_at, digest.sent):
-        if known is not None:
-            return int(known)
+    if digest.received is not None:
+        return digest.received
+    if message.stored_at is not None:
+        return int(message.stored_at)
+    if digest.summary.sent_at is not None:
+        return int(datetime.fromisoformat(digest.summary.sent_at).timestamp())
     return int(time.time())

@@ -6,6 +6,8 @@ import datetime
 import os
 import socket
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
@@ -19,13 +21,14 @@ def load_settings(config_path: str | None) -> config.Settings:
     try:
         path = config.find_config(config_path, os.environ)
         now = datetime.datetime.now(datetime.UTC)
-        return config.load(path, os.environ, hostname=socket.getfqdn(), now=now)
+        return config.load(path, os.environ, hostname=socket.gethostname(), now=now)
     except config.ConfigErrors as errors:
         click.echo(str(errors), err=True)
         raise SystemExit(1) from None
 
 
-def open_store(config_path: str | None) -> Store:
+@contextmanager
+def open_store(config_path: str | None) -> Iterator[Store]:
     """The store, opened beside a daemon that may be running.
 
     Run by root on a folder of another user, the command becomes that user first: files made by root would stop the
@@ -33,7 +36,11 @@ def open_store(config_path: str | None) -> Store:
     """
     settings = load_settings(config_path)
     _become_owner(Path(settings.data.path).parent)
-    return Store.open(settings.data.path, open_blobs(settings.blob), clock=time.time, exclusive=False)
+    store = Store.open(settings.data.path, open_blobs(settings.blob), clock=time.time, exclusive=False)
+    try:
+        yield store
+    finally:
+        store.close()
 
 
 def _become_owner(folder: Path) -> None:

@@ -29,29 +29,24 @@ SAMPLE = ROOT / "etc" / "demo" / "mail"
 class JmapcTests(SynchronousTestCase):
     """`jmapc` against a daemon with the mail that `make run` shows."""
 
-    daemon: Daemon
-    folder: tempfile.TemporaryDirectory[str]
-    ca_path: Path
-    https_port: int
-
-    @classmethod
-    def setUpClass(cls) -> None:
-        """A daemon with a certificate of a test CA, and the sample mail."""
-        cls.folder = tempfile.TemporaryDirectory(prefix="stalwart-jmapc-")
-        folder = Path(cls.folder.name)
+    def setUp(self) -> None:
+        """A daemon with a certificate of a test CA and the sample mail, and a client that trusts the CA."""
+        temporary = tempfile.TemporaryDirectory(prefix="stalwart-jmapc-")
+        self.addCleanup(temporary.cleanup)
+        folder = Path(temporary.name)
         authority = trustme.CA()
         server = authority.issue_cert("localhost")
-        cls.ca_path = folder / "ca.pem"
-        authority.cert_pem.write_to_path(cls.ca_path)
+        self.ca_path = folder / "ca.pem"
+        authority.cert_pem.write_to_path(self.ca_path)
         server.private_key_pem.write_to_path(folder / "key.pem")
         for number, blob in enumerate(server.cert_chain_pems):
             blob.write_to_path(folder / "chain.pem", append=number > 0)
-        cls.https_port = free_port()
-        cls.daemon = Daemon.start(
+        self.https_port = free_port()
+        self.daemon = Daemon.start(
             extra_config=f"""
 [server.listener.https]
 protocol = "http"
-bind = "127.0.0.1:{cls.https_port}"
+bind = "127.0.0.1:{self.https_port}"
 tls.implicit = true
 
 [certificate.test]
@@ -59,40 +54,27 @@ cert = "%{{file:{folder}/chain.pem}}%"
 private-key = "%{{file:{folder}/key.pem}}%"
 """
         )
+        self.addCleanup(self.daemon.close)
         for mailbox in sorted(SAMPLE.iterdir()):
-            cls.daemon.admin("import", ADDRESS, str(mailbox), "--mailbox", mailbox.name)
-
-    @classmethod
-    def tearDownClass(cls) -> None:
-        """Stop the daemon; it leaves in good order."""
-        code = cls.daemon.stop()
-        log = cls.daemon.log
-        cls.daemon.close()
-        cls.folder.cleanup()
-        assert code == 0, log
-        assert "Traceback" not in log, log
-
-    def setUp(self) -> None:
-        """A client that trusts the test CA."""
+            self.daemon.admin("import", ADDRESS, str(mailbox), "--mailbox", mailbox.name)
         self.client = Client.create_with_password(f"localhost:{self.https_port}", ADDRESS, PASSWORD)
         self.client.requests_session.verify = str(self.ca_path)
 
-    def test_echo(self) -> None:
-        """Core/echo gives back what it got."""
+    def tearDown(self) -> None:
+        """The daemon leaves in good order, without having met anything unexpected."""
+        self.assertEqual(self.daemon.stop(), 0, self.daemon.log)
+        self.assertNotIn("Traceback", self.daemon.log)
+
+    def test_walk(self) -> None:
+        """Echo, the mailboxes with their counts, the newest threads of the Inbox, and their mails with bodies."""
         answer = self.client.request(CoreEcho(data={"hello": "world"}), single_response=True)
         self.assertEqual(answer.data, {"hello": "world"})  # type: ignore[union-attr]
-
-    def test_mailboxes(self) -> None:
-        """The mailboxes carry their roles and counts."""
         answer = self.client.request(MailboxGet(ids=None), single_response=True)
         assert isinstance(answer, MailboxGetResponse), answer
         by_role = {mailbox.role: mailbox for mailbox in answer.data}
         self.assertLessEqual({"inbox", "drafts", "sent", "trash", "junk", "archive"}, set(by_role))
         inbox = by_role["inbox"]
         self.assertEqual(inbox.total_emails, len(list((SAMPLE / "Inbox").glob("*.eml"))))
-
-    def test_whole_walk(self) -> None:
-        """In one request: find the Inbox, list its newest threads, and read the mails with their bodies."""
         responses = self.client.request(
             [
                 MailboxQuery(filter={"role": "inbox"}),  # type: ignore[arg-type]
@@ -134,7 +116,7 @@ private-key = "%{{file:{folder}/key.pem}}%"
                     self.assertIn(part.part_id, email.body_values)
 
     def test_find_by_text_and_download(self) -> None:
-        """A word finds the mail that holds it, and its attachment downloads as it was sent."""
+        """A word finds the mail that holds it, its attachment downloads as it was sent, and an upload is a blob."""
         subject = "a word that stands nowhere else: quokka"
         attachment = bytes(range(256)) * 20
         from email.message import EmailMessage
@@ -163,9 +145,6 @@ private-key = "%{{file:{folder}/key.pem}}%"
         target = Path(self.mktemp())
         self.client.download_attachment(part, target)
         self.assertEqual(target.read_bytes(), attachment)
-
-    def test_upload(self) -> None:
-        """What is uploaded comes back as a blob of the same size and type."""
         path = Path(self.mktemp() + ".txt")
         path.write_bytes(b"some text")
         blob = self.client.upload_blob(path)
