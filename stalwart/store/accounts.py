@@ -9,6 +9,7 @@ from sqlalchemy import Row, bindparam, delete, exists, insert, select, update
 from stalwart.store.addresses import normalise_address, normalise_domain, without_tag
 from stalwart.store.errors import AlreadyExists, InvalidAddress, NoSuchDomain, NotFound, StillInUse
 from stalwart.store.mailboxes import create_standard_mailboxes
+from stalwart.store.prepared import Prepared
 from stalwart.store.rows import AccountRow
 from stalwart.store.session import Session
 from stalwart.store.tables import account, address, domain
@@ -39,7 +40,7 @@ _RECIPIENT = _ACCOUNTS.join_from(account, address, address.c.account_id == accou
 )
 _ALIASES = select(address.c.account_id, address.c.address).where(address.c.is_alias).order_by(address.c.address)
 _ALIASES_OF = _ALIASES.where(address.c.account_id == bindparam("account"))
-_CREDENTIAL_VERSION = select(account.c.credential_version).where(account.c.id == bindparam("account"))
+_CREDENTIAL_VERSION = Prepared(select(account.c.credential_version).where(account.c.id == bindparam("account")))
 
 _INSERT_ACCOUNT = insert(account)
 _INSERT_ADDRESS = insert(address)
@@ -142,8 +143,8 @@ def list_accounts(s: Session) -> list[AccountRow]:
 
 def credential_version(s: Session, account_id: int) -> int | None:
     """How often the account's password was set; None if there is no such account."""
-    version: int | None = s.connection.scalar(_CREDENTIAL_VERSION, {"account": account_id})
-    return version
+    row = _CREDENTIAL_VERSION.run(s.driver, {"account": account_id}).fetchone()
+    return None if row is None else int(row[0])
 
 
 def set_password_hash(s: Session, account_id: int, password_hash: str) -> None:

@@ -10,12 +10,15 @@ from __future__ import annotations
 from sqlalchemy import Select, Table, bindparam, select
 
 from stalwart.store.errors import CannotCalculateChanges
+from stalwart.store.prepared import Prepared
 from stalwart.store.rows import Changes, TypeName
 from stalwart.store.session import Session
 from stalwart.store.tables import email, mailbox, thread, tombstone, type_state
 
-_STATE = select(type_state.c.modseq, type_state.c.floor).where(
-    type_state.c.account_id == bindparam("account"), type_state.c.type == bindparam("type_name")
+_STATE = Prepared(
+    select(type_state.c.modseq, type_state.c.floor).where(
+        type_state.c.account_id == bindparam("account"), type_state.c.type == bindparam("type_name")
+    )
 )
 _DESTROYED = (
     select(tombstone.c.modseq, tombstone.c.object_id, tombstone.c.created_modseq)
@@ -102,5 +105,7 @@ def changes(s: Session, account_id: int, type_name: TypeName, since: int, max_ch
 
 
 def _state(s: Session, account_id: int, type_name: TypeName) -> tuple[int, int]:
-    row = s.connection.execute(_STATE, {"account": account_id, "type_name": type_name}).one_or_none()
-    return (row[0], row[1]) if row is not None else (0, 0)
+    row = _STATE.run(s.driver, {"account": account_id, "type_name": type_name}).fetchone()
+    current, floor = row if row is not None else (0, 0)
+    moved = s.moved_state(account_id, type_name)
+    return (current if moved is None else moved), floor

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import msgspec
-from sqlalchemy import ColumnElement, FromClause, Select, and_, case, exists, false, func, not_, or_, select, true
+from sqlalchemy import ColumnElement, FromClause, Select, and_, case, exists, false, not_, or_, select, true
 
 from stalwart.store import search
 from stalwart.store.errors import FilterTooComplex
@@ -29,6 +28,7 @@ from stalwart.store.filters import (
     Text,
     ThreadKeyword,
 )
+from stalwart.store.sqlite import listed
 from stalwart.store.tables import email, email_keyword, email_mailbox
 
 _MOST_CONDITIONS = 400
@@ -109,9 +109,7 @@ class _Query:
             case HasAttachment():
                 return self._email("has_attachment") == node.value
             case AmongIds():
-                # One parameter however many there are: SQLite allows 32,766.
-                listed = func.json_each(msgspec.json.encode(node.ids).decode()).table_valued("value")
-                return self.id.in_(select(listed.c.value))
+                return self.id.in_(listed(node.ids))
             case Text():
                 found = search.matching(self._account_id, node.field, node.query)
                 if isinstance(found, bool):
@@ -150,25 +148,24 @@ class _Query:
         )
 
     def _has_keyword(self, keyword: str) -> ColumnElement[bool]:
-        return self._keyword_on(self.id, keyword)
-
-    def _keyword_on(self, email_id: ColumnElement[int], keyword: str) -> ColumnElement[bool]:
-        return exists().where(
-            email_keyword.c.account_id == self._account_id,
-            email_keyword.c.keyword == keyword.lower(),
-            email_keyword.c.email_id == email_id,
-        )
+        return self.id.in_(self._with_keyword(keyword))
 
     def _thread_keyword(self, mode: str, keyword: str) -> ColumnElement[bool]:
-        has = self._keyword_on(_sibling.c.id, keyword)
-        in_thread = _sibling.c.thread_id == self.thread_id
+        threads = select(_sibling.c.thread_id).where(_sibling.c.account_id == self._account_id)
+        has = _sibling.c.id.in_(self._with_keyword(keyword))
         match mode:
             case "some":
-                return exists().where(in_thread, has)
+                return self.thread_id.in_(threads.where(has))
             case "none":
-                return not_(exists().where(in_thread, has))
+                return self.thread_id.not_in(threads.where(has))
             case _:
-                return not_(exists().where(in_thread, not_(has)))
+                return self.thread_id.not_in(threads.where(not_(has)))
+
+    def _with_keyword(self, keyword: str) -> Select[int]:
+        # A set that is made once, and not a look-up for each e-mail: a rare keyword must not cost a walk with look-ups.
+        return select(email_keyword.c.email_id).where(
+            email_keyword.c.account_id == self._account_id, email_keyword.c.keyword == keyword.lower()
+        )
 
 
 def _demanded_mailbox(node: Filter | None) -> int | None:

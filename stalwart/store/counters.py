@@ -10,18 +10,23 @@ from __future__ import annotations
 import msgspec
 from sqlalchemy import bindparam, delete, insert, select, update
 
+from stalwart.store.prepared import Prepared
 from stalwart.store.session import Session
 from stalwart.store.tables import mailbox, thread, thread_mailbox
 
 _READ = frozenset({"$seen", "$draft"})
 
-_THREAD = select(thread.c.emails, thread.c.unread_elsewhere, thread.c.unread_in_trash).where(
-    thread.c.id == bindparam("thread")
+_THREAD = Prepared(
+    select(thread.c.emails, thread.c.unread_elsewhere, thread.c.unread_in_trash).where(
+        thread.c.id == bindparam("thread")
+    )
 )
-_PLACES = select(thread_mailbox.c.mailbox_id, thread_mailbox.c.emails).where(
-    thread_mailbox.c.thread_id == bindparam("thread")
+_PLACES = Prepared(
+    select(thread_mailbox.c.mailbox_id, thread_mailbox.c.emails).where(
+        thread_mailbox.c.thread_id == bindparam("thread")
+    )
 )
-_SET_THREAD = (
+_SET_THREAD = Prepared(
     update(thread)
     .where(thread.c.id == bindparam("thread"))
     .values(
@@ -30,16 +35,18 @@ _SET_THREAD = (
         unread_in_trash=bindparam("new_in_trash"),
     )
 )
-_ADD_PLACE = insert(thread_mailbox)
-_SET_PLACE = (
+_ADD_PLACE = Prepared(insert(thread_mailbox))
+_SET_PLACE = Prepared(
     update(thread_mailbox)
     .where(thread_mailbox.c.thread_id == bindparam("thread"), thread_mailbox.c.mailbox_id == bindparam("place"))
     .values(emails=bindparam("new_emails"))
 )
-_DROP_PLACE = delete(thread_mailbox).where(
-    thread_mailbox.c.thread_id == bindparam("thread"), thread_mailbox.c.mailbox_id == bindparam("place")
+_DROP_PLACE = Prepared(
+    delete(thread_mailbox).where(
+        thread_mailbox.c.thread_id == bindparam("thread"), thread_mailbox.c.mailbox_id == bindparam("place")
+    )
 )
-_COUNT = (
+_COUNT = Prepared(
     update(mailbox)
     .where(mailbox.c.id == bindparam("mailbox"))
     .values(
@@ -114,8 +121,8 @@ def move(
     new = old.moved(before, after, trash_id)
     _write_places(s, thread_id, old, new)
     if (new.emails, new.elsewhere, new.in_trash) != (old.emails, old.elsewhere, old.in_trash):
-        s.connection.execute(
-            _SET_THREAD,
+        _SET_THREAD.run(
+            s.driver,
             {
                 "thread": thread_id,
                 "new_emails": new.emails,
@@ -144,7 +151,7 @@ def move(
                 }
             )
     if updates:
-        s.connection.execute(_COUNT, updates)
+        _COUNT.run_many(s.driver, updates)
     return new.emails
 
 
@@ -157,8 +164,8 @@ def _in_trash(placement: Placement, trash_id: int | None) -> int:
 
 
 def _read(s: Session, thread_id: int) -> _Thread:
-    emails, elsewhere, in_trash = s.connection.execute(_THREAD, {"thread": thread_id}).one()
-    places = {row[0]: row[1] for row in s.connection.execute(_PLACES, {"thread": thread_id})}
+    emails, elsewhere, in_trash = _THREAD.run(s.driver, {"thread": thread_id}).fetchone()
+    places = {row[0]: row[1] for row in _PLACES.run(s.driver, {"thread": thread_id})}
     return _Thread(emails=emails, elsewhere=elsewhere, in_trash=in_trash, places=places)
 
 
@@ -169,12 +176,12 @@ def _write_places(s: Session, thread_id: int, old: _Thread, new: _Thread) -> Non
         if mailbox_id not in old.places
     ]
     if added:
-        s.connection.execute(_ADD_PLACE, added)
+        _ADD_PLACE.run_many(s.driver, added)
     for mailbox_id, count in old.places.items():
         if (now := new.places[mailbox_id]) == count:
             continue
         place = {"thread": thread_id, "place": mailbox_id}
         if now:
-            s.connection.execute(_SET_PLACE, {**place, "new_emails": now})
+            _SET_PLACE.run(s.driver, {**place, "new_emails": now})
         else:
-            s.connection.execute(_DROP_PLACE, place)
+            _DROP_PLACE.run(s.driver, place)

@@ -17,7 +17,7 @@ from stalwart.store.blobs import BlobStore
 from stalwart.store.errors import StoreError
 from stalwart.store.lock import ProcessLock
 from stalwart.store.session import Session
-from stalwart.store.sqlite import BEGIN, create_private_file, disk_errors, driver_of, make_engine, translated
+from stalwart.store.sqlite import create_private_file, disk_errors, make_engine, transaction, translated
 
 T = TypeVar("T")
 Announce = Callable[[Mapping[int, Mapping[str, int]]], None]
@@ -95,13 +95,10 @@ class Store:
         with translated(self.path):
             connection = self._take_reader()
             try:
-                transaction = connection.begin()
-                yield Session(connection, driver_of(connection), self.clock)
-                transaction.rollback()
-            except BaseException:
-                connection.close()
-                raise
-            self._give_reader(connection)
+                with transaction(connection, writing=False) as driver:
+                    yield Session(connection, driver, self.clock)
+            finally:
+                self._give_reader(connection)
         self._read_time(time.perf_counter() - started)
 
     @contextmanager
@@ -122,22 +119,23 @@ class Store:
         """
         results: list[T | BaseException] = []
         with self._transaction() as (session, moved):
+            driver = session.driver
             for job in jobs:
-                savepoint = session.connection.begin_nested()
+                driver.execute("SAVEPOINT job")
                 try:
                     with translated(self.path):
                         result = job(session)
                         job_moved = session.flush()
-                        savepoint.commit()
                 except Exception as error:
-                    if not session.driver.in_transaction:  # SQLite gave up the whole transaction
+                    if not driver.in_transaction:  # SQLite gave up the whole transaction
                         raise
-                    savepoint.rollback()
+                    driver.execute("ROLLBACK TO job")
                     session.forget()
                     results.append(error)
                 else:
                     _merge(moved, job_moved)
                     results.append(result)
+                driver.execute("RELEASE job")
         self._batch_size(len(jobs))
         return results
 
@@ -173,16 +171,10 @@ class Store:
         started = time.perf_counter()
         with translated(self.path), self._write_lock:
             connection = self._take_writer()
-            try:
-                transaction = connection.begin()
-                yield Session(connection, driver_of(connection), self.clock), moved
+            with transaction(connection, writing=True) as driver:
+                yield Session(connection, driver, self.clock), moved
                 committing = time.perf_counter()
-                transaction.commit()
-                self._commit_time(time.perf_counter() - committing)
-            except BaseException:
-                self._writer = None
-                connection.close()  # rolls back
-                raise
+            self._commit_time(time.perf_counter() - committing)
         self._write_time(time.perf_counter() - started)
         if moved:
             for callback in self._subscribers:
@@ -207,7 +199,7 @@ class Store:
         if self._closed:
             raise StoreError(f"{self.path}: the store has been closed")
         if self._writer is None:
-            self._writer = self._engine.connect().execution_options(**{BEGIN: "BEGIN IMMEDIATE"})
+            self._writer = self._engine.connect()
         return self._writer
 
 

@@ -7,12 +7,13 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from functools import lru_cache
 
-from sqlalchemy import bindparam, insert, or_, select, update
+from sqlalchemy import bindparam, insert, select, update
 
 from stalwart.mail.message import encode_structure
 from stalwart.mail.summary import Digest, encode_summary
 from stalwart.store import counters, search
 from stalwart.store.errors import NotFound, OverQuota
+from stalwart.store.prepared import Prepared
 from stalwart.store.rows import EmailRow, NewEmail, StoredEmail
 from stalwart.store.session import Session
 from stalwart.store.tables import account, email, email_content, email_keyword, email_mailbox, mailbox
@@ -20,8 +21,8 @@ from stalwart.store.threads import join_thread
 
 _LONGEST_SORT_KEY = 255
 
-_ROOM = select(account.c.address, account.c.quota, account.c.used).where(account.c.id == bindparam("account"))
-_FILL = (
+_ROOM = Prepared(select(account.c.address, account.c.quota, account.c.used).where(account.c.id == bindparam("account")))
+_FILL = Prepared(
     update(account)
     .where(account.c.id == bindparam("account"))
     .values(
@@ -29,14 +30,14 @@ _FILL = (
         message_count=account.c.message_count + bindparam("messages"),
     )
 )
-_MAILBOXES = select(mailbox.c.id, mailbox.c.role).where(
-    mailbox.c.account_id == bindparam("account"),
-    or_(mailbox.c.id.in_(bindparam("mailboxes", expanding=True)), mailbox.c.role == "trash"),
+_IS_MAILBOX = Prepared(
+    select(mailbox.c.id).where(mailbox.c.account_id == bindparam("account"), mailbox.c.id == bindparam("mailbox"))
 )
-_INSERT = insert(email)
-_INSERT_CONTENT = insert(email_content)
-_INSERT_MAILBOX = insert(email_mailbox)
-_INSERT_KEYWORD = insert(email_keyword)
+_TRASH = Prepared(select(mailbox.c.id).where(mailbox.c.account_id == bindparam("account"), mailbox.c.role == "trash"))
+_INSERT = Prepared(insert(email))
+_INSERT_CONTENT = Prepared(insert(email_content))
+_INSERT_MAILBOX = Prepared(insert(email_mailbox))
+_INSERT_KEYWORD = Prepared(insert(email_keyword))
 _IDS = select(email.c.id).where(email.c.account_id == bindparam("account")).order_by(email.c.created_modseq)
 _SOME_IDS = _IDS.limit(bindparam("most"))
 _WITH_BLOB = (
@@ -77,8 +78,8 @@ def add_email(s: Session, account_id: int, new: NewEmail) -> StoredEmail:
     thread_id, is_new = join_thread(s, account_id, digest.thread_keys)
     modseq = s.touch(account_id, "Email")
     s.touch(account_id, "EmailDelivery")
-    email_id = s.insert(
-        _INSERT,
+    email_id = _INSERT.insert(
+        s.driver,
         {
             "account_id": account_id,
             "thread_id": thread_id,
@@ -96,16 +97,16 @@ def add_email(s: Session, account_id: int, new: NewEmail) -> StoredEmail:
             "modseq": modseq,
         },
     )
-    s.connection.execute(
-        _INSERT_CONTENT,
+    _INSERT_CONTENT.run(
+        s.driver,
         {
             "email_id": email_id,
             "summary": encode_summary(digest.summary),
             "structure": encode_structure(digest.structure),
         },
     )
-    s.connection.execute(
-        _INSERT_MAILBOX,
+    _INSERT_MAILBOX.run_many(
+        s.driver,
         [
             {
                 "account_id": account_id,
@@ -118,8 +119,8 @@ def add_email(s: Session, account_id: int, new: NewEmail) -> StoredEmail:
         ],
     )
     if keywords:
-        s.connection.execute(
-            _INSERT_KEYWORD,
+        _INSERT_KEYWORD.run_many(
+            s.driver,
             [{"account_id": account_id, "keyword": keyword, "email_id": email_id} for keyword in keywords],
         )
     search.add_text(s, account_id, email_id, digest.search)
@@ -182,27 +183,24 @@ def normal_keywords(keywords: Iterable[str]) -> frozenset[str]:
 
 
 def _make_room(s: Session, account_id: int, size: int) -> None:
-    row = s.connection.execute(_ROOM, {"account": account_id}).one_or_none()
+    row = _ROOM.run(s.driver, {"account": account_id}).fetchone()
     if row is None:
         raise NotFound(f"account {account_id} does not exist")
     address, quota, used = row
     if quota is not None and used + size > quota:
         raise OverQuota(address, used, size, quota)
-    s.connection.execute(_FILL, {"account": account_id, "octets": size, "messages": 1})
+    _FILL.run(s.driver, {"account": account_id, "octets": size, "messages": 1})
 
 
 def _check_mailboxes(s: Session, account_id: int, mailbox_ids: frozenset[int]) -> int | None:
     """The id of the account's trash, after making sure that all mailboxes are the account's."""
     if not mailbox_ids:
         raise ValueError("an e-mail must be in at least one mailbox")  # RFC 8621 §4.1.1
-    roles = {
-        row[0]: row[1]
-        for row in s.connection.execute(_MAILBOXES, {"account": account_id, "mailboxes": list(mailbox_ids)})
-    }
     for mailbox_id in mailbox_ids:
-        if mailbox_id not in roles:
+        if _IS_MAILBOX.run(s.driver, {"account": account_id, "mailbox": mailbox_id}).fetchone() is None:
             raise NotFound(f"mailbox {mailbox_id} does not exist in account {account_id}")
-    return next((mailbox_id for mailbox_id, role in roles.items() if role == "trash"), None)
+    trash = _TRASH.run(s.driver, {"account": account_id}).fetchone()
+    return None if trash is None else int(trash[0])
 
 
 def _sent_at(digest: Digest, received_at: int) -> int:

@@ -7,7 +7,7 @@ from pathlib import Path
 from sqlalchemy import Connection, Engine
 
 from stalwart.store.errors import SchemaTooNew, StoreDamaged
-from stalwart.store.sqlite import BEGIN, copy_database, driver_of
+from stalwart.store.sqlite import copy_database, driver_of, transaction
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 
@@ -47,11 +47,9 @@ def upgrade(engine: Engine, path: str, migrations: Path = MIGRATIONS, head: str 
             ) from None
         copy = copy_database(engine, path, f"before-{head}-at-{revision}")
     with engine.connect() as connection:
-        driver = driver_of(connection)
         # Rebuilding a table drops it for a moment; the check below stands in. No effect inside a transaction.
-        driver.execute("PRAGMA foreign_keys=OFF")
-        connection.execution_options(**{BEGIN: "BEGIN IMMEDIATE"})
-        with connection.begin():
+        driver_of(connection).execute("PRAGMA foreign_keys=OFF")
+        with transaction(connection, writing=True) as driver:
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
             if broken := driver.execute("PRAGMA foreign_key_check").fetchall():

@@ -10,13 +10,16 @@ from sqlalchemy import bindparam, func, select
 from stalwart.store.conditions import build
 from stalwart.store.errors import AnchorNotFound
 from stalwart.store.filters import Filter, InMailbox, QueryResult, Sort
+from stalwart.store.prepared import Prepared
 from stalwart.store.session import Session
 from stalwart.store.tables import account, mailbox, thread
 
 _NEWEST_FIRST = (Sort(property="receivedAt", ascending=False),)
 
-_MAILBOX_TOTALS = select(mailbox.c.total_emails, mailbox.c.total_threads).where(
-    mailbox.c.id == bindparam("mailbox"), mailbox.c.account_id == bindparam("account")
+_MAILBOX_TOTALS = Prepared(
+    select(mailbox.c.total_emails, mailbox.c.total_threads).where(
+        mailbox.c.id == bindparam("mailbox"), mailbox.c.account_id == bindparam("account")
+    )
 )
 _MESSAGES = select(account.c.message_count).where(account.c.id == bindparam("account"))
 _THREADS = select(func.count()).select_from(thread).where(thread.c.account_id == bindparam("account"))
@@ -82,9 +85,9 @@ class _Matches:
     def kept_total(self) -> int | None:
         """The length of the result if a counter tells it. RFC 8621 §4.4: as the mailbox's totals say."""
         if isinstance(self._condition, InMailbox):
-            row = self._s.connection.execute(
-                _MAILBOX_TOTALS, {"account": self._account_id, "mailbox": self._condition.id}
-            ).one_or_none()
+            row = _MAILBOX_TOTALS.run(
+                self._s.driver, {"account": self._account_id, "mailbox": self._condition.id}
+            ).fetchone()
             return 0 if row is None else int(row[1] if self._collapse else row[0])
         if self._condition is None:
             statement = _THREADS if self._collapse else _MESSAGES

@@ -13,16 +13,21 @@ from sqlalchemy import Connection, Insert, bindparam, select, update
 from sqlalchemy.dialects.sqlite import insert
 
 from stalwart.store.errors import NotFound
+from stalwart.store.prepared import Prepared
 from stalwart.store.tables import account, type_state
 
-_MODSEQ = select(account.c.modseq).where(account.c.id == bindparam("account"))
-_SET_MODSEQ = update(account).where(account.c.id == bindparam("account")).values(modseq=bindparam("new_modseq"))
+_MODSEQ = Prepared(select(account.c.modseq).where(account.c.id == bindparam("account")))
+_SET_MODSEQ = Prepared(
+    update(account).where(account.c.id == bindparam("account")).values(modseq=bindparam("new_modseq"))
+)
 # INSERT … ON CONFLICT is spelled alike in PostgreSQL.
-_MOVE_STATE = insert(type_state).values(
+_NEW_STATE = insert(type_state).values(
     account_id=bindparam("account"), type=bindparam("type_name"), modseq=bindparam("new_modseq"), floor=0
 )
-_MOVE_STATE = _MOVE_STATE.on_conflict_do_update(
-    index_elements=[type_state.c.account_id, type_state.c.type], set_={"modseq": _MOVE_STATE.excluded.modseq}
+_MOVE_STATE = Prepared(
+    _NEW_STATE.on_conflict_do_update(
+        index_elements=[type_state.c.account_id, type_state.c.type], set_={"modseq": _NEW_STATE.excluded.modseq}
+    )
 )
 
 
@@ -55,12 +60,17 @@ class Session:
         """Give the next modseq of the account to an object of this type, and move the type's state to it. NotFound."""
         last = self._last.get(account_id)
         if last is None:
-            last = self.connection.scalar(_MODSEQ, {"account": account_id})
-            if last is None:
+            row = _MODSEQ.run(self.driver, {"account": account_id}).fetchone()
+            if row is None:
                 raise NotFound(f"account {account_id} does not exist")
+            last = int(row[0])
         self._last[account_id] = modseq = last + 1
         self._moved.setdefault(account_id, {})[type_name] = modseq
         return modseq
+
+    def moved_state(self, account_id: int, type_name: str) -> int | None:
+        """The state the type was moved to in this transaction, if it was."""
+        return self._moved.get(account_id, {}).get(type_name)
 
     def drop(self, account_id: int) -> None:
         """Forget what was recorded for an account that was deleted."""
@@ -74,9 +84,9 @@ class Session:
         """
         moved = self._moved
         if moved:
-            self.connection.execute(_SET_MODSEQ, [{"account": a, "new_modseq": self._last[a]} for a in moved])
-            self.connection.execute(
-                _MOVE_STATE,
+            _SET_MODSEQ.run_many(self.driver, [{"account": a, "new_modseq": self._last[a]} for a in moved])
+            _MOVE_STATE.run_many(
+                self.driver,
                 [
                     {"account": a, "type_name": name, "new_modseq": modseq}
                     for a, types in moved.items()

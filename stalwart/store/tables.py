@@ -121,7 +121,7 @@ mailbox = Table(
     UniqueConstraint("account_id", "role", name="uq_mailbox_account_role"),
     Index("ix_mailbox_parent", "parent_id"),
     Index("ix_mailbox_created", "account_id", "created_modseq"),
-    Index("ix_mailbox_modseq", "account_id", "modseq"),
+    Index("ix_mailbox_modseq", "account_id", "modseq", "created_modseq"),
     sqlite_autoincrement=True,
 )
 # Siblings have different names. Two indexes, because NULL parents differ from each other.
@@ -155,7 +155,7 @@ thread = Table(
     Column("created_modseq", BigInteger, nullable=False),
     Column("modseq", BigInteger, nullable=False),
     Index("ix_thread_created", "account_id", "created_modseq"),
-    Index("ix_thread_modseq", "account_id", "modseq"),
+    Index("ix_thread_modseq", "account_id", "modseq", "created_modseq"),
     sqlite_autoincrement=True,
 )
 
@@ -204,7 +204,7 @@ email = Table(
     Column("modseq", BigInteger, nullable=False),
     Index("ix_email_received", "account_id", "received_at"),
     Index("ix_email_created", "account_id", "created_modseq"),
-    Index("ix_email_modseq", "account_id", "modseq"),
+    Index("ix_email_modseq", "account_id", "modseq", "created_modseq"),
     Index("ix_email_thread", "thread_id", "received_at"),
     Index("ix_email_blob", "blob_hash", "account_id"),
     sqlite_autoincrement=True,

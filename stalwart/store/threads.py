@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from sqlalchemy import bindparam, insert, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 
+from stalwart.store.prepared import Prepared
 from stalwart.store.session import Session
 from stalwart.store.tables import thread, thread_key
 
@@ -15,19 +16,18 @@ from stalwart.store.tables import thread, thread_key
 _MOST_EMAILS = 1024
 _MOST_KEYS = 200
 
-_FIND = (
-    select(thread_key.c.key, thread.c.id, thread.c.emails)
+_FIND = Prepared(
+    select(thread.c.id, thread.c.emails)
     .join_from(thread_key, thread, thread.c.id == thread_key.c.thread_id)
-    .where(
-        thread_key.c.account_id == bindparam("account"),
-        thread_key.c.key.in_(bindparam("keys", expanding=True)),
-    )
+    .where(thread_key.c.account_id == bindparam("account"), thread_key.c.key == bindparam("wanted"))
 )
-_INSERT = insert(thread)
-_TOUCH = update(thread).where(thread.c.id == bindparam("thread")).values(modseq=bindparam("new_modseq"))
-_LINK = upsert(thread_key)
-_LINK = _LINK.on_conflict_do_update(
-    index_elements=[thread_key.c.account_id, thread_key.c.key], set_={"thread_id": _LINK.excluded.thread_id}
+_INSERT = Prepared(insert(thread))
+_TOUCH = Prepared(update(thread).where(thread.c.id == bindparam("thread")).values(modseq=bindparam("new_modseq")))
+_NEW_LINK = upsert(thread_key)
+_LINK = Prepared(
+    _NEW_LINK.on_conflict_do_update(
+        index_elements=[thread_key.c.account_id, thread_key.c.key], set_={"thread_id": _NEW_LINK.excluded.thread_id}
+    )
 )
 
 
@@ -39,18 +39,18 @@ def join_thread(s: Session, account_id: int, thread_keys: Sequence[bytes]) -> tu
     keys = list(dict.fromkeys(thread_keys))[:_MOST_KEYS]
     known: dict[bytes, int] = {}
     open_threads: set[int] = set()
-    if keys:
-        for key, thread_id, emails in s.connection.execute(_FIND, {"account": account_id, "keys": keys}):
+    for key in keys:
+        for thread_id, emails in _FIND.run(s.driver, {"account": account_id, "wanted": key}):
             known[key] = thread_id
             if emails < _MOST_EMAILS:
                 open_threads.add(thread_id)
     modseq = s.touch(account_id, "Thread")
     if open_threads:
         joined = min(open_threads)
-        s.connection.execute(_TOUCH, {"thread": joined, "new_modseq": modseq})
+        _TOUCH.run(s.driver, {"thread": joined, "new_modseq": modseq})
     else:
-        joined = s.insert(
-            _INSERT,
+        joined = _INSERT.insert(
+            s.driver,
             {
                 "account_id": account_id,
                 "emails": 0,
@@ -66,5 +66,5 @@ def join_thread(s: Session, account_id: int, thread_keys: Sequence[bytes]) -> tu
         if known.get(key) not in open_threads
     ]
     if links:
-        s.connection.execute(_LINK, links)
+        _LINK.run_many(s.driver, links)
     return joined, not open_threads

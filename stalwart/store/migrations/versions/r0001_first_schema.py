@@ -112,7 +112,7 @@ def upgrade() -> None:
         sqlite_autoincrement=True,
     )
     op.create_index("ix_mailbox_created", "mailbox", ["account_id", "created_modseq"], unique=False)
-    op.create_index("ix_mailbox_modseq", "mailbox", ["account_id", "modseq"], unique=False)
+    op.create_index("ix_mailbox_modseq", "mailbox", ["account_id", "modseq", "created_modseq"], unique=False)
     op.create_index("ix_mailbox_parent", "mailbox", ["parent_id"], unique=False)
     op.create_index(
         "uq_mailbox_child_name",
@@ -144,7 +144,7 @@ def upgrade() -> None:
         sqlite_autoincrement=True,
     )
     op.create_index("ix_thread_created", "thread", ["account_id", "created_modseq"], unique=False)
-    op.create_index("ix_thread_modseq", "thread", ["account_id", "modseq"], unique=False)
+    op.create_index("ix_thread_modseq", "thread", ["account_id", "modseq", "created_modseq"], unique=False)
     op.create_table(
         "tombstone",
         sa.Column("account_id", _ID, nullable=False),
@@ -208,7 +208,7 @@ def upgrade() -> None:
     )
     op.create_index("ix_email_blob", "email", ["blob_hash", "account_id"], unique=False)
     op.create_index("ix_email_created", "email", ["account_id", "created_modseq"], unique=False)
-    op.create_index("ix_email_modseq", "email", ["account_id", "modseq"], unique=False)
+    op.create_index("ix_email_modseq", "email", ["account_id", "modseq", "created_modseq"], unique=False)
     op.create_index("ix_email_received", "email", ["account_id", "received_at"], unique=False)
     op.create_index("ix_email_thread", "email", ["thread_id", "received_at"], unique=False)
     op.create_table(
