@@ -31,7 +31,6 @@ from stalwart.store import (
     StoreError,
     add_email,
     find_mailbox,
-    get_account,
     resolve_recipient,
 )
 
@@ -200,10 +199,9 @@ class Mailroom:
 
 def _add(prepared: _Prepared, session: Session) -> StoredEmail:
     """In the shared transaction: put the message into the inbox."""
-    get_account(session, prepared.account_id)
     inbox = find_mailbox(session, prepared.account_id, role="inbox")
     if inbox is None:
-        raise NotFound(f"account {prepared.account_id} has no mailbox with the role inbox")
+        raise NotFound(f"account {prepared.account_id} is gone, or has no mailbox with the role inbox")
     return add_email(session, prepared.account_id, msgspec.structs.replace(prepared.new, mailbox_ids=(inbox.id,)))
 
 

@@ -188,7 +188,10 @@ class Daemon:
             time.sleep(0.02)
 
     def stop(self) -> int:
-        """Ask it to leave (SIGTERM) and return its exit code."""
+        """Ask it to leave (SIGTERM) and return its exit code.
+
+        twistd, when all services have stopped, ends itself by the signal that it got; that is 0 here.
+        """
         if self._process is None:
             raise DaemonFailed("the daemon is not running")
         self._process.terminate()
@@ -198,7 +201,7 @@ class Daemon:
             self.kill()
             raise DaemonFailed(f"the daemon didn't stop in {STOP_SECONDS:.0f} s\n{self.log}") from None
         self._process = None
-        return code
+        return 0 if code == -signal.SIGTERM else code
 
     def kill(self) -> None:
         """`kill -9`: it gets no chance to finish anything."""
