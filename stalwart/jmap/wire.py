@@ -100,7 +100,7 @@ def _has_noncharacter(encoded: bytes) -> bool:
 
 def _is_deep(value: object) -> bool:
     level = [value]
-    for _ in range(MAX_DEPTH + 1):
+    for _ in range(MAX_DEPTH):
         below: list[object] = []
         for item in level:
             if type(item) is dict:

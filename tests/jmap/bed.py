@@ -58,7 +58,7 @@ class Bed(SynchronousTestCase):
             is_admin=False,
             credential_version=self.account.credential_version,
         )
-        self.id = f"A{self.account.id}"
+        self.account_id = f"A{self.account.id}"
         self.valid = True
         self.metrics = Metrics("test")
         self.failures: list[tuple[str, str]] = []
@@ -123,13 +123,13 @@ class Bed(SynchronousTestCase):
 
     def call(self, name: str, **arguments: Any) -> Any:
         """The arguments of the response to one call, which must succeed. The accountId is added."""
-        response = self.request((name, {"accountId": self.id, **arguments}))["methodResponses"][0]
+        response = self.request((name, {"accountId": self.account_id, **arguments}))["methodResponses"][0]
         self.assertEqual(response[0], name, response)
         return response[1]
 
     def refused(self, name: str, **arguments: Any) -> Any:
         """The arguments of the error that one call ends with."""
-        response = self.request((name, {"accountId": self.id, **arguments}))["methodResponses"][0]
+        response = self.request((name, {"accountId": self.account_id, **arguments}))["methodResponses"][0]
         self.assertEqual(response[0], "error", response)
         return response[1]
 
