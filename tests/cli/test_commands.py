@@ -79,7 +79,7 @@ class CommandTests(SynchronousTestCase):
         self.run_fine("account", "alias", "add", ADDRESS, "countess@example.org")
         [listed] = json.loads(self.run_fine("account", "list", "--json"))
         self.assertEqual((listed["name"], listed["admin"], listed["messages"]), ("Ada L.", True, 0))
-        shown = json.loads(self.run_fine("account", "show", "countess@example.org", "--json"))
+        shown = json.loads(self.run_fine("account", "show", ADDRESS, "--json"))
         self.assertEqual(shown["aliases"], ["countess@example.org"])
         self.assertEqual(
             {box["role"] for box in shown["mailboxes"]}, {"inbox", "drafts", "sent", "trash", "junk", "archive"}

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 import tempfile
 from pathlib import Path
 
-import requests
 import trustme
 from jmapc import Client, EmailQueryFilterCondition, Ref
 from jmapc.methods import (
@@ -58,11 +58,13 @@ private-key = "%{{file:{folder}/key.pem}}%"
         for mailbox in sorted(SAMPLE.iterdir()):
             self.daemon.admin("import", ADDRESS, str(mailbox), "--mailbox", mailbox.name)
         self.client = Client.create_with_password(f"localhost:{self.https_port}", ADDRESS, PASSWORD)
+        self.client.requests_session.trust_env = False
         self.client.requests_session.verify = str(self.ca_path)
+        self.addCleanup(self.leaves_well)
 
-    def tearDown(self) -> None:
+    def leaves_well(self) -> None:
         """The daemon leaves in good order, without having met anything unexpected."""
-        self.assertEqual(self.daemon.stop(), 0, self.daemon.log)
+        self.assertEqual(self.daemon.stop(), -signal.SIGTERM, self.daemon.log)
         self.assertNotIn("Traceback", self.daemon.log)
 
     def test_walk(self) -> None:
@@ -152,12 +154,8 @@ private-key = "%{{file:{folder}/key.pem}}%"
 
     def test_wrong_password(self) -> None:
         """A wrong password is 401 with a challenge, and says so as a problem document."""
-        answer = requests.get(
-            f"https://localhost:{self.https_port}/jmap/session",
-            auth=(ADDRESS, "wrong"),
-            verify=str(self.ca_path),
-            timeout=30,
-        )
+        session = self.client.requests_session
+        answer = session.get(f"https://localhost:{self.https_port}/jmap/session", auth=(ADDRESS, "wrong"), timeout=30)
         self.assertEqual(answer.status_code, 401)
         self.assertIn("Basic", answer.headers["WWW-Authenticate"])
         self.assertEqual(answer.headers["Content-Type"], "application/problem+json")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -90,4 +91,4 @@ class WheelTests(SynchronousTestCase):
             finally:
                 daemon.terminate()
                 output, _ = daemon.communicate(timeout=30)
-            self.assertEqual(daemon.returncode, 0, output)
+            self.assertEqual(daemon.returncode, -signal.SIGTERM, output)
