@@ -25,6 +25,7 @@ from stalwart.store.blobs import BlobStore, FsBlobs, blob_hash
 from stalwart.store.blobs_sqlite import SqliteBlobs
 from stalwart.store.changes import changes, state
 from stalwart.store.database import Store
+from stalwart.store.edits import destroy_email, forget_destroyed, update_email
 from stalwart.store.emails import add_email, get_emails, get_threads, has_blob, list_email_ids
 from stalwart.store.errors import (
     AlreadyExists,
@@ -144,9 +145,11 @@ __all__ = [
     "credential_version",
     "delete_account",
     "delete_domain",
+    "destroy_email",
     "find_account",
     "find_mailbox",
     "find_upload",
+    "forget_destroyed",
     "get_account",
     "get_emails",
     "get_threads",
@@ -162,4 +165,5 @@ __all__ = [
     "set_password_hash",
     "state",
     "sweep",
+    "update_email",
 ]

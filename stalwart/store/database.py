@@ -14,6 +14,7 @@ from sqlalchemy import Connection, Engine
 from stalwart.ops.metrics import Metrics
 from stalwart.store import migrate
 from stalwart.store.blobs import BlobStore
+from stalwart.store.blobs_timed import TimedBlobs
 from stalwart.store.errors import StoreError
 from stalwart.store.lock import ProcessLock
 from stalwart.store.session import Session
@@ -39,7 +40,7 @@ class Store:
         metrics: Metrics | None,
     ) -> None:
         self.path = path
-        self.blobs = blobs
+        self.blobs: BlobStore = blobs if metrics is None else TimedBlobs(blobs, metrics)
         self.clock = clock
         self._engine = engine
         self._lock = lock

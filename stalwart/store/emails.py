@@ -72,7 +72,7 @@ def add_email(s: Session, account_id: int, new: NewEmail) -> StoredEmail:
     """
     _make_room(s, account_id, new.size)
     mailbox_ids = frozenset(new.mailbox_ids)
-    trash_id = _check_mailboxes(s, account_id, mailbox_ids)
+    trash_id = check_mailboxes(s, account_id, mailbox_ids)
     keywords = normal_keywords(new.keywords)
     digest = new.digest
     thread_id, is_new = join_thread(s, account_id, digest.thread_keys)
@@ -182,6 +182,11 @@ def normal_keywords(keywords: Iterable[str]) -> frozenset[str]:
     return lowered
 
 
+def fill(s: Session, account_id: int, octets: int, messages: int) -> None:
+    """Add to what the account has in use; negative to take away."""
+    _FILL.run(s.driver, {"account": account_id, "octets": octets, "messages": messages})
+
+
 def _make_room(s: Session, account_id: int, size: int) -> None:
     row = _ROOM.run(s.driver, {"account": account_id}).fetchone()
     if row is None:
@@ -189,10 +194,10 @@ def _make_room(s: Session, account_id: int, size: int) -> None:
     address, quota, used = row
     if quota is not None and used + size > quota:
         raise OverQuota(address, used, size, quota)
-    _FILL.run(s.driver, {"account": account_id, "octets": size, "messages": 1})
+    fill(s, account_id, size, 1)
 
 
-def _check_mailboxes(s: Session, account_id: int, mailbox_ids: frozenset[int]) -> int | None:
+def check_mailboxes(s: Session, account_id: int, mailbox_ids: frozenset[int]) -> int | None:
     """The id of the account's trash, after making sure that all mailboxes are the account's."""
     if not mailbox_ids:
         raise ValueError("an e-mail must be in at least one mailbox")  # RFC 8621 §4.1.1

@@ -109,7 +109,7 @@ def matching(account_id: int, field: TextField, query: str) -> Select[int] | boo
         return not query.strip()
     terms = " AND ".join(list(words)[:_MOST_WORDS])
     expression = f'account : "{_account_token(account_id)}" AND {_COLUMNS[field]} : ({terms})'
-    return _MATCHES.params(words=expression)
+    return _MATCHES.unique_params(words=expression)
 
 
 def _word(match: re.Match[str]) -> str | None:
