@@ -15,7 +15,8 @@ _SAFE = "~!$&'()*+,;=:@"
 _TARGET = re.compile(rb"[\x21-\x22\x24-\x7e]+\Z")  # visible ASCII without "#"
 _BAD_PERCENT = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _CONTROL = re.compile(rb"[\x00-\x1f\x7f]")
-_AUTHORITY = re.compile(rb"(?:[A-Za-z0-9._~!$&'()*+,;=%-]*|\[[0-9A-Za-z.:]+\])(?::[0-9]{0,5})?\Z")
+# RFC 3986 §3.2.2 less the sub-delims, which no host has.
+_AUTHORITY = re.compile(rb"(?:[A-Za-z0-9._~%-]*|\[[0-9A-Za-z.:]+\])(?::[0-9]{0,5})?\Z")
 
 
 class Target(msgspec.Struct, frozen=True, kw_only=True):

@@ -6,8 +6,8 @@ The same class serves HTTP/1.1 and HTTP/2; what lies below it is an `Exchange`.
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Coroutine, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import parse_qs
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -30,8 +30,12 @@ if TYPE_CHECKING:
     from stalwart.http.endpoint import Branch, Handler
     from stalwart.http.site import Site
 
+T = TypeVar("T")
+
 _CLIENT_LEFT = 499
 _BODILESS = (204, 304)
+# RFC 9112 §6, §9.6: these say how the answer is framed, which is for the exchange to say.
+_FRAMING = frozenset((b"connection", b"content-length", b"transfer-encoding"))
 _CONTROL = bytes.maketrans(b"\r\n\x00", b"   ")
 
 
@@ -193,6 +197,10 @@ class Request(server.Request):
             parsed = parse_target(method, target)
             self.path = parsed.path
             self._query = parsed.query
+            if parsed.authority is not None:
+                # RFC 9112 §3.2.2: the target's host stands in for the field's.
+                others = [field for field in fields if field[0] != b"host"]
+                self.header_fields = [(b"host", parsed.authority), *others]
             host = self.header(b"host")
             if host is not None and not is_authority(host):
                 raise Problem(400, "The Host field names no valid host.")
@@ -210,7 +218,7 @@ class Request(server.Request):
             self._failed(Failure())
             return
         if method != b"OPTIONS" and endpoint.admits:
-            self._waiting = run(endpoint.admit(self), self._admitted, self._failed)
+            self._run(endpoint.admit(self), self._admitted, self._failed)
         else:
             self._admitted(None)
 
@@ -235,11 +243,19 @@ class Request(server.Request):
         if self.finished or self.startedWriting:
             return
         assert self._handler is not None
-        self._waiting = run(self._handler(self), self._answered, self._failed)
+        self._run(self._handler(self), self._answered, self._failed)
 
     def body_refused(self, problem: Problem) -> None:
         """The body came too slowly or could not be read."""
         self.respond(problem.response())
+
+    def _run(
+        self, coroutine: Coroutine[Any, Any, T], done: Callable[[T], None], failed: Callable[[Failure], None]
+    ) -> None:
+        """Run what is next for this request; if it waits, `connectionLost` can cancel it."""
+        waiting = run(coroutine, done, failed)
+        if waiting is not None:
+            self._waiting = waiting
 
     def _admitted(self, _: None) -> None:
         self._waiting = None
@@ -309,7 +325,7 @@ class Request(server.Request):
             self._begin(fields, b"", response.length, final=False)
             self._sender = sender = BodySender(self._send, response.length)
             channel.registerProducer(sender, True)
-            self._waiting = run(sender.send(stream), self._streamed, self._stream_failed)
+            self._run(sender.send(stream), self._streamed, self._stream_failed)
 
     def _begin(
         self, fields: list[tuple[bytes, bytes]], body: bytes, length: int | None, *, final: bool
@@ -317,9 +333,10 @@ class Request(server.Request):
         assert self.channel is not None
         self.startedWriting = 1
         if self._response_headers is not None:
-            fields += [
-                (name, value) for name, values in self.responseHeaders.getAllRawHeaders() for value in values
-            ]
+            taken = _FRAMING.union(name.lower() for name, _ in fields)
+            for name, values in self._response_headers.getAllRawHeaders():
+                if name.lower() not in taken:
+                    fields += [(name, value) for value in values]
         fields.append((b"Date", self.site.date()))
         fields.append((b"X-Request-Id", self.request_id.encode("ascii")))
         self.sentLength = len(body)

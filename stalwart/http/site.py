@@ -19,6 +19,7 @@ from stalwart.http.foreign import Foreign
 from stalwart.http.limits import Limits
 from stalwart.http.policy import AllowAll, ListenerContext, Policy
 from stalwart.http.request import Request
+from stalwart.http.response import Response
 from stalwart.http.sweep import Sweeper, Swept
 from stalwart.http.tls import NegotiatedProtocol
 from stalwart.ops.metrics import Metrics
@@ -169,7 +170,10 @@ class _Everything(Endpoint):
     """What `OPTIONS *` asks about (RFC 9110 §9.3.7)."""
 
     surface = "none"
-    allowed = ("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT")
+
+    async def options(self, request: Request) -> Response:
+        """All methods that any endpoint here may take."""
+        return Response(status=204, headers=(("Allow", "DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT"),))
 
 
 _EVERYTHING = _Everything()
