@@ -3,6 +3,7 @@
 VENV := .venv
 BIN := $(VENV)/bin
 PYTHON ?= python3
+SOURCES := $(shell find stalwart twisted -type f -not -name '*.pyc' -not -name dropin.cache)
 # Warnings are errors; the exceptions are other people's code, named one by one.
 WARNINGS := error
 TRIAL := PYTHONPATH=$(CURDIR) PYTHONWARNINGS="$(WARNINGS)" $(BIN)/python -m twisted.trial
@@ -41,16 +42,23 @@ postfix:
 	  $$as apt-get update -qq && \
 	  DEBIAN_FRONTEND=noninteractive $$as apt-get install -y -qq --no-install-recommends postfix; }
 
-# The install is editable in the old way (a path file): the default way hides the plugin from twistd.
-$(VENV)/installed: setup.cfg pyproject.toml
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { \
-	  echo "make: $(PYTHON) can't make virtual environments; on Debian: apt install python3-venv" >&2; rm -rf $(VENV); exit 1; }
+$(VENV)/python:
+	@$(PYTHON) -m venv $(VENV) || { \
+	  echo "make: $(PYTHON) can't make virtual environments; on Debian: apt install python3-venv" >&2; \
+	  rm -rf $(VENV); exit 1; }
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --config-settings editable_mode=compat --editable .
 	@touch $@
 
-$(VENV)/installed-test: $(VENV)/installed setup.cfg
-	$(BIN)/python -m pip install --quiet --config-settings editable_mode=compat --editable '.[test,check]'
+# What is installed is a copy, renewed when a source changes; `build` would keep modules that are gone.
+$(VENV)/installed: $(VENV)/python setup.cfg pyproject.toml $(SOURCES)
+	@rm -rf build
+	$(BIN)/python -m pip install --quiet .
+	@rm -rf build *.egg-info
+	@touch $@
+
+$(VENV)/installed-test: $(VENV)/installed
+	$(BIN)/python -m pip install --quiet '.[test,check]'
+	@rm -rf build *.egg-info
 	@touch $@
 
 clean:

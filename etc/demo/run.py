@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import os
 import re
 import subprocess
@@ -78,7 +79,7 @@ def make_files() -> None:
     """The configuration and the certificate, if they are not there."""
     RUN.mkdir(mode=0o700, exist_ok=True)
     if not (CERTIFICATE.exists() and KEY.exists()):
-        certificate, key = self_signed(["localhost", "127.0.0.1"])
+        certificate, key = self_signed(["localhost", "127.0.0.1"], now=datetime.datetime.now(datetime.UTC))
         write_private(KEY, key)
         CERTIFICATE.write_text(certificate)
     if not CONFIG.exists():
