@@ -14,14 +14,13 @@ import re
 import secrets
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import Protocol
 
 from stalwart.store.errors import BlobMissing
 from stalwart.store.sqlite import create_private_folder, disk_errors, sync
 
 _HASH = re.compile("[a-z2-7]{52}")
-_ASIDE = ".swept"
 
 
 def blob_hash(data: bytes) -> str:
@@ -146,19 +145,11 @@ class FsBlobs:
         if not is_blob_hash(blob_hash):
             return False
         path = self._path(blob_hash)
-        aside = os.path.join(self._temporary, blob_hash + _ASIDE)
-        with disk_errors(path):
-            # A put either touched the file before it was moved, then the time shows it and the file goes back; or it
-            # finds none and writes it anew.
-            try:
-                os.rename(path, aside)
-            except FileNotFoundError:
-                return False
-            if os.stat(aside).st_mtime >= time:
-                self._put_back(aside, path)
-                return False
-            os.unlink(aside)
-            return True
+        with disk_errors(path), self._locked(fcntl.LOCK_EX), suppress(FileNotFoundError):
+            if os.stat(path).st_mtime < time:
+                os.unlink(path)
+                return True
+        return False
 
     def _write(self, path: str, data: bytes) -> None:
         folder = os.path.dirname(path)
@@ -175,7 +166,8 @@ class FsBlobs:
             now = self._clock()
             os.utime(descriptor, (now, now))
             os.fsync(descriptor)
-            os.rename(temporary, path)
+            with self._locked(fcntl.LOCK_SH):
+                os.rename(temporary, path)
         except BaseException:
             with suppress(FileNotFoundError):
                 os.unlink(temporary)
@@ -184,32 +176,34 @@ class FsBlobs:
             os.close(descriptor)
         sync(folder)
 
-    def _put_back(self, aside: str, path: str) -> None:
-        with suppress(FileExistsError):
-            os.link(aside, path)
-            sync(os.path.dirname(path))
-        os.unlink(aside)
-
     def _touch(self, path: str) -> bool:
         now = self._clock()
-        try:
-            os.utime(path, (now, now))
-        except FileNotFoundError:
-            return False
+        with self._locked(fcntl.LOCK_SH):
+            try:
+                os.utime(path, (now, now))
+            except FileNotFoundError:
+                return False
         return True
+
+    @contextmanager
+    def _locked(self, kind: int) -> Iterator[None]:
+        """Keeps puts (shared) from touching a blob between a sweep's look at its time and its removal (exclusive)."""
+        descriptor = os.open(self._root, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(descriptor, kind)
+            yield
+        finally:
+            os.close(descriptor)
 
     def _open(self, blob_hash: str) -> int:
         if not is_blob_hash(blob_hash):
             raise BlobMissing(blob_hash)
         path = self._path(blob_hash)
         with disk_errors(path):
-            for attempt in (1, 2):
-                try:
-                    return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-                except FileNotFoundError:
-                    if attempt == 1:  # a sweep may be putting it back at this moment
-                        time.sleep(0.001)
-        raise BlobMissing(blob_hash)
+            try:
+                return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            except FileNotFoundError:
+                raise BlobMissing(blob_hash) from None
 
     def _path(self, name: str) -> str:
         return os.path.join(self._root, name[0], name[1], name)
@@ -221,9 +215,6 @@ class FsBlobs:
         """
         for name in os.listdir(self._temporary):
             path = os.path.join(self._temporary, name)
-            if name.endswith(_ASIDE):  # a sweep was cut short: the next one decides anew
-                self._put_back(path, self._path(name.removesuffix(_ASIDE)))
-                continue
             with suppress(FileNotFoundError, BlockingIOError):
                 descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
                 try:

@@ -29,7 +29,7 @@ _DELETE = "DELETE FROM blob WHERE hash = ?"
 _UNTOUCHED = "SELECT hash FROM blob WHERE touched_at < ?"
 _DELETE_UNTOUCHED = "DELETE FROM blob WHERE hash = ? AND touched_at < ?"
 
-_WHOLE = 2**62
+_WHOLE = 2**31 - 1  # the longest blob SQLite may hold; larger numbers overflow in substr
 
 
 class SqliteBlobs:

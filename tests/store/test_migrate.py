@@ -1,0 +1,187 @@
+"""Migrations: the schema they make, the copy made before, and databases of other versions."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import sqlite3
+import stat
+from pathlib import Path
+
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import create_engine
+
+from stalwart.store import SchemaTooNew, Store, StoreDamaged, StoreInUse, create_domain, list_domains, migrate, search
+from stalwart.store.sqlite import make_engine
+from stalwart.store.tables import metadata
+from tests.store.bed import StoreTestCase
+
+_SECOND = '''
+"""A second revision."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0002"
+down_revision = "0001"
+
+
+def upgrade():
+    """Rebuild a table, as SQLite's way of changing one."""
+    with op.batch_alter_table("domain") as batch:
+        batch.add_column(sa.Column("note", sa.Text()))
+    {more}
+'''
+
+
+def schema_of(path: str) -> dict[str, list[str]]:
+    """What makes up everything in a database but Alembic's table; the order of constraints doesn't matter."""
+    connection = sqlite3.connect(path)
+    rows = connection.execute("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL").fetchall()
+    connection.close()
+    return {
+        name: sorted(re.split("[,()]+", re.sub(r"[\s\"]+", "", sql))) for name, sql in rows if name != "alembic_version"
+    }
+
+
+class SchemaTests(StoreTestCase):
+    """The migrated schema and the metadata in the code."""
+
+    def test_like_metadata(self) -> None:
+        """Alembic finds no difference between the migrated database and the metadata."""
+        engine = make_engine(self.path)
+        with engine.connect() as connection:
+            context = MigrationContext.configure(
+                connection,
+                opts={
+                    "include_name": lambda name, kind, parents: (
+                        not (name or "").startswith("email_search") and name != "email_text"
+                    )
+                },
+            )
+            self.assertEqual(compare_metadata(context, metadata), [])
+
+    def test_same_statements(self) -> None:
+        """Every table, index and trigger is as the metadata and the full-text module would make it."""
+        path = os.path.join(self.folder, "fresh.sqlite")
+        engine = create_engine(f"sqlite:///{path}")
+        metadata.create_all(engine)
+        with engine.begin() as connection:
+            for statement in search.DDL:
+                connection.exec_driver_sql(statement)
+        engine.dispose()
+        self.assertEqual(sorted(schema_of(self.path).items()), sorted(schema_of(path).items()))
+
+    def test_head(self) -> None:
+        """The head that is known without Alembic is the one that Alembic finds."""
+        self.assertEqual(ScriptDirectory(str(migrate.MIGRATIONS)).get_current_head(), migrate.HEAD)
+
+    def test_current(self) -> None:
+        """A new store is current."""
+        self.assertTrue(migrate.is_current(make_engine(self.path), self.path))
+
+
+class UpgradeTests(StoreTestCase):
+    """A database of an older or newer version."""
+
+    def newer(self, more: str = "pass") -> Path:
+        """The migrations with a second one."""
+        folder = Path(self.folder) / "migrations"
+        shutil.copytree(migrate.MIGRATIONS, folder)
+        (folder / "versions" / "r0002_second.py").write_text(_SECOND.format(more=more))
+        return folder
+
+    def upgrade(self, more: str = "pass") -> str:
+        """Close the store, run the second migration, give the path of the copy."""
+        self.store.close()
+        copy = migrate.upgrade(make_engine(self.path), self.path, self.newer(more), "0002")
+        assert copy is not None
+        return copy
+
+    def copies(self) -> list[str]:
+        """The copies beside the database."""
+        return sorted(name for name in os.listdir(self.folder) if ".before-" in name)
+
+    def test_new_database_not_copied(self) -> None:
+        """There is nothing to copy when a database is made."""
+        self.assertEqual(self.copies(), [])
+
+    def test_copied_and_changed(self) -> None:
+        """A private copy with the old schema and data is made, then the database is changed, with its data."""
+        copy = self.upgrade()
+        self.assertEqual(copy, self.path + ".before-0002-at-0001")
+        self.assertEqual(stat.S_IMODE(os.stat(copy).st_mode), 0o600)
+        for path, columns in ((copy, 3), (self.path, 4)):
+            connection = sqlite3.connect(path)
+            (row,) = connection.execute("SELECT * FROM domain").fetchall()
+            self.assertEqual(len(row), columns)
+            self.assertEqual(connection.execute("SELECT count(*) FROM account").fetchone(), (1,))
+            self.assertEqual(connection.execute("PRAGMA foreign_key_check").fetchall(), [])
+            connection.close()
+        self.assertNotIn("noteTEXT", schema_of(copy)["domain"])
+
+    def test_copy_opens(self) -> None:
+        """The copy is a whole store that this version can go on with."""
+        store = Store.open(self.upgrade(), self.blobs, clock=lambda: self.now, exclusive=True)
+        with store.read() as s:
+            self.assertEqual(list_domains(s), ["example.org"])
+        store.close()
+
+    def test_older_copy_kept(self) -> None:
+        """A copy from an earlier attempt is not overwritten."""
+        with open(self.path + ".before-0002-at-0001", "w") as file:
+            file.write("precious")
+        self.assertEqual(self.upgrade(), self.path + ".before-0002-at-0001.2")
+        with open(self.path + ".before-0002-at-0001") as file:
+            self.assertEqual(file.read(), "precious")
+
+    def test_failing(self) -> None:
+        """A migration that fails half-way changes nothing."""
+        before = schema_of(self.path)
+        self.assertRaises(ZeroDivisionError, self.upgrade, "1 / 0")
+        self.assertEqual(schema_of(self.path), before)
+        self.store = Store.open(self.path, self.blobs, clock=lambda: self.now, exclusive=True)
+        self.store.ping()
+
+    def test_broken_references(self) -> None:
+        """A migration that leaves rows pointing nowhere is undone."""
+        before = schema_of(self.path)
+        error = self.assertRaises(StoreDamaged, self.upgrade, 'op.execute("DELETE FROM domain")')
+        self.assertIn("refer to missing rows of domain", str(error))
+        self.assertEqual(schema_of(self.path), before)
+
+    def test_too_new(self) -> None:
+        """A database of a newer version is refused with what to do, and not changed."""
+        self.upgrade()
+        error = self.assertRaises(
+            SchemaTooNew, Store.open, self.path, self.blobs, clock=lambda: self.now, exclusive=True
+        )
+        self.assertIn("schema 0002", str(error))
+        self.assertIn("install the version that wrote it", str(error))
+        self.assertIn("noteTEXT", schema_of(self.path)["domain"])
+
+    def test_lock_freed_after_refusal(self) -> None:
+        """A refused opening gives the lock up."""
+        self.upgrade()
+        for _ in range(2):
+            self.assertRaises(SchemaTooNew, Store.open, self.path, self.blobs, clock=lambda: self.now, exclusive=True)
+
+    def test_not_beside_a_daemon(self) -> None:
+        """The admin command does not migrate a database that a daemon serves."""
+        migrations, self_head = self.newer(), migrate.HEAD
+        self.patch(migrate, "HEAD", "0002")
+        self.patch(migrate.is_current, "__defaults__", ("0002",))
+        self.patch(migrate.upgrade, "__defaults__", (migrations, "0002"))
+        self.assertRaises(StoreInUse, Store.open, self.path, self.blobs, clock=lambda: self.now, exclusive=False)
+        self.assertEqual(self.copies(), [])
+        self.assertEqual(self_head, "0001")
+        with self.store.write() as s:
+            create_domain(s, "example.com")
+        self.store.close()
+        self.store = Store.open(self.path, self.blobs, clock=lambda: self.now, exclusive=False)
+        self.assertEqual(self.copies(), ["stalwart.sqlite.before-0002-at-0001"])
+        with self.store.read() as s:
+            self.assertEqual(list_domains(s), ["example.com", "example.org"])
