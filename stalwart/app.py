@@ -30,6 +30,8 @@ from stalwart.web.acme import responder
 from stalwart.web.jmap import Jmap
 from stalwart.web.root import build_root
 
+_log = Logger(namespace="stalwart")
+
 _MESSAGE_MEMORY = 300_000_000
 """Octets of messages that all LMTP sessions together may hold: four of the largest."""
 
@@ -43,8 +45,6 @@ class Daemon(Service):
 
     Sockets are bound while the process may still be root; everything else waits until privileges are dropped.
     """
-
-    _log = Logger(namespace="stalwart.app")
 
     def __init__(
         self, settings: Settings, reactor: Any, *, metrics: Metrics, output: LogOutput, foreground: bool
@@ -74,7 +74,7 @@ class Daemon(Service):
         """Open the store, start the threads, and begin to accept connections."""
         super().startService()  # type: ignore[no-untyped-call]
         for warning in self._settings.warnings:
-            self._log.warn("{warning}", warning=str(warning))
+            _log.warn("{warning}", warning=str(warning))
         try:
             self._backend = backend = _Backend(self._settings, self._reactor, self._metrics)
         except StoreError as error:
@@ -83,7 +83,7 @@ class Daemon(Service):
         for listener in self._listeners:
             listener.factory = make[listener.listener.protocol](listener.listener)
             listener.startService()
-        self._log.info(
+        _log.info(
             "stalwart {version} is ready: {hostname}, configuration {source}, data in {data}",
             version=__version__,
             hostname=self._settings.hostname,
@@ -94,21 +94,21 @@ class Daemon(Service):
     def stopService(self) -> Deferred[None]:
         """Stop accepting, let running work finish, then close the store."""
         super().stopService()  # type: ignore[no-untyped-call]
-        self._log.info("stopping")
+        _log.info("stopping")
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:
         stopping = [listener.stopService() for listener in self._listeners]
         for success, result in await DeferredList(stopping, consumeErrors=True):
             if not success:
-                self._log.failure("a listener did not stop in good order", result)
+                _log.failure("a listener did not stop in good order", result)
         self._close()
 
     def _close(self) -> None:
         if self._backend is not None:
             self._backend.close()
             self._backend = None
-        self._log.info("stopped")
+        _log.info("stopped")
         self._output.flush()
 
     def _http_factories(self, backend: _Backend) -> Callable[[Listener], IProtocolFactory]:
@@ -169,7 +169,7 @@ class Daemon(Service):
         """End the start: exit code 1, and the reason where a person looks for it."""
         for listener in self._listeners:
             listener.stopService()
-        self._log.error("can't start: {reason}", reason=reason)
+        _log.error("can't start: {reason}", reason=reason)
         self._output.flush()
         if self._foreground:
             sys.__stderr__.write(f"stalwart: {reason}\n")  # type: ignore[union-attr]

@@ -19,6 +19,7 @@ KEY = RUN / "localhost-key.pem"
 READY = RUN / ".ready"
 MAIL = ROOT / "etc" / "demo" / "mail"
 ADDRESS = "ada@example.org"
+SEEN = dict.fromkeys(("Archive", "Drafts", "Sent", "Trash"), ("--seen",))
 BIN = Path(sys.executable).parent
 
 SETTINGS = f"""\
@@ -88,7 +89,7 @@ def make_files() -> None:
 
 def make_account() -> str:
     """The account with its mail; returns its password. Goes on where an earlier run was interrupted."""
-    if "example.org" not in stalwart("domain", "list").split():
+    if '"example.org"' not in stalwart("domain", "list", "--json"):
         stalwart("domain", "create", "example.org")
     there = f'"{ADDRESS}"' in stalwart("account", "list", "--json")
     command = ("passwd", ADDRESS) if there else ("create", ADDRESS, "--name", "Ada Example", "--admin")
@@ -96,7 +97,7 @@ def make_account() -> str:
     if found is None:
         raise SystemExit("make run: `stalwart account` printed no password")
     for folder in sorted(MAIL.iterdir()):
-        stalwart("import", ADDRESS, str(folder), "--mailbox", folder.name)
+        stalwart("import", ADDRESS, str(folder), "--mailbox", folder.name, *SEEN.get(folder.name, ()))
     READY.touch()
     return found[1]
 

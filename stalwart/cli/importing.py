@@ -56,8 +56,9 @@ _ROLE_NAMES = {
     help="The mailbox to import into, made if there is none of that name; levels are parted by '/'. Without it: the "
     "Inbox, and for the folders of a Maildir++ the mailboxes of their names.",
 )
+@click.option("--seen", is_flag=True, help="Mark all as read. What a file says of a message is kept in any case.")
 @click.pass_obj
-def import_mail(config_path: str | None, address: str, path: Path, mailbox: str | None) -> None:
+def import_mail(config_path: str | None, address: str, path: Path, mailbox: str | None, seen: bool) -> None:
     """Import mail into the account ADDRESS.
 
     PATH is an mbox file, a Maildir, a message file or a folder of .eml files. Messages that the account already has
@@ -69,7 +70,7 @@ def import_mail(config_path: str | None, address: str, path: Path, mailbox: str 
         if account is None:
             raise NotFound(f"there is no account {address}: make it with `stalwart account create {address}`")
         try:
-            run = _Import(store, account.id, mailbox)
+            run = _Import(store, account.id, mailbox, frozenset({"$seen"} if seen else ()))
             with click.progressbar(length=max(total_octets(path), 1), label="importing", width=0) as bar:
                 run.take(read_mail(path), bar.update)
         except UnknownFormat as error:
@@ -84,13 +85,14 @@ def import_mail(config_path: str | None, address: str, path: Path, mailbox: str 
 class _Import:
     """One run of the command: what it did so far."""
 
-    def __init__(self, store: Store, account_id: int, mailbox: str | None) -> None:
+    def __init__(self, store: Store, account_id: int, mailbox: str | None, keywords: frozenset[str]) -> None:
         self.imported = 0
         self.skipped = 0
         self.unreadable: list[Unreadable] = []
         self._store = store
         self._account_id = account_id
         self._mailbox = mailbox
+        self._keywords = keywords
         self._mailbox_ids: dict[str, int] = {}
         self._progress = 0
 
@@ -121,7 +123,7 @@ class _Import:
                     size=len(message.octets),
                     received_at=_received_at(message, digest),
                     mailbox_ids=(self._mailbox_for(session, message.folder),),
-                    keywords=message.keywords,
+                    keywords=message.keywords | self._keywords,
                     digest=digest,
                 )
                 add_email(session, self._account_id, new)

@@ -163,11 +163,13 @@ class CommandTests(SynchronousTestCase):
         """--mailbox finds a mailbox by name or role, or makes it with its parents."""
         self.run_fine("account", "create", ADDRESS)
         self.run_fine("import", ADDRESS, str(self.write_mail(self.root / "a", "a")), "--mailbox", "Spam")
-        self.run_fine("import", ADDRESS, str(self.write_mail(self.root / "b", "b")), "--mailbox", "Work/Plans")
+        self.run_fine(
+            "import", ADDRESS, str(self.write_mail(self.root / "b", "b")), "--mailbox", "Work/Plans", "--seen"
+        )
         self.run_fine("import", ADDRESS, str(self.write_mail(self.root / "c", "c")), "--mailbox", "work/plans")
         boxes = self.mailboxes()
         self.assertEqual({box.role: box.total_emails for box in boxes.values() if box.role}["junk"], 1)
-        self.assertEqual(boxes["Plans"].total_emails, 2)
+        self.assertEqual((boxes["Plans"].total_emails, boxes["Plans"].unread_emails), (2, 1))
         self.assertEqual(boxes["Plans"].parent_id, boxes["Work"].id)
 
     def test_import_goes_on_past_an_unreadable_file(self) -> None:
