@@ -93,6 +93,11 @@ class LmtpEngine:
         return self.state in WAITING
 
     @property
+    def backlog(self) -> bool:
+        """Whether there are octets from the client that haven't been worked off."""
+        return bool(self._inbox)
+
+    @property
     def envelope(self) -> Envelope:
         """The transaction under way with the recipients accepted so far."""
         assert self._envelope is not None, f"no transaction in {self.state}"

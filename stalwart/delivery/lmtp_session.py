@@ -146,7 +146,8 @@ class LmtpSession(Protocol):
             self._wire.write(answers)
         if self._engine.state is State.CLOSED:
             return
-        reading = not (self._engine.waiting or self._choked)
+        # Only when something piles up: a client that waits for its answer needs no pausing, which is a system call.
+        reading = not self._choked and not (self._engine.waiting and self._engine.backlog)
         if reading is not self._reading:
             self._reading = reading
             if reading:

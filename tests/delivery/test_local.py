@@ -5,17 +5,20 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable, Coroutine
+from pathlib import Path
+from random import Random
 from typing import TypeVar
 
 import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.internet.defer import Deferred, fail, succeed
-from twisted.trial.unittest import SynchronousTestCase
+from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from stalwart.delivery import replies
 from stalwart.delivery.local import Mailroom, Outcome, Recipient, Transfer, Write, shift
 from stalwart.delivery.replies import LmtpError
+from stalwart.delivery.trace import without_return_path
 from stalwart.mail.summary import summarize
 from stalwart.store import (
     AccountRow,
@@ -323,6 +326,38 @@ class DeliverTests(LocalCase):
         for message in (b"", b"\x00\xff\n\r.", b"\r\n", b"no header", b" folded\r\n", b"a" * 2000 + b"\n.\n"):
             self.deliver("jane@example.org", message=message)
             self.assertTrue(self.store.blobs.get(self.emails(self.jane)[-1].blob_hash).endswith(b"+0000\r\n" + message))
+
+
+class AnythingTests(LocalCase):
+    """Any message at all."""
+
+    def stored_whole(self, message: bytes) -> None:
+        """Deliver; what is stored ends with what was delivered, but for a Return-Path."""
+        (outcome,) = self.deliver("jane@example.org", message=message)
+        self.assertEqual(outcome.reply.code, 250, outcome.error)
+        assert outcome.email_id is not None
+        with self.store.read() as session:
+            email = get_emails(session, self.jane.id, [outcome.email_id])[outcome.email_id]
+        octets = self.store.blobs.get(email.blob_hash)
+        self.assertTrue(octets.endswith(b" +0000\r\n" + without_return_path(message)))
+        self.assertEqual(len(octets), email.size)
+
+    def test_random_octets(self) -> None:
+        """Random octets are stored whole, and so are messages with random octets in them."""
+        random = Random(7)
+        for number in range(60):
+            octets = random.randbytes(random.randrange(2000))
+            self.stored_whole(octets if number % 2 else MESSAGE + octets)
+
+    def test_corpus(self) -> None:
+        """Every file under STALWART_CORPUS, if that names a folder."""
+        if "STALWART_CORPUS" not in os.environ:
+            raise SkipTest("STALWART_CORPUS names no folder of messages")
+        paths = [path for path in Path(os.environ["STALWART_CORPUS"]).rglob("*") if path.is_file()]
+        self.assertNotEqual(paths, [])
+        for path in paths:
+            with self.subTest(str(path)):
+                self.stored_whole(path.read_bytes())
 
 
 class ShiftTests(SynchronousTestCase):

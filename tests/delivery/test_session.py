@@ -177,7 +177,7 @@ class SessionTests(SessionCase):
         self.assertEqual((transfer.peer, transfer.protocol), ("", "UTF8LMTP"))
 
     def test_back_pressure(self) -> None:
-        """While a recipient is looked up or a message stored, nothing is read from the client."""
+        """While a recipient is looked up or a message stored, what comes is left unread behind the first octets."""
         self.room.gate = Deferred()
         session, wire = self.connect()
         session.dataReceived(OPENING)
