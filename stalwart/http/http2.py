@@ -167,6 +167,10 @@ class Http2Channel(H2Connection):
         super()._requestDone(streamID)
         if not self._stillProducing:
             return
+        unread = sum(length or 0 for _, length in stream._inboundDataBuffer)
+        if unread:
+            # Else the window of the whole connection would stay smaller by it.
+            self.openStreamWindow(streamID, unread)
         if not stream.ended:
             # RFC 9113 §8.1: the answer is complete, the rest of the request isn't wanted.
             self.reset(streamID, ErrorCodes.NO_ERROR)
@@ -309,7 +313,7 @@ class Http2Stream(H2Stream):
     def receiveDataChunk(self, data: bytes, flowControlledLength: int) -> None:
         """A block of the body."""
         self._received += len(data)
-        if not self.producing:
+        if not self.producing and not self._request.finished:
             self._inboundDataBuffer.append((data, flowControlledLength))
             return
         if data:
@@ -323,9 +327,6 @@ class Http2Stream(H2Stream):
             self._request.body_complete()
         else:
             super().requestComplete()
-
-    def handleContentChunk(self, data: bytes) -> None:
-        """Not used: blocks go to the request."""
 
     # `Exchange`.
 

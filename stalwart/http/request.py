@@ -238,6 +238,9 @@ class Request(server.Request):
         else:
             self._body.append(data)
 
+    # What Twisted's HTTP/2 stream calls it.
+    handleContentChunk = body_received
+
     def body_complete(self) -> None:
         """The body is in; the endpoint's turn."""
         if self.finished or self.startedWriting:

@@ -1,0 +1,171 @@
+"""Health, metrics, robots, ACME challenges, and their places in the tree."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.trial.unittest import SynchronousTestCase
+
+from stalwart.http import Endpoint, Request, Response
+from stalwart.web import build_root
+from stalwart.web.acme import responder
+from tests.http.bed import Bed
+
+
+class Threads:
+    """Runs what it is given when the test says so."""
+
+    def __init__(self) -> None:
+        self.jobs: list[tuple[Callable[[], Any], Deferred[Any]]] = []
+
+    def run(self, function: Callable[[], Any]) -> Deferred[Any]:
+        """Keep `function` for later."""
+        deferred: Deferred[Any] = Deferred()
+        self.jobs.append((function, deferred))
+        return deferred
+
+    def work(self) -> None:
+        """Run all."""
+        jobs, self.jobs = self.jobs, []
+        for function, deferred in jobs:
+            try:
+                result = function()
+            except Exception as error:  # noqa: BLE001 - as a thread pool does
+                deferred.errback(error)
+            else:
+                deferred.callback(result)
+
+
+class Extra(Endpoint):
+    """A surface of another room."""
+
+    async def get(self, request: Request) -> Response:
+        """Its answer."""
+        return Response(body=b"extra")
+
+
+class Pages(SynchronousTestCase):
+    """A whole tree."""
+
+    def setUp(self) -> None:
+        """A bed with the tree of a listener."""
+        self.bed = Bed()
+        self.threads = Threads()
+        self.responder = responder()
+        self.fault: Exception | None = None
+        self.bed.site.resource = build_root(
+            ping=self.ping,
+            pool=self.threads,
+            reactor=self.bed.clock,
+            metrics=self.bed.metrics,
+            acme_responder=self.responder,
+            more={"/extra": Extra(), "/.well-known/extra": Extra()},
+        )
+
+    def ping(self) -> None:
+        """The store's answer."""
+        if self.fault is not None:
+            raise self.fault
+
+    def test_live(self) -> None:
+        """A live process says so in the shape of a problem document that is none."""
+        answer = self.bed.get("/healthz/live")
+        self.assertEqual((answer.status, answer.headers["cache-control"]), (200, "no-store"))
+        self.assertEqual(json.loads(answer.body)["status"], 200)
+        self.assertEqual(self.bed.count("health", "GET", 200), 1)
+
+    def test_ready(self) -> None:
+        """Ready is who has a store that answers."""
+        wire = self.bed.connect()
+        wire.send(b"GET /healthz/ready HTTP/1.1\r\nHost: a\r\n\r\n")
+        self.assertEqual(wire.raw(), b"")
+        self.threads.work()
+        self.assertEqual([answer.status for answer in wire.answers()], [200])
+
+    def test_store_fails(self) -> None:
+        """A store that fails makes it 503, and the cause is not told to strangers."""
+        self.fault = OSError("/secret/path")
+        wire = self.bed.connect()
+        wire.send(b"GET /healthz/ready HTTP/1.1\r\nHost: a\r\n\r\n")
+        self.threads.work()
+        (answer,) = wire.answers()
+        self.assertEqual((answer.status, answer.headers["retry-after"]), (503, "5"))
+        self.assertNotIn(b"secret", answer.body)
+
+    def test_store_hangs(self) -> None:
+        """A store that hangs makes it 503 after two seconds, and takes one thread, however often one asks."""
+        ask = b"GET /healthz/ready HTTP/1.1\r\nHost: a\r\n\r\n"
+        wire = self.bed.connect()
+        wire.send(ask)
+        self.bed.clock.advance(2)
+        wire.send(ask)
+        self.assertEqual([answer.status for answer in wire.answers()], [503, 503])
+        self.assertEqual(len(self.threads.jobs), 1)
+        self.threads.work()
+        wire.send(ask)
+        self.threads.work()
+        self.assertEqual([answer.status for answer in wire.answers()], [200])
+
+    def test_asker_leaves(self) -> None:
+        """When the one who asked goes away, the next one can ask."""
+        for _ in range(2):
+            wire = self.bed.connect()
+            wire.send(b"GET /healthz/ready HTTP/1.1\r\nHost: a\r\n\r\n")
+            wire.hang_up()
+            self.threads.work()
+        self.assertEqual(self.flushLoggedErrors(), [])
+
+    def test_metrics(self) -> None:
+        """Metrics are in the text format."""
+        self.bed.get("/healthz/live")
+        wire = self.bed.connect()
+        wire.send(b"GET /metrics/prometheus HTTP/1.1\r\nHost: a\r\n\r\n")
+        self.threads.work()
+        (answer,) = wire.answers()
+        self.assertEqual(answer.headers["content-type"], "text/plain; version=0.0.4; charset=utf-8")
+        self.assertIn(b'stalwart_http_requests_total{listener="test",method="GET"', answer.body)
+
+    def test_robots(self) -> None:
+        """Crawlers are asked to stay away."""
+        answer = self.bed.get("/robots.txt")
+        self.assertEqual(answer.body, b"User-agent: *\nDisallow: /\n")
+        self.assertEqual(answer.headers["content-type"], "text/plain; charset=utf-8")
+
+    def test_every_page(self) -> None:
+        """Every page has HEAD, OPTIONS and 405, and nothing below it."""
+        for path in ("/healthz/live", "/robots.txt", "/extra"):
+            self.assertEqual(self.bed.get(path, method="HEAD").status, 200)
+            self.assertEqual(self.bed.get(path, method="OPTIONS").status, 204)
+            self.assertEqual(self.bed.get(path, method="POST").headers["allow"], "GET, HEAD, OPTIONS")
+            self.assertEqual(self.bed.get(path + "/x").status, 404)
+        for path in ("/", "/healthz", "/healthz/", "/metrics", "/.well-known", "/.well-known/acme-challenge"):
+            self.assertEqual(self.bed.get(path).problem()["status"], 404)
+
+    def test_more(self) -> None:
+        """Other rooms' surfaces are where they were put, beside what is there."""
+        self.assertEqual(self.bed.get("/extra").body, b"extra")
+        self.assertEqual(self.bed.get("/.well-known/extra").body, b"extra")
+
+    def test_challenge(self) -> None:
+        """A token is answered while its challenge runs, through txacme's own responder."""
+
+        class Challenge:
+            def encode(self, name: str) -> str:
+                return "token-1" if name == "token" else ""
+
+        class KeyAuthorization:
+            key_authorization = "token-1.thumbprint"
+
+        path = "/.well-known/acme-challenge/token-1"
+        self.assertEqual(self.bed.get(path).status, 404)
+        self.responder.start_responding("example.org", Challenge(), KeyAuthorization())
+        answer = self.bed.get(path)
+        self.assertEqual((answer.body, answer.headers["content-type"]), (b"token-1.thumbprint", "text/plain"))
+        self.assertEqual(self.bed.get(path + "x").status, 404)
+        self.responder.stop_responding("example.org", Challenge(), KeyAuthorization())
+        self.assertEqual(self.bed.get(path).status, 404)
+        self.assertEqual(self.bed.count("acme", "GET", 200), 1)
+        self.assertEqual(self.bed.count("acme", "GET", 404), 3)
