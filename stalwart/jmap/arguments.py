@@ -21,9 +21,9 @@ Id = Annotated[str, Meta(max_length=255)]
 Int = Annotated[int, Meta(ge=-MAX_INT, le=MAX_INT)]
 UnsignedInt = Annotated[int, Meta(ge=0, le=MAX_INT)]
 PositiveInt = Annotated[int, Meta(ge=1, le=MAX_INT)]
-# RFC 8620 §1.4: no fraction of zero, upper case, and UTC
+# RFC 8620 §1.4: upper case, and UTC. A fraction of zero is let through, since JavaScript writes one.
 UTCDate = Annotated[
-    str, Meta(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]*[1-9][0-9]*)?Z$")
+    str, Meta(pattern=r"\A[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?Z\Z")
 ]
 
 A = TypeVar("A")

@@ -8,13 +8,13 @@ from typing import Any
 from prometheus_client import CollectorRegistry
 
 from stalwart import store
+from stalwart.jmap.arguments import AccountArguments
 from stalwart.jmap.call import Call
 from stalwart.jmap.catalog import METHODS
 from stalwart.jmap.declare import Method
 from stalwart.jmap.engine import Engine
 from stalwart.jmap.errors import MethodError, NotRequest, OverLimit, SignInExpired, UnknownCapability
 from stalwart.jmap.limits import Limits
-from stalwart.jmap.arguments import AccountArguments
 from tests.jmap.bed import CORE, MAIL, Bed, message
 
 
@@ -33,7 +33,9 @@ class RequestTests(Bed):
 
     def test_unknown_capability(self) -> None:
         """Rule 12: an unknown URI in `using` refuses the whole request."""
-        error = self.assertRaises(UnknownCapability, self.request, ("Core/echo", {}), using=(CORE, "urn:example:x"))
+        error = self.assertRaises(
+            UnknownCapability, self.request, ("Core/echo", {}), using=(CORE, "urn:example:x")
+        )
         self.assertEqual(
             json.loads(error.document()),
             {
@@ -48,7 +50,9 @@ class RequestTests(Bed):
         """Rule 12: a method whose capability isn't in `using` is an unknownMethod, as is one that there is not."""
         get = ("Mailbox/get", {"accountId": self.account_id})
         for using, call in (((CORE,), get), ((), ("Core/echo", {})), ((MAIL,), ("Core/echo", {}))):
-            self.assertEqual(self.request(call, using=using)["methodResponses"][0][1]["type"], "unknownMethod")
+            self.assertEqual(
+                self.request(call, using=using)["methodResponses"][0][1]["type"], "unknownMethod"
+            )
         for name in ("Mailbox/foo", "core/echo", "", "Mailbox/get "):
             self.assertEqual(self.refused(name)["type"], "unknownMethod")
 
@@ -68,11 +72,18 @@ class RequestTests(Bed):
             json.dumps(
                 {
                     "using": [CORE],
-                    "methodCalls": [["Core/echo", {"a": 1}, "x"], ["Nope", {}, "x"], ["Core/echo", {"a": 2}, ""]],
+                    "methodCalls": [
+                        ["Core/echo", {"a": 1}, "x"],
+                        ["Nope", {}, "x"],
+                        ["Core/echo", {"a": 2}, ""],
+                    ],
                 }
             ).encode()
         )
-        self.assertEqual([(name, call) for name, _, call in answer["methodResponses"]], [("Core/echo", "x"), ("error", "x"), ("Core/echo", "")])
+        self.assertEqual(
+            [(name, call) for name, _, call in answer["methodResponses"]],
+            [("Core/echo", "x"), ("error", "x"), ("Core/echo", "")],
+        )
 
     def test_no_calls(self) -> None:
         """An empty list of calls is fine."""
@@ -174,15 +185,23 @@ class FailureTests(Bed):
                 ("Test/busy", _busy, False),
                 ("Test/unsendable", _unsendable, False),
                 ("Test/make", _make, True),
-                ("Test/makeAndFail", lambda call, arguments: [_make(call, arguments), _boom(call, arguments)], True),
+                (
+                    "Test/makeAndFail",
+                    lambda call, arguments: [_make(call, arguments), _boom(call, arguments)],
+                    True,
+                ),
             )
         ]
         methods = {**METHODS, **{method.name: method for method in made}}
-        self.engine = Engine(self.store, self.limits, self.metrics, still_valid=self.still_valid, methods=methods)
+        self.engine = Engine(
+            self.store, self.limits, self.metrics, still_valid=self.still_valid, methods=methods
+        )
 
     def test_server_fail(self) -> None:
         """A bug in one call is that call's serverFail, with a reference id that is also given to the log."""
-        calls = [(name, {"accountId": self.account_id}) for name in ("Test/boom", "Mailbox/get", "Test/unsendable")]
+        calls = [
+            (name, {"accountId": self.account_id}) for name in ("Test/boom", "Mailbox/get", "Test/unsendable")
+        ]
         answers = self.request(*calls)["methodResponses"]
         self.assertEqual([name for name, _, _ in answers], ["error", "Mailbox/get", "error"])
         self.assertEqual(answers[0][1]["type"], "serverFail")
@@ -201,9 +220,12 @@ class FailureTests(Bed):
         """A call that writes is one transaction, and the next call reads what it wrote; created ids are returned."""
         account = {"accountId": self.account_id}
         answer = self.request(
-            ("Mailbox/get", account), ("Test/make", account), ("Mailbox/get", {**account, "ids": ["#made"]}), createdIds={}
+            ("Mailbox/get", account),
+            ("Test/make", account),
+            ("Mailbox/get", {**account, "ids": ["#made"]}),
+            createdIds={},
         )
-        before, made, after = (response[1] for response in answer["methodResponses"])
+        before, _, after = (response[1] for response in answer["methodResponses"])
         self.assertEqual(len(before["list"]), 6)
         self.assertEqual(after["list"][0]["name"], "Made")
         self.assertEqual(after["list"][0]["id"], answer["createdIds"]["made"])
@@ -228,7 +250,9 @@ class FailureTests(Bed):
     def counted(self, method: str, outcome: str) -> float | None:
         """A sample of the metrics."""
         registry: CollectorRegistry = self.metrics.registry
-        return registry.get_sample_value("stalwart_jmap_method_calls_total", {"method": method, "outcome": outcome})
+        return registry.get_sample_value(
+            "stalwart_jmap_method_calls_total", {"method": method, "outcome": outcome}
+        )
 
     def test_every_error_has_a_code(self) -> None:
         """Each method error has a wire code of RFC 8620 or RFC 8621."""

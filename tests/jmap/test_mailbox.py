@@ -49,7 +49,9 @@ class MailboxTests(Bed):
         )
         self.assertIs(self.mailbox("archive")["myRights"]["mayDelete"], True)
         child = self.make_mailbox("Child", self.inbox)
-        self.assertEqual(self.call("Mailbox/get", ids=[child], properties=["parentId"])["list"][0]["parentId"], self.inbox)
+        self.assertEqual(
+            self.call("Mailbox/get", ids=[child], properties=["parentId"])["list"][0]["parentId"], self.inbox
+        )
 
     def test_counts(self) -> None:
         """Rule 49: unread is neither seen nor draft; counts equal what Email/query finds at the same state."""
@@ -58,9 +60,16 @@ class MailboxTests(Bed):
         self.deliver(message("B"))
         self.deliver(message("C"), "inbox", "archive", keywords=("$draft",))
         self.deliver(message("Re: B", In_Reply_To="<none@x>"), "trash")
-        for role, counts in (("inbox", (3, 1, 3, 2)), ("archive", (2, 1, 2, 1)), ("trash", (1, 1, 1, 1)), ("junk", (0, 0, 0, 0))):
+        for role, counts in (
+            ("inbox", (3, 1, 3, 2)),
+            ("archive", (2, 1, 2, 1)),
+            ("trash", (1, 1, 1, 1)),
+            ("junk", (0, 0, 0, 0)),
+        ):
             mailbox = self.mailbox(role)
-            got = tuple(mailbox[name] for name in ("totalEmails", "unreadEmails", "totalThreads", "unreadThreads"))
+            got = tuple(
+                mailbox[name] for name in ("totalEmails", "unreadEmails", "totalThreads", "unreadThreads")
+            )
             self.assertEqual(got, counts, role)
             for collapse, count in ((False, counts[0]), (True, counts[2])):
                 answer = self.call(
@@ -97,7 +106,8 @@ class MailboxTests(Bed):
             ),
         )["methodResponses"][1][1]["list"]
         self.assertEqual(
-            chained, [{"id": self.inbox, "totalEmails": 1, "unreadEmails": 1, "totalThreads": 1, "unreadThreads": 1}]
+            chained,
+            [{"id": self.inbox, "totalEmails": 1, "unreadEmails": 1, "totalThreads": 1, "unreadThreads": 1}],
         )
         made = self.make_mailbox("New")
         answer = self.call("Mailbox/changes", sinceState=state)
@@ -142,19 +152,29 @@ class MailboxQueryTests(Bed):
             ({"isSubscribed": True}, made | with_role),
             ({"isSubscribed": False}, set()),
             ({"parentId": self.work, "name": "10"}, {self.ten}),
-            ({"operator": "NOT", "conditions": [{"hasAnyRole": True}, {"parentId": self.work}]}, {self.work, self.trouble, self.deep}),
-            ({"operator": "OR", "conditions": [{"role": "sent"}, {"name": "work"}]}, {self.mailboxes["sent"], self.work}),
+            (
+                {"operator": "NOT", "conditions": [{"hasAnyRole": True}, {"parentId": self.work}]},
+                {self.work, self.trouble, self.deep},
+            ),
+            (
+                {"operator": "OR", "conditions": [{"role": "sent"}, {"name": "work"}]},
+                {self.mailboxes["sent"], self.work},
+            ),
             ({}, made | with_role),
         ):
             self.assertEqual(set(self.find(filter=condition)), found, condition)
         for wrong in ({"role": 1}, {"name": None}, {"hasAnyRole": None}, {"isSubscribed": "x"}):
             self.assertEqual(self.refused("Mailbox/query", filter=wrong)["type"], "invalidArguments")
-        self.assertEqual(self.refused("Mailbox/query", filter={"inMailbox": "x"})["type"], "unsupportedFilter")
+        self.assertEqual(
+            self.refused("Mailbox/query", filter={"inMailbox": "x"})["type"], "unsupportedFilter"
+        )
 
     def test_sorts(self) -> None:
         """RFC 8621 §2.3: sortOrder, name, parentId; names by the collations that are advertised."""
         children = {"parentId": self.work}
-        self.assertEqual(self.find(filter=children, sort=[{"property": "name"}]), [self.ten, self.nine, self.lower])
+        self.assertEqual(
+            self.find(filter=children, sort=[{"property": "name"}]), [self.ten, self.nine, self.lower]
+        )
         self.assertEqual(
             self.find(filter=children, sort=[{"property": "name", "isAscending": False}]),
             [self.lower, self.nine, self.ten],
@@ -164,12 +184,19 @@ class MailboxQueryTests(Bed):
         umlaut = {"operator": "OR", "conditions": [{"name": "ärger"}, {"name": "work"}]}
         for collation in ("i;ascii-casemap", "i;unicode-casemap"):
             self.assertEqual(
-                self.find(filter=umlaut, sort=[{"property": "name", "collation": collation}]), [self.work, self.trouble]
+                self.find(filter=umlaut, sort=[{"property": "name", "collation": collation}]),
+                [self.work, self.trouble],
             )
-        self.assertEqual(self.find(filter={"hasAnyRole": True}, sort=[{"property": "sortOrder"}])[0], self.inbox)
-        by_parent = self.find(filter={"hasAnyRole": False}, sort=[{"property": "parentId", "isAscending": False}])
+        self.assertEqual(
+            self.find(filter={"hasAnyRole": True}, sort=[{"property": "sortOrder"}])[0], self.inbox
+        )
+        by_parent = self.find(
+            filter={"hasAnyRole": False}, sort=[{"property": "parentId", "isAscending": False}]
+        )
         self.assertEqual(by_parent[0], self.deep)
-        self.assertEqual(self.refused("Mailbox/query", sort=[{"property": "role"}])["type"], "unsupportedSort")
+        self.assertEqual(
+            self.refused("Mailbox/query", sort=[{"property": "role"}])["type"], "unsupportedSort"
+        )
 
     def test_sort_as_tree(self) -> None:
         """RFC 8621 §2.3: with sortAsTree children follow their parent, each set of them sorted."""
@@ -194,7 +221,9 @@ class MailboxQueryTests(Bed):
             "Mailbox/query", sort=[{"property": "name"}], position=-2, limit=1, calculateTotal=True
         )
         self.assertEqual((answer["ids"], answer["position"], answer["total"]), (everything[-2:-1], 10, 12))
-        answer = self.call("Mailbox/query", sort=[{"property": "name"}], anchor=self.work, anchorOffset=-1, limit=2)
+        answer = self.call(
+            "Mailbox/query", sort=[{"property": "name"}], anchor=self.work, anchorOffset=-1, limit=2
+        )
         at = everything.index(self.work)
         self.assertEqual((answer["ids"], answer["position"]), (everything[at - 1 : at + 1], at - 1))
         self.assertEqual(self.refused("Mailbox/query", anchor="M999")["type"], "anchorNotFound")

@@ -44,7 +44,13 @@ class ReferenceTests(Bed):
 
     def test_maps(self) -> None:
         """Rule 16: `*` maps through arrays, nested too, and flattens arrays of arrays by one level each time."""
-        source = {"list": [{"x": [{"y": 1}, {"y": 2}], "z": [1, 2]}, {"x": [], "z": []}, {"x": [{"y": [3, 4]}], "z": [[5]]}]}
+        source = {
+            "list": [
+                {"x": [{"y": 1}, {"y": 2}], "z": [1, 2]},
+                {"x": [], "z": []},
+                {"x": [{"y": [3, 4]}], "z": [[5]]},
+            ]
+        }
         self.assertEqual(self.follow(source, "/list/*/x/*/y"), [1, 2, 3, 4])
         self.assertEqual(self.follow(source, "/list/*/z"), [1, 2, [5]])
         self.assertEqual(self.follow(source, "/list/*/z/*"), [1, 2, 5])
@@ -97,13 +103,22 @@ class ReferenceTests(Bed):
 
     def test_both(self) -> None:
         """Rule 18: `foo` beside `#foo` is invalidArguments."""
-        answers = self.request(("Core/echo", {"a": 1}), ("Core/echo", {"x": 1, "#x": ref("/a")}))["methodResponses"]
+        answers = self.request(("Core/echo", {"a": 1}), ("Core/echo", {"x": 1, "#x": ref("/a")}))[
+            "methodResponses"
+        ]
         self.assertEqual((answers[1][0], answers[1][1]["type"]), ("error", "invalidArguments"))
         self.assertEqual(answers[1][1]["arguments"], ["x"])
 
     def test_wrong_shape(self) -> None:
         """Something else than a ResultReference under a name with `#` is invalidArguments."""
-        for wrong in (1, None, [], {"resultOf": "0", "name": "Core/echo"}, {**ref(""), "more": 1}, {**ref(""), "path": 1}):
+        for wrong in (
+            1,
+            None,
+            [],
+            {"resultOf": "0", "name": "Core/echo"},
+            {**ref(""), "more": 1},
+            {**ref(""), "path": 1},
+        ):
             answers = self.request(("Core/echo", {}), ("Core/echo", {"#x": wrong}))["methodResponses"]
             self.assertEqual((answers[1][0], answers[1][1]["type"]), ("error", "invalidArguments"))
 
@@ -133,7 +148,9 @@ class ReferenceTests(Bed):
     @given(
         st.recursive(
             st.integers(0, 3),
-            lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from("abc"), inner, max_size=3),
+            lambda inner: (
+                st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from("abc"), inner, max_size=3)
+            ),
             max_leaves=10,
         ),
         st.lists(st.sampled_from(["*", "0", "1", "a", "b", "c", "-", "~0", "~"]), max_size=5),
@@ -178,7 +195,11 @@ class MailReferenceTests(Bed):
             ("Thread/get", {**account, "#ids": ref("/list/*/threadId", "1", "Email/get")}),
             (
                 "Email/get",
-                {**account, "#ids": ref("/list/*/emailIds", "2", "Thread/get"), "properties": ["from", "subject"]},
+                {
+                    **account,
+                    "#ids": ref("/list/*/emailIds", "2", "Thread/get"),
+                    "properties": ["from", "subject"],
+                },
             ),
         )["methodResponses"]
         self.assertEqual(answers[0][1]["ids"], [alone, first])

@@ -91,7 +91,8 @@ class SessionTests(Bed):
         session = self.session()
         self.assertEqual(session["apiUrl"], "https://mail.example.org/jmap/")
         self.assertEqual(
-            session["downloadUrl"], "https://mail.example.org/jmap/download/{accountId}/{blobId}/{name}?accept={type}"
+            session["downloadUrl"],
+            "https://mail.example.org/jmap/download/{accountId}/{blobId}/{name}?accept={type}",
         )
         self.assertEqual(session["uploadUrl"], "https://mail.example.org/jmap/upload/{accountId}/")
         self.assertEqual(

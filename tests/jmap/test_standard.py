@@ -51,8 +51,15 @@ class GetTests(Bed):
         email = self.deliver(message())
         self.assertEqual(set(self.email(email, "subject", "subject", "id")), {"id", "subject"})
         self.assertEqual(self.call("Email/get", ids=[email], properties=[])["list"], [{"id": email}])
-        self.assertEqual(set(self.call("Mailbox/get", ids=[self.inbox], properties=["name"])["list"][0]), {"id", "name"})
-        for name, wrong in (("Email/get", "Subject"), ("Mailbox/get", "header:x"), ("Thread/get", ""), ("Email/get", "id ")):
+        self.assertEqual(
+            set(self.call("Mailbox/get", ids=[self.inbox], properties=["name"])["list"][0]), {"id", "name"}
+        )
+        for name, wrong in (
+            ("Email/get", "Subject"),
+            ("Mailbox/get", "header:x"),
+            ("Thread/get", ""),
+            ("Email/get", "id "),
+        ):
             self.assertEqual(self.refused(name, ids=[], properties=[wrong])["type"], "invalidArguments")
 
     def test_null_properties(self) -> None:
@@ -96,7 +103,9 @@ class GetTests(Bed):
         self.assertEqual({name for name in before if before[name] != after[name]}, {"Mailbox"})
         self.deliver(message())
         last = {name: self.call(f"{name}/get", ids=[])["state"] for name in ("Email", "Mailbox", "Thread")}
-        self.assertEqual({name for name in before if last[name] != after[name]}, {"Email", "Mailbox", "Thread"})
+        self.assertEqual(
+            {name for name in before if last[name] != after[name]}, {"Email", "Mailbox", "Thread"}
+        )
 
 
 class ChangesTests(Bed):
@@ -120,7 +129,9 @@ class ChangesTests(Bed):
         )
         email = self.deliver(message())
         self.assertEqual(self.call("Email/changes", sinceState=state)["created"], [email])
-        self.assertEqual(self.call("Thread/changes", sinceState=state)["created"], [self.email(email)["threadId"]])
+        self.assertEqual(
+            self.call("Thread/changes", sinceState=state)["created"], [self.email(email)["threadId"]]
+        )
 
     def test_parts(self) -> None:
         """Rule 31: at most maxChanges ids at a time, and the state in between can be gone on from."""
@@ -148,7 +159,9 @@ class ChangesTests(Bed):
     def test_unknown_states(self) -> None:
         """Rule 33: a state that this server did not give is cannotCalculateChanges, never a partial answer."""
         for state in ("", "x", "-1", "01", "1.0", " 1", "\u0661", "9" * 18, "9" * 19, "9" * 300, str(2**63)):
-            self.assertEqual(self.refused("Email/changes", sinceState=state)["type"], "cannotCalculateChanges", state)
+            self.assertEqual(
+                self.refused("Email/changes", sinceState=state)["type"], "cannotCalculateChanges", state
+            )
         self.assertEqual(self.refused("Email/changes")["arguments"], ["sinceState"])
 
 
@@ -186,7 +199,16 @@ class QueryTests(Bed):
 
     def test_positions(self) -> None:
         """Rule 34: a negative position counts from the end, clamped to 0; beyond the end is empty, no error."""
-        for position, start in ((0, 0), (3, 3), (9, 9), (-1, 9), (-3, 7), (-10, 0), (-11, 0), (-(2**53) + 1, 0)):
+        for position, start in (
+            (0, 0),
+            (3, 3),
+            (9, 9),
+            (-1, 9),
+            (-3, 7),
+            (-10, 0),
+            (-11, 0),
+            (-(2**53) + 1, 0),
+        ):
             self.assertEqual(self.window(position=position), (start, self.emails[start:]))
         self.assertEqual(self.window(position=10), (10, []))
         self.assertEqual(self.window(position=2**53 - 1)[1], [])
@@ -195,7 +217,16 @@ class QueryTests(Bed):
     def test_anchors(self) -> None:
         """Rule 34: an anchor's offset, its sign, clamping, and the absolute position in the answer."""
         anchor = self.emails[4]
-        for offset, start in ((0, 4), (1, 5), (-1, 3), (-4, 0), (-5, 0), (5, 9), (6, 10), (2**53 - 1, 2**53 + 3)):
+        for offset, start in (
+            (0, 4),
+            (1, 5),
+            (-1, 3),
+            (-4, 0),
+            (-5, 0),
+            (5, 9),
+            (6, 10),
+            (2**53 - 1, 2**53 + 3),
+        ):
             position, ids = self.window(anchor=anchor, anchorOffset=offset)
             self.assertEqual(ids, self.emails[start:])
             if start < 10:
@@ -221,7 +252,11 @@ class QueryTests(Bed):
 
     def test_unsupported_sorts(self) -> None:
         """Rule 35: an unknown property or collation is unsupportedSort, a wrong shape invalidArguments."""
-        for sort in ([{"property": "nope"}], [{"property": "subject", "collation": "i;nope"}], [{"property": "size"}] * 17):
+        for sort in (
+            [{"property": "nope"}],
+            [{"property": "subject", "collation": "i;nope"}],
+            [{"property": "size"}] * 17,
+        ):
             self.assertEqual(self.refused("Email/query", sort=sort)["type"], "unsupportedSort")
         for sort in (
             [{}],
@@ -276,7 +311,9 @@ class QueryTests(Bed):
         ):
             self.assertEqual(self.query(filter={"operator": operator, "conditions": conditions}), found)
         self.assertEqual(self.query(filter={}), self.emails)
-        self.assertEqual(self.query(filter={"subject": "number", **{"after": "1970-01-01T00:16:48Z"}}), self.emails[:2])
+        self.assertEqual(
+            self.query(filter={"subject": "number", "after": "1970-01-01T00:16:48Z"}), self.emails[:2]
+        )
 
     def test_wrong_filters(self) -> None:
         """Rule 36: an unknown condition is unsupportedFilter; a wrong type or operator is invalidArguments."""

@@ -25,7 +25,7 @@ from .email_query import QUERY
 from .email_source import Source
 
 # RFC 8621 §4.1.1: printable ASCII, without parentheses, { ] % * " and backslash
-Keyword = Annotated[str, Meta(min_length=1, max_length=255, pattern=r"^[!#$&'+-\[^-z|}~]+$")]
+Keyword = Annotated[str, Meta(min_length=1, max_length=255, pattern=r"\A[!#$&'+-\[^-z|}~]+\Z")]
 Addresses = list[dict[str, str | None]] | None
 
 

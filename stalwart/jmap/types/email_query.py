@@ -44,7 +44,7 @@ _MOST_MAILBOXES = 500
 _ROWS_AT_ONCE = 500
 
 TextField = Literal["any", "from", "to", "cc", "bcc", "subject", "body"]
-HeaderName = Annotated[str, Meta(min_length=1, max_length=1000)]
+HeaderTest = Annotated[list[str], Meta(min_length=1, max_length=2)]
 
 SORTS = {
     "receivedAt": SortKey(),
@@ -130,6 +130,8 @@ def _check_length(value: str, name: str) -> None:
 def _with_header(call: Call, value: list[str]) -> Filter:
     """No index knows every field of every message, so this reads the headers of all of them."""
     name = value[0].lower()
+    if not name:
+        raise InvalidArguments("filter: the name of a header field is not empty.", "filter")
     wanted = _folded(value[1]) if len(value) > 1 else None
     if wanted is not None:
         _check_length(value[1], "header")
@@ -212,9 +214,7 @@ QUERY: Query[Filter] = Query(
         "bcc": _text("bcc", "bcc"),
         "subject": _text("subject", "subject"),
         "body": _text("body", "body"),
-        "header": FilterCondition(
-            type=Annotated[list[HeaderName], Meta(min_length=1, max_length=2)], build=_with_header
-        ),
+        "header": FilterCondition(type=HeaderTest, build=_with_header),
     },
     sorts=SORTS,
     combine=_combine,

@@ -1,0 +1,204 @@
+"""No request at all makes the engine fail: what it does not understand ends in an error of the RFC."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from stalwart.jmap.errors import RequestError
+from tests.jmap.bed import CORE, MAIL, Bed, message
+
+_ERRORS = {
+    "unknownMethod",
+    "invalidArguments",
+    "invalidResultReference",
+    "accountNotFound",
+    "requestTooLarge",
+    "cannotCalculateChanges",
+    "anchorNotFound",
+    "unsupportedSort",
+    "unsupportedFilter",
+}
+
+_SEED: dict[str, Any] = {
+    "using": [CORE, MAIL],
+    "createdIds": {"k": "M1"},
+    "methodCalls": [
+        ["Mailbox/get", {"accountId": "A1", "ids": ["M1", "#k"], "properties": ["name", "myRights"]}, "m"],
+        [
+            "Mailbox/query",
+            {
+                "accountId": "A1",
+                "filter": {
+                    "operator": "OR",
+                    "conditions": [{"role": "inbox"}, {"name": "x", "parentId": None}],
+                },
+                "sort": [{"property": "name", "collation": "i;ascii-numeric"}],
+                "sortAsTree": True,
+                "filterAsTree": False,
+            },
+            "mq",
+        ],
+        [
+            "Email/query",
+            {
+                "accountId": "A1",
+                "filter": {
+                    "operator": "AND",
+                    "conditions": [
+                        {"inMailbox": "M1", "text": "hello 'there'"},
+                        {
+                            "operator": "NOT",
+                            "conditions": [{"hasKeyword": "$seen"}, {"header": ["Subject", "x"]}],
+                        },
+                        {"after": "2014-10-30T14:12:00Z", "minSize": 1, "inMailboxOtherThan": ["M2"]},
+                    ],
+                },
+                "sort": [
+                    {"property": "hasKeyword", "keyword": "$x", "isAscending": False},
+                    {"property": "subject"},
+                ],
+                "position": -2,
+                "anchor": "E1",
+                "anchorOffset": -1,
+                "limit": 10,
+                "calculateTotal": True,
+                "collapseThreads": True,
+            },
+            "q",
+        ],
+        [
+            "Email/get",
+            {
+                "accountId": "A1",
+                "#ids": {"resultOf": "q", "name": "Email/query", "path": "/ids"},
+                "properties": [
+                    "subject",
+                    "header:From:asAddresses:all",
+                    "bodyStructure",
+                    "bodyValues",
+                    "keywords",
+                ],
+                "bodyProperties": ["partId", "header:Content-Type"],
+                "fetchAllBodyValues": True,
+                "maxBodyValueBytes": 10,
+            },
+            "g",
+        ],
+        [
+            "Thread/get",
+            {"accountId": "A1", "#ids": {"resultOf": "g", "name": "Email/get", "path": "/list/*/threadId"}},
+            "t",
+        ],
+        ["Email/changes", {"accountId": "A1", "sinceState": "1", "maxChanges": 5}, "c"],
+        ["Core/echo", {"#a": {"resultOf": "t", "name": "Thread/get", "path": "/list/*/emailIds/0"}}, "e"],
+    ],
+}
+
+_ODD = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-(2**64), 2**64),
+    st.floats(allow_nan=False, allow_infinity=False),
+    st.sampled_from([0, -1, 2**53, 2**63, [], {}, [[]], [{}], {"operator": "AND"}]),
+    st.sampled_from(
+        ["", "#", "#k", "*", "/", "~", "E1", "M1", "T1", "A1", "$seen", "header:", "\x00", "\ud7ff"]
+    ),
+    st.sampled_from(["AND", "operator", "conditions", "'", '"', "\\", "é" * 300]),
+    st.text(max_size=5),
+)
+
+
+def _places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    found = [path] if path else []
+    items: Any = ()
+    if isinstance(value, dict):
+        items = value.items()
+    elif isinstance(value, list):
+        items = enumerate(value)
+    for key, child in items:
+        found += _places(child, (*path, key))
+    return found
+
+
+_PLACES = _places(_SEED)
+
+
+@st.composite
+def _mutated(draw: st.DrawFn) -> Any:
+    """The seed with a few values replaced, members renamed, added or left out."""
+    value = json.loads(json.dumps(_SEED))
+    for _ in range(draw(st.integers(1, 4))):
+        path = draw(st.sampled_from(_PLACES))
+        node = value
+        try:
+            for key in path[:-1]:
+                node = node[key]
+            match draw(st.sampled_from(["replace", "remove", "rename", "add"])):
+                case "replace":
+                    node[path[-1]] = draw(_ODD)
+                case "remove":
+                    del node[path[-1]]
+                case "rename":
+                    node[
+                        draw(
+                            st.sampled_from(
+                                ["ids", "#ids", "filter", "header", "before", "subject", "limit", ""]
+                            )
+                        )
+                    ] = node.pop(path[-1])
+                case _:
+                    node[draw(st.text(max_size=4))] = draw(_ODD)
+        except (KeyError, IndexError, TypeError, AttributeError):
+            continue
+    return value
+
+
+class AnyRequestTests(Bed):
+    """Valid requests, changed here and there."""
+
+    def setUp(self) -> None:
+        """A little mail, so that there is something to trip over."""
+        super().setUp()
+        self.assertEqual(self.account_id, "A1")
+        self.deliver(message("Hello there", Message_ID="<a@x>"))
+        self.deliver(message("Re: Hello there", In_Reply_To="<a@x>"), "archive", keywords=("$seen",))
+
+    def check(self, body: bytes) -> None:
+        """The answer is a Response or an error of the RFC, and nothing was logged as a fault."""
+        try:
+            answer = self.send(body)
+        except RequestError as error:
+            json.loads(error.document())
+            return
+        for name, arguments, _ in answer["methodResponses"]:
+            if name == "error":
+                self.assertIn(arguments["type"], _ERRORS, arguments)
+        self.assertEqual(self.failures, [])
+
+    def test_seed(self) -> None:
+        """The request that the others are made from succeeds."""
+        answer = self.send(json.dumps(_SEED).encode())
+        self.assertNotIn("error", [name for name, _, _ in answer["methodResponses"]])
+
+    @given(_mutated())
+    @settings(max_examples=300, deadline=None)
+    def test_mutated_values(self, value: Any) -> None:
+        """Wrong values, wrong places, missing and additional members."""
+        self.check(json.dumps(value).encode())
+
+    @given(st.data())
+    @settings(max_examples=100, deadline=None)
+    def test_mutated_octets(self, data: st.DataObject) -> None:
+        """Octets replaced, removed and put in."""
+        body = bytearray(json.dumps(_SEED).encode())
+        for _ in range(data.draw(st.integers(1, 5))):
+            at = data.draw(st.integers(0, len(body) - 1))
+            body[at : at + data.draw(st.integers(0, 3))] = data.draw(
+                st.binary(max_size=3)
+                | st.sampled_from([b'"', b"{", b"}", b"[", b"]", b",", b":", b"#", b"0", b"\\"])
+            )
+        self.check(bytes(body))

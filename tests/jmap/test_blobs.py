@@ -1,0 +1,133 @@
+"""Uploads and downloads (RFC 8620 §6)."""
+
+from __future__ import annotations
+
+import json
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from stalwart.jmap import ids
+from stalwart.jmap.blobs import Blobs, NoSuchBlob
+from stalwart.jmap.errors import SignInExpired
+from stalwart.store import blob_hash
+from tests.jmap.bed import Bed, message
+
+
+class BlobTests(Bed):
+    """`Blobs`."""
+
+    def setUp(self) -> None:
+        """Blobs over the store of the bed."""
+        super().setUp()
+        self.blobs = Blobs(self.store, self.limits, self.still_valid)
+
+    def octets(self, blob: str, account: str | None = None) -> bytes:
+        """All of a blob, read in pieces of three."""
+        content = self.blobs.open(self.principal, account or self.account_id, blob)
+        read = b"".join(content.read(start, 3) for start in range(0, content.size, 3))
+        self.assertEqual(len(read), content.size)
+        return read
+
+    def test_upload(self) -> None:
+        """RFC 8620 §6.1, rule 41: any type, zero octets too; what is uploaded can be downloaded."""
+        for data, media_type in ((b"\x00\xff", "image/png; a=b"), (b"", "x/y")):
+            answer = json.loads(self.blobs.upload(self.principal, self.account_id, data, media_type))
+            blob = answer.pop("blobId")
+            self.assertEqual(answer, {"accountId": self.account_id, "type": media_type, "size": len(data)})
+            self.assertEqual(self.octets(blob), data)
+
+    def test_messages(self) -> None:
+        """RFC 8621 §4.1.1: the blob of an Email is its raw message."""
+        data = message()
+        email = self.email(self.deliver(data), "blobId", "size")
+        self.assertEqual(self.octets(email["blobId"]), data)
+        self.assertEqual(email["size"], len(data))
+
+    def test_parts(self) -> None:
+        """RFC 8621 §4.1.4: the blob of a part is its content decoded, of the size that the part says."""
+        for encoding, encoded, decoded in (
+            ("7bit", "plain text", b"plain text"),
+            ("base64", "SGVsbG8=", b"Hello"),
+            ("quoted-printable", "=48ello=\r\n!", b"Hello!"),
+            ("x-nonsense", "as it is", b"as it is"),
+            ("base64", "", b""),
+        ):
+            data = message(
+                body=f"--m\r\nContent-Transfer-Encoding: {encoding}\r\n\r\n{encoded}\r\n--m--",
+                Content_Type="multipart/mixed; boundary=m",
+            )
+            part = self.email(self.deliver(data), "bodyStructure")["bodyStructure"]["subParts"][0]
+            self.assertEqual((self.octets(part["blobId"]), part["size"]), (decoded, len(decoded)), encoding)
+
+    def test_not_found(self) -> None:
+        """Rule 43: unknown and foreign blobs and accounts look the same, also where the octets are there."""
+        data = message("Foreign")
+        self.deliver(data, account=self.other.id)
+        self.deliver(message())
+        own = blob_hash(message())
+        for account, blob in (
+            (None, ids.blob_id(blob_hash(data))),
+            (None, ids.part_blob_id(blob_hash(data), 0, 5, "identity")),
+            (None, ids.blob_id(blob_hash(b"nowhere"))),
+            (None, ids.part_blob_id(own, 0, 5000, "identity")),
+            (None, f"p{own}-5-1-i"),
+            (None, f"p{own}-05-9-i"),
+            (None, f"p{own}-5-9-x"),
+            (None, "b"),
+            (None, ""),
+            (None, "../../etc/passwd"),
+            (f"A{self.other.id}", ids.blob_id(blob_hash(data))),
+            ("A99", ids.blob_id(own)),
+        ):
+            self.assertRaises(NoSuchBlob, self.octets, blob, account)
+        self.assertRaises(NoSuchBlob, self.blobs.upload, self.principal, "A99", b"x", "a/b")
+
+    def test_lost_blob(self) -> None:
+        """A message whose octets are gone is not found, instead of an answer that breaks off."""
+        email = self.email(self.deliver(message()), "blobId")
+        self.store.blobs.delete(email["blobId"][1:])
+        self.assertRaises(NoSuchBlob, self.octets, email["blobId"])
+
+    def test_expired(self) -> None:
+        """A password that was changed since it was verified refuses both."""
+        self.valid = False
+        self.assertRaises(SignInExpired, self.octets, "b")
+        self.assertRaises(SignInExpired, self.blobs.upload, self.principal, self.account_id, b"x", "a/b")
+
+
+class IdTests(SynchronousTestCase):
+    """Ids and back."""
+
+    @given(st.integers(1, 2**63 - 1), st.sampled_from("MTEA"))
+    @settings(max_examples=50, deadline=None)
+    def test_rows(self, row: int, prefix: str) -> None:
+        """An id names its row, and no other kind of thing."""
+        self.assertEqual(ids.row_of(prefix, f"{prefix}{row}"), row)
+        self.assertIsNone(ids.row_of("X", f"{prefix}{row}"))
+
+    @given(st.text(max_size=12) | st.from_regex(r"E[0-9_ +-]{0,25}"))
+    @settings(max_examples=200, deadline=None)
+    def test_one_spelling(self, text: str) -> None:
+        """What is taken for an id is spelt as we spell it."""
+        row = ids.row_of("E", text)
+        if row is not None:
+            self.assertEqual(f"E{row}", text)
+
+    @given(
+        st.binary(max_size=3).map(blob_hash),
+        st.integers(0, 10**11),
+        st.integers(0, 10**11),
+        st.sampled_from(["identity", "base64", "quoted-printable"]),
+    )
+    @settings(max_examples=50, deadline=None)
+    def test_blob_ids(self, digest: str, one: int, two: int, encoding: ids.Encoding) -> None:
+        """RFC 8620 §1.2: blobIds keep to the alphabet of ids, and say all that is needed to read the blob."""
+        start, end = sorted((one, two))
+        made = ids.part_blob_id(digest, start, end, encoding)
+        self.assertRegex(made, r"\A[A-Za-z][A-Za-z0-9_-]{1,254}\Z")
+        self.assertEqual(
+            ids.parse_blob_id(made), ids.PartBlob(hash=digest, start=start, end=end, encoding=encoding)
+        )
+        self.assertEqual(ids.parse_blob_id(ids.blob_id(digest)), ids.WholeBlob(hash=digest))
