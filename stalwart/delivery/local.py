@@ -159,6 +159,8 @@ class Mailroom:
                 at=now,
             )
             message = fields + body
+            if recipient is recipients[-1]:
+                body = b""  # a large message shouldn't be held twice while it is read
             if digest is None:
                 digest, first = summarize(message), len(fields)
             try:
