@@ -29,6 +29,7 @@ from stalwart.store import (
     NoneOf,
     NotKeyword,
     QueryResult,
+    Session,
     Sort,
     Text,
     ThreadKeyword,
@@ -104,7 +105,7 @@ def in_thread(mode: str, keyword: str, mail: Mail, mails: Sequence[Mail]) -> boo
 def sort_key(sort: Sort, mail: Mail, mails: Sequence[Mail]) -> str | int:
     """What a comparator compares."""
     keyword = sort.keyword or ""
-    return {
+    keys: dict[str, str | int] = {
         "receivedAt": mail.received_at,
         "sentAt": mail.sent_at,
         "size": mail.size,
@@ -114,7 +115,8 @@ def sort_key(sort: Sort, mail: Mail, mails: Sequence[Mail]) -> str | int:
         "hasKeyword": int(keyword in mail.keywords),
         "someInThreadHaveKeyword": int(in_thread("some", keyword, mail, mails)),
         "allInThreadHaveKeyword": int(in_thread("all", keyword, mail, mails)),
-    }[sort.property]
+    }
+    return keys[sort.property]
 
 
 def expected(condition: Filter | None, sorts: Sequence[Sort], mails: Sequence[Mail], *, collapse: bool) -> list[int]:
@@ -152,7 +154,7 @@ class QueryTestCase(StoreTestCase):
         self.add(message("zero"), keywords=_KEYWORDS)
         self.account_id = mine
 
-    def _make(self, number: int, chance: random.Random, s: object) -> Mail:
+    def _make(self, number: int, chance: random.Random, s: Session) -> Mail:
         topic = chance.randrange(12)
         sender, recipient = chance.choice(["Ada", "Bob", "Émile"]), chance.choice(["Xaver", "Yves"])
         attached, word = chance.random() < 0.3, chance.choice(["apple", "pear", "plum"])
@@ -176,7 +178,7 @@ class QueryTestCase(StoreTestCase):
             mailbox_ids=mailboxes,
             keywords=keywords,
             received_at=received_at,
-            size=size,  # type: ignore[arg-type]
+            size=size,
         )
         return Mail(
             id=stored.id,

@@ -16,6 +16,8 @@ from stalwart.store import (
 from stalwart.store.filters import TextField
 from tests.store.bed import StoreTestCase, message
 
+_queries = st.text() | st.text(alphabet="\"'\\*^+-(){}: foxANDORNT日é\0\ud800")
+
 
 class SearchTests(StoreTestCase):
     """Text conditions over a few messages."""
@@ -26,7 +28,8 @@ class SearchTests(StoreTestCase):
         self.found = self.add(
             message(
                 "Grüße aus Köln: don't panic",
-                "The quick brown fox — ﬁve foxes at crème-brûlée.example; O'Brien\r\n日本語のメール テスト, ภาษาไทย 한국어",
+                "The quick brown fox — ﬁve foxes at crème-brûlée.example; O'Brien\r\n日本語のメール テスト, "
+                "ภาษาไทย 한국어",
                 From="=?utf-8?q?J=C3=B6rg_M=C3=BCller?= <joerg@example.org>",
                 To="Bob <bob@example.net>",
                 Cc="Carol Danvers <carol@cc.example>",
@@ -70,7 +73,7 @@ class SearchTests(StoreTestCase):
 
     def test_beginnings(self) -> None:
         """A word of three letters or more also finds what begins with it; shorter ones don't."""
-        self.assert_found("bro", "brow", "ex")
+        self.assert_found("bro", "brow", "exam")
         self.assert_not_found("br", "rown")
 
     def test_phrases(self) -> None:
@@ -80,7 +83,7 @@ class SearchTests(StoreTestCase):
 
     def test_quotes_in_words(self) -> None:
         """An apostrophe or a lone quote is punctuation."""
-        self.assert_found("don't", "o'brien", '"quick', "'quick", 'quick"brown', "don’t")
+        self.assert_found("don't", "o'brien", '"quick', "'quick", 'quick"brown', "don\u2019t")
 
     def test_fields(self) -> None:
         """Each field finds its own text: names and addresses, and nothing of the others."""
@@ -104,7 +107,7 @@ class SearchTests(StoreTestCase):
 
     def test_compatible_forms(self) -> None:
         """Ligatures and full-width letters are the letters they stand for."""
-        self.assert_found("five", "ｆｉｖｅ", "ﬁve")
+        self.assert_found("five", "\uff46\uff49\uff56\uff45", "ﬁve")
 
     def test_nothing_to_look_for(self) -> None:
         """An empty query holds for all; one of punctuation alone for none."""
@@ -163,9 +166,7 @@ class SearchTests(StoreTestCase):
         self.assert_not_found(" ".join(f"word{number}" for number in range(5000)), "x" * 1_000_000)
 
     @settings(deadline=None, max_examples=300)
-    @given(
-        st.text() | st.text(alphabet="\"'\\*^+-(){}: foxANDORNT日é\0\ud800"), st.sampled_from(["any", "from", "body"])
-    )
+    @given(_queries, st.sampled_from(["any", "from", "body"]))
     def test_any_text(self, query: str, field: TextField) -> None:
         """Any text is a query."""
         self.search(query, field)
