@@ -210,5 +210,5 @@ class _Run:
 
     def _report(self, name: str, error: BaseException) -> str:
         reference = f"{self._caller.request_id}-{len(self._exchange.responses)}"
-        self._caller.on_error(reference, f"{name}: " + "".join(traceback.format_exception(error)))
+        self._caller.on_error(reference, f"{name}: {''.join(traceback.format_exception(error)).rstrip()}")
         return reference

@@ -91,8 +91,8 @@ class Api(Endpoint):
         jmap = self._jmap
         body, base_url, failures = request.read_body(), jmap.base_url(request), list[tuple[str, str]]()
 
-        def note(reference: str, failure: str) -> None:
-            failures.append((reference, failure))
+        def note(reference: str, cause: str) -> None:
+            failures.append((reference, cause))
 
         def handle(principal: Principal) -> bytes:
             caller = Caller(
@@ -103,10 +103,8 @@ class Api(Endpoint):
         try:
             answer = await jmap.in_thread(request, handle)
         finally:
-            for reference, failure in failures:
-                self._log.error(
-                    "JMAP call {reference} failed: {failure}", reference=reference, failure=failure
-                )
+            for reference, cause in failures:
+                self._log.error("JMAP call {reference} failed: {cause}", reference=reference, cause=cause)
         return Response(body=answer, content_type="application/json", headers=_NOT_STORED)
 
 
@@ -116,7 +114,7 @@ class Jmap(Surface):
     def resources(self) -> Mapping[str, IResource]:
         """What is to be put into a listener's resource tree, by path."""
         api = Api(self)
-        api.putChild(b"", api)
+        api.putChild(b"", Api(self))
         api.putChild(b"session", SessionPage(self))
         api.putChild(b"upload", Upload(self))
         api.putChild(b"download", Download(self))

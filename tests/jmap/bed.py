@@ -21,6 +21,10 @@ MAIL = "urn:ietf:params:jmap:mail"
 BASE_URL = "https://mail.example.org"
 NOW = 1_700_000_000
 
+Calls = list[tuple[str, dict[str, Any]]]
+Anything = tuple[Any, ...]
+"""Values of all kinds, to be tried one after the other."""
+
 
 def message(subject: str = "Hello", body: str = "Hi there.", **fields: str) -> bytes:
     """A plain message; further header fields by name, with `_` for `-`."""
@@ -64,7 +68,7 @@ class Bed(SynchronousTestCase):
         self.failures: list[tuple[str, str]] = []
         self.engine = Engine(self.store, self.limits, self.metrics, still_valid=self.still_valid)
         with self.store.read() as s:
-            self.mailboxes = {row.role: f"M{row.id}" for row in store.list_mailboxes(s, self.account.id)}
+            self.mailboxes = {str(row.role): f"M{row.id}" for row in store.list_mailboxes(s, self.account.id)}
         self.inbox = self.mailboxes["inbox"]
 
     def still_valid(self, s: Session, principal: Principal) -> bool:
@@ -80,7 +84,7 @@ class Bed(SynchronousTestCase):
         account: int | None = None,
     ) -> str:
         """Put a message into the mailboxes with these roles or ids (the inbox if none); gives its Email id."""
-        rows = [int(self.mailboxes.get(name, name)[1:]) for name in mailboxes or ("inbox",)]  # type: ignore[call-overload]
+        rows = [int(self.mailboxes.get(name, name)[1:]) for name in mailboxes or ("inbox",)]
         blob = self.store.blobs.put(data)
         with self.store.write() as s:
             owner = account or self.account.id

@@ -77,6 +77,7 @@ _SEED: dict[str, Any] = {
                 "#ids": {"resultOf": "q", "name": "Email/query", "path": "/ids"},
                 "properties": [
                     "subject",
+                    "threadId",
                     "header:From:asAddresses:all",
                     "bodyStructure",
                     "bodyValues",

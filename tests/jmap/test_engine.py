@@ -15,7 +15,7 @@ from stalwart.jmap.declare import Method
 from stalwart.jmap.engine import Engine
 from stalwart.jmap.errors import MethodError, NotRequest, OverLimit, SignInExpired, UnknownCapability
 from stalwart.jmap.limits import Limits
-from tests.jmap.bed import CORE, MAIL, Bed, message
+from tests.jmap.bed import CORE, MAIL, Bed, Calls, message
 
 
 class RequestTests(Bed):
@@ -58,7 +58,7 @@ class RequestTests(Bed):
 
     def test_limits(self) -> None:
         """Rule 13: too many octets and too many calls are `limit` problems that name the limit."""
-        calls = [("Core/echo", {})] * 17
+        calls: Calls = [("Core/echo", {})] * 17
         error = self.assertRaises(OverLimit, self.request, *calls)
         self.assertEqual(error.properties()["limit"], "maxCallsInRequest")
         self.assertEqual(error.status, 400)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stalwart.jmap.limits import Limits
-from tests.jmap.bed import Bed, message
+from tests.jmap.bed import Anything, Bed, Calls, message
 
 
 def ref(path: str, of: str = "0", name: str = "Core/echo") -> dict[str, str]:
@@ -88,7 +88,7 @@ class ReferenceTests(Bed):
 
     def test_which_response(self) -> None:
         """Rule 16: the first response with the call id counts and must have the name; errors are never referred to."""
-        call_ids = [
+        calls: Calls = [
             ("Core/echo", {"a": 1}),
             ("Nope", {}),
             ("Core/echo", {"#x": ref("/a", of="1", name="Nope")}),
@@ -97,7 +97,7 @@ class ReferenceTests(Bed):
             ("Core/echo", {"#x": ref("/a", of="5")}),
             ("Core/echo", {"#x": ref("/a", name="Mailbox/get")}),
         ]
-        answers = self.request(*call_ids)["methodResponses"]
+        answers = self.request(*calls)["methodResponses"]
         for answer in answers[2:]:
             self.assertEqual((answer[0], answer[1]["type"]), ("error", "invalidResultReference"))
 
@@ -111,14 +111,15 @@ class ReferenceTests(Bed):
 
     def test_wrong_shape(self) -> None:
         """Something else than a ResultReference under a name with `#` is invalidArguments."""
-        for wrong in (
+        shapes: Anything = (
             1,
             None,
             [],
             {"resultOf": "0", "name": "Core/echo"},
             {**ref(""), "more": 1},
             {**ref(""), "path": 1},
-        ):
+        )
+        for wrong in shapes:
             answers = self.request(("Core/echo", {}), ("Core/echo", {"#x": wrong}))["methodResponses"]
             self.assertEqual((answers[1][0], answers[1][1]["type"]), ("error", "invalidArguments"))
 
@@ -130,7 +131,7 @@ class ReferenceTests(Bed):
 
     def test_growth_is_bounded(self) -> None:
         """References to references to references can't make an answer grow without end."""
-        calls: list[tuple[str, dict[str, Any]]] = [("Core/echo", {"a": "x" * 1000})]
+        calls: Calls = [("Core/echo", {"a": "x" * 1000})]
         for index in range(15):
             calls.append(("Core/echo", {f"#{name}": ref("", of=str(index)) for name in "abcdefgh"}))
         answers = self.request(*calls)["methodResponses"]
@@ -139,7 +140,7 @@ class ReferenceTests(Bed):
 
     def test_work_is_bounded(self) -> None:
         """Walking a long array over and over counts, however little comes out of it."""
-        calls = [
+        calls: Calls = [
             ("Core/echo", {"l": [[]] * 20_000}),
             ("Core/echo", {f"#{index}": ref("/l/*") for index in range(100)}),
         ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from stalwart.jmap.limits import Limits
-from tests.jmap.bed import Bed, message
+from tests.jmap.bed import Anything, Bed, message
 
 
 class GetTests(Bed):
@@ -258,7 +258,7 @@ class QueryTests(Bed):
             [{"property": "size"}] * 17,
         ):
             self.assertEqual(self.refused("Email/query", sort=sort)["type"], "unsupportedSort")
-        for sort in (
+        wrong: Anything = (
             [{}],
             [1],
             {},
@@ -266,7 +266,8 @@ class QueryTests(Bed):
             [{"property": "size", "isAscending": 1}],
             [{"property": "size", "more": 1}],
             [{"property": "size", "keyword": "a"}],
-        ):
+        )
+        for sort in wrong:
             error = self.refused("Email/query", sort=sort)
             self.assertEqual((error["type"], error["arguments"]), ("invalidArguments", ["sort"]), sort)
         # RFC 8620 §5.5: a collation is ignored where what is compared is no text
@@ -324,7 +325,7 @@ class QueryTests(Bed):
             {"subject": "x" * 5000},
         ):
             self.assertEqual(self.refused("Email/query", filter=value)["type"], "unsupportedFilter", value)
-        for value in (
+        wrong: Anything = (
             [],
             1,
             {"subject": 1},
@@ -337,7 +338,8 @@ class QueryTests(Bed):
             {"operator": "AND", "conditions": {}},
             {"operator": "AND", "conditions": [1]},
             {"operator": "AND", "conditions": [], "subject": "x"},
-        ):
+        )
+        for value in wrong:
             error = self.refused("Email/query", filter=value)
             self.assertEqual((error["type"], error["arguments"]), ("invalidArguments", ["filter"]), value)
 

@@ -12,6 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from stalwart.jmap import wire
 from stalwart.jmap.errors import NotJson, NotRequest
+from tests.jmap.bed import Anything
 
 
 class _Members:
@@ -141,7 +142,7 @@ class DecodingTests(SynchronousTestCase):
 
     def test_wrong_shapes(self) -> None:
         """Rule 10: JSON of the wrong shape is notRequest."""
-        for value in (
+        values: Anything = (
             [],
             None,
             1,
@@ -161,7 +162,8 @@ class DecodingTests(SynchronousTestCase):
             {"using": [], "methodCalls": [[1, {}, "0"]]},
             {"using": [], "methodCalls": [], "createdIds": None},
             {"using": [], "methodCalls": [], "createdIds": {"a": 1}},
-        ):
+        )
+        for value in values:
             self.failureResultOfCall(NotRequest, json.dumps(value).encode())
 
     def test_unknown_properties(self) -> None:
