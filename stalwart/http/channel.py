@@ -1,14 +1,12 @@
 """The HTTP/1.1 side of a connection: requests come off the wire one by one, answers go back in order.
 
-The only module that knows how HTTP/1.1 is framed; `head` and `body` read it, `Request` answers. docs/http.md draws
-the states.
+`head` and `body` read what comes, `Request` answers it, `states` says what may follow what.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from twisted.internet.interfaces import IAddress, IPushProducer, ISSLTransport, ITCPTransport, ITransport
 from twisted.internet.protocol import Protocol, connectionDone
@@ -20,38 +18,10 @@ from stalwart.http.exchange import Endpoints, Fields, endpoints_of
 from stalwart.http.head import Head, find_end, parse_head
 from stalwart.http.problem import Problem
 from stalwart.http.request import Request
+from stalwart.http.states import BODY, BUSY, CLOSED, DRAIN, HEAD, HELD, IDLE, LINGER, MOVES
 
 if TYPE_CHECKING:
     from stalwart.http.site import Site
-
-IDLE: Final = "idle"
-"""Between requests."""
-HEAD: Final = "head"
-"""A part of a head is there."""
-HELD: Final = "held"
-"""The head is in; the request is being admitted, its body waits."""
-BODY: Final = "body"
-"""The body is coming in."""
-DRAIN: Final = "drain"
-"""The request was answered before its body was in; the small rest is thrown away."""
-BUSY: Final = "busy"
-"""The request is in, its answer isn't out."""
-LINGER: Final = "linger"
-"""The last answer is out; what still comes is thrown away until the client closes (RFC 9112 §9.6)."""
-CLOSED: Final = "closed"
-"""Closed from this side."""
-
-# What leads where; an event that a state doesn't name can't happen in it. `answered` splits in `_answered`.
-_MOVES: Final[Mapping[str, Mapping[str, str]]] = {
-    IDLE: {"octets": HEAD, "close": CLOSED},
-    HEAD: {"no body": BUSY, "body": HELD, "refused": BUSY, "close": CLOSED},
-    HELD: {"accept": BODY, "drain": DRAIN, "linger": LINGER, "close": CLOSED},
-    BODY: {"complete": BUSY, "drain": DRAIN, "linger": LINGER, "close": CLOSED},
-    DRAIN: {"complete": IDLE, "linger": LINGER, "close": CLOSED},
-    BUSY: {"next": IDLE, "linger": LINGER, "close": CLOSED},
-    LINGER: {"close": CLOSED},
-    CLOSED: {"close": CLOSED},
-}
 
 _STATUS_LINES = {
     status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode("ascii") for status in HTTPStatus
@@ -157,7 +127,7 @@ class Http1Channel(Protocol):
             self._abort()
 
     def _move(self, event: str) -> None:
-        self._state = _MOVES[self._state][event]
+        self._state = MOVES[self._state][event]
 
     def _close(self) -> None:
         """Close when all that was written is out; the sweep sees to it that this ends."""
@@ -399,10 +369,6 @@ class Http1Channel(Protocol):
     def getHost(self) -> IAddress:
         """The local address."""
         return self.transport.getHost()
-
-    def isSecure(self) -> bool:
-        """Whether the connection is encrypted here."""
-        return ISSLTransport.providedBy(self.transport)
 
     # What the transport asks for, as the one that fills it: `IPushProducer`.
 

@@ -89,6 +89,3 @@ class Exchange(Protocol):
 
     def getHost(self) -> IAddress:
         """The local address."""
-
-    def isSecure(self) -> bool:
-        """Whether the connection is encrypted here."""

@@ -56,6 +56,7 @@ class Http2Channel(H2Connection):
         self._stuck_since: float | None = None
         self._sent = self._sent_before = 0
         self._going_away = False
+        self._paced = True
 
     # The connection.
 
@@ -80,6 +81,8 @@ class Http2Channel(H2Connection):
         super().connectionLost(reason, _cancelTimeouts=_cancelTimeouts)
         if _cancelTimeouts:
             self.site.closed(self)
+        else:
+            self._stop_pacing()
 
     def setTimeout(self, period: float | None) -> None:
         """One sweep looks at all deadlines; there is no timer per connection."""
@@ -129,7 +132,14 @@ class Http2Channel(H2Connection):
         self._since = self.site.monotonic()
         self.conn.close_connection()
         self._tryToWriteControlData()
+        self._stop_pacing()
         self.transport.loseConnection()
+
+    def _stop_pacing(self) -> None:
+        """TLS waits with its end for a producer to unregister."""
+        if self._paced:
+            self._paced = False
+            self.transport.unregisterProducer()
 
     # Streams. Twisted forgets a stream when its answer is out and then trips over what the client still sends on it.
 

@@ -5,30 +5,23 @@ The same class serves HTTP/1.1 and HTTP/2; what lies below it is an `Exchange`.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import parse_qs
 
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.interfaces import IAddress
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from twisted.web import server
-from twisted.web.http_headers import Headers
 
 from stalwart.http.coroutines import run
 from stalwart.http.exchange import Exchange
+from stalwart.http.incoming import Incoming
 from stalwart.http.paths import is_authority, parse_target
-from stalwart.http.policy import ListenerContext
 from stalwart.http.problem import Problem
 from stalwart.http.response import Response
 from stalwart.http.streams import BodySender, close
 
 if TYPE_CHECKING:
-    from stalwart.auth import Principal
     from stalwart.http.endpoint import Branch, Handler
-    from stalwart.http.site import Site
 
 T = TypeVar("T")
 
@@ -39,143 +32,19 @@ _FRAMING = frozenset((b"connection", b"content-length", b"transfer-encoding"))
 _CONTROL = bytes.maketrans(b"\r\n\x00", b"   ")
 
 
-class Request(server.Request):
-    """A request and its answer.
+class Request(Incoming):
+    """A request and its answer."""
 
-    Of Twisted's own attributes these hold: `method`, `uri` (the target as sent), `path` (normalised), `prepath`,
-    `postpath`, `requestHeaders`, `responseHeaders`, `args`, `content`, `clientproto`, `code`, `sentLength`.
-    """
-
-    method: bytes = b"-"
-    uri: bytes = b"-"
-    path: bytes = b"-"
-    clientproto: bytes = b"-"
-    channel: Exchange | None  # type: ignore[assignment]
-    site: Site
-    surface: str = "none"
-    principal: Principal | None = None
-    """Who sent it, once signed in: see `authenticate`."""
-
-    header_fields: Sequence[tuple[bytes, bytes]] = ()
     _endpoint: Branch | None = None
     _handler: Handler | None = None
     _length: int | None = 0
     _received = 0
     _waiting: Deferred[None] | None = None
-    _sender: BodySender | None = None
-    _request_headers: Headers | None = None
-    _response_headers: Headers | None = None
-    _log = Logger(namespace="stalwart.http")
+    _log = Logger()
 
     def __init__(self, channel: Exchange, queued: bool = False) -> None:
-        # Twisted's own __init__ asks the transport for its addresses and makes two Headers per request.
-        self.channel = channel
-        self.site = site = channel.site
-        self.request_id = site.request_ids()
-        self.notifications: list[Deferred[None]] = []
-        self.received_cookies: dict[bytes, bytes] = {}
-        self.cookies: list[bytes] = []
-        self.queued = queued
-        self._endpoints = channel.endpoints
-        self._body: list[bytes] = []
-        self._query = b""
-        self._started = site.monotonic()
-
-    # What a request is.
-
-    @property
-    def listener(self) -> ListenerContext:
-        """The listener that the request came in by."""
-        return self.site.listener
-
-    @property
-    def client_address(self) -> str:
-        """The client's IP address in canonical form; "unix" for a Unix socket."""
-        return self._endpoints.client_address
-
-    @property
-    def client_port(self) -> int:
-        """The client's port; 0 for a Unix socket."""
-        return self._endpoints.client_port
-
-    @property
-    def local_address(self) -> str:
-        """The IP address that the client connected to, or the path of the Unix socket."""
-        return self._endpoints.local_address
-
-    @property
-    def local_port(self) -> int:
-        """The port that the client connected to; 0 for a Unix socket."""
-        return self._endpoints.local_port
-
-    def header(self, name: bytes) -> bytes | None:
-        """The first value of a field; `name` in lower case."""
-        for field, value in self.header_fields:
-            if field == name:
-                return value
-        return None
-
-    def header_values(self, name: bytes) -> list[bytes]:
-        """All values of a field in the order sent; `name` in lower case."""
-        return [value for field, value in self.header_fields if field == name]
-
-    @property
-    def query_args(self) -> dict[str, list[str]]:
-        """The query's parameters, decoded, blank ones kept. Raises Problem 400 for more than 100 or bad UTF-8."""
-        try:
-            return parse_qs(
-                self._query.decode("ascii"), keep_blank_values=True, max_num_fields=100, errors="strict"
-            )
-        except ValueError as error:
-            raise Problem(400, "The query is not well formed: at most 100 parameters in UTF-8.") from error
-
-    def read_body(self) -> bytes:
-        """The request's body, which is complete when an endpoint's coroutine runs."""
-        if len(self._body) > 1:
-            self._body = [b"".join(self._body)]
-        return self._body[0] if self._body else b""
-
-    # What Twisted's resources ask for.
-
-    @property
-    def requestHeaders(self) -> Headers:  # type: ignore[override]
-        """The request's header fields as Twisted's multi-dictionary."""
-        if self._request_headers is None:
-            self._request_headers = Headers()
-            for name, value in self.header_fields:
-                self._request_headers.addRawHeader(name, value)
-        return self._request_headers
-
-    @property
-    def responseHeaders(self) -> Headers:  # type: ignore[override]
-        """Fields that a resource sets for the answer, beside those of its Response."""
-        if self._response_headers is None:
-            self._response_headers = Headers()
-        return self._response_headers
-
-    @property
-    def args(self) -> dict[bytes, list[bytes]]:  # type: ignore[override]
-        """The query's parameters, percent-decoded to octets."""
-        return parse_qs(self._query, keep_blank_values=True, max_num_fields=100)
-
-    @property
-    def content(self) -> io.BytesIO:  # type: ignore[override]
-        """The body as a file."""
-        return io.BytesIO(self.read_body())
-
-    @property
-    def client(self) -> IAddress | None:
-        """The client's address."""
-        return self.channel.getPeer() if self.channel is not None else None
-
-    @property
-    def host(self) -> IAddress | None:
-        """The local address."""
-        return self.channel.getHost() if self.channel is not None else None
-
-    def isSecure(self) -> bool:
-        """Whether the connection is encrypted here."""
-        return self.channel is not None and self.channel.isSecure()
+        super().__init__(channel, queued)
+        self._started = self.site.monotonic()
 
     # Coming in: called by the exchange.
 
@@ -206,6 +75,8 @@ class Request(server.Request):
                 raise Problem(400, "The Host field names no valid host.")
             status = self.site.policy.decide(self)
             if status != 200:
+                if not 200 < status < 600:
+                    raise ValueError(f"the policy gave {status}, which is no final status")
                 raise Problem(status)
             self.prepath = []
             self.postpath = parsed.segments
@@ -274,7 +145,10 @@ class Request(server.Request):
     def _answered(self, response: Response | None) -> None:
         self._waiting = None
         if response is not None:
-            self.respond(response)
+            try:
+                self.respond(response)
+            except Exception:  # noqa: BLE001 - a field that can't be sent is a fault of the endpoint
+                self._failed(Failure())
 
     def _failed(self, failure: Failure) -> None:
         self._waiting = None
@@ -326,7 +200,7 @@ class Request(server.Request):
             self._end()
         else:
             self._begin(fields, b"", response.length, final=False)
-            self._sender = sender = BodySender(self._send, response.length)
+            sender = BodySender(self._send, response.length)
             channel.registerProducer(sender, True)
             self._run(sender.send(stream), self._streamed, self._stream_failed)
 

@@ -27,6 +27,7 @@ from stalwart.ops.metrics import Metrics
 if TYPE_CHECKING:
     from prometheus_client import Counter, Histogram
 
+_MOST_AGENT = 256  # octets of a User-Agent in the log
 _METHODS = {
     method.encode(): method
     for method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT")
@@ -140,7 +141,7 @@ class Site(server.Site):
             octets=octets,
             seconds=seconds,
             user=None if request.principal is None else request.principal.address,
-            agent=(request.header(b"user-agent") or b"").decode("utf-8", "replace"),
+            agent=(request.header(b"user-agent") or b"")[:_MOST_AGENT].decode("utf-8", "replace"),
         )
 
     def opened(self, connection: Swept) -> None:

@@ -63,7 +63,7 @@ class ConnectionGate(Factory):
     """Makes the connections of one listener, as many as it may have at a time."""
 
     noisy = False
-    _log = Logger(namespace="stalwart.net")
+    _log = Logger()
 
     def __init__(
         self, listener: str, protocol: str, limit: int, metrics: Metrics, monotonic: Callable[[], float]

@@ -32,7 +32,7 @@ class ListenerService(Service):
     Set `factory` before `startService`; if it offers `IDrains`, running work is let finish at the end.
     """
 
-    _log = Logger(namespace="stalwart.net")
+    _log = Logger()
 
     def __init__(
         self,

@@ -41,7 +41,7 @@ class _Loaded(msgspec.Struct, frozen=True, kw_only=True):
 class Certificates:
     """Chooses a certificate per handshake: exact name, wildcard, the default, the only one, a self-signed one."""
 
-    _log = Logger(namespace="stalwart.tls")
+    _log = Logger()
 
     def __init__(
         self, certificates: Sequence[Certificate], hostname: str, *, clock: Callable[[], float] = time.time

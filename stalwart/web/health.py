@@ -34,7 +34,7 @@ class Ready(Endpoint):
     """Whether requests that need the store can be served."""
 
     surface = "health"
-    _log = Logger(namespace="stalwart.web.health")
+    _log = Logger()
 
     def __init__(self, ping: Callable[[], object], pool: RunsInThread, reactor: IReactorTime) -> None:
         """`ping` asks the store and raises if it can't answer; it runs in `pool`."""

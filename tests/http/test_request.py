@@ -66,6 +66,12 @@ class Gate(SynchronousTestCase):
         self.assertEqual(Bed(policy=policy).get("/hello").status, 500)
         self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
 
+    def test_no_status(self) -> None:
+        """A number that is no final status refuses, too."""
+        for status in (0, 100, 199, 600, 1000, -1):
+            self.assertEqual(Bed(policy=Verdict(status)).get("/hello").status, 500)
+        self.assertEqual(len(self.flushLoggedErrors(ValueError)), 6)
+
     def test_what_it_sees(self) -> None:
         """It sees addresses, the target as sent, the normalised path and the fields."""
         seen: list[object] = []
@@ -202,6 +208,18 @@ class Failures(SynchronousTestCase):
         """A problem that answers HEAD has no content either."""
         answer = Bed().get("/nothing", method="HEAD")
         self.assertEqual((answer.status, answer.body), (404, b""))
+
+    def test_unsendable(self) -> None:
+        """A Response that can't be sent is a bug like any other."""
+
+        class Odd(Endpoint):
+            async def get(self, request: Request) -> Response:
+                return Response(headers=(("Näme", "x"),))
+
+        bed = Bed()
+        bed.mount("/odd", Odd())
+        self.assertEqual(bed.get("/odd").status, 500)
+        self.assertEqual(len(self.flushLoggedErrors(UnicodeEncodeError)), 1)
 
     def test_no_header_injection(self) -> None:
         """Line ends in a value can't end the field."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import ipaddress
 
@@ -16,10 +17,10 @@ from stalwart.tls import BadCertificate, Certificates, self_signed
 _NOW = datetime.datetime(2026, 11, 20, tzinfo=datetime.UTC)
 
 
-def certificate(id: str, *names: str, default: bool = False) -> Certificate:
+def certificate(name: str, *names: str, default: bool = False) -> Certificate:
     """A self-signed certificate for names."""
     cert, key = self_signed(names, now=_NOW)
-    return Certificate(id=id, cert=cert, private_key=Secret(key), default=default)
+    return Certificate(id=name, cert=cert, private_key=Secret(key), default=default)
 
 
 def names_of(context: SSL.Context) -> list[str]:
@@ -30,14 +31,10 @@ def names_of(context: SSL.Context) -> list[str]:
     client.set_connect_state()
     for _ in range(10):
         for one, other in ((client, connection), (connection, client)):
-            try:
+            with contextlib.suppress(SSL.WantReadError):
                 one.do_handshake()
-            except SSL.WantReadError:
-                pass
-            try:
+            with contextlib.suppress(SSL.WantReadError):
                 other.bio_write(one.bio_read(65_536))
-            except SSL.WantReadError:
-                pass
     found = client.get_peer_certificate(as_cryptography=True)
     assert found is not None
     extension = found.extensions.get_extension_for_class(x509.SubjectAlternativeName)
