@@ -75,8 +75,7 @@ private-key = "%{{file:{folder}/key.pem}}%"
         assert isinstance(answer, MailboxGetResponse), answer
         by_role = {mailbox.role: mailbox for mailbox in answer.data}
         self.assertLessEqual({"inbox", "drafts", "sent", "trash", "junk", "archive"}, set(by_role))
-        inbox = by_role["inbox"]
-        self.assertEqual(inbox.total_emails, len(list((SAMPLE / "Inbox").glob("*.eml"))))
+        self.assertEqual(by_role["inbox"].total_emails, len(list((SAMPLE / "Inbox").glob("*.eml"))))
         responses = self.client.request(
             [
                 MailboxQuery(filter={"role": "inbox"}),  # type: ignore[arg-type]

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import requests
@@ -146,7 +147,7 @@ class ProcessTests(SynchronousTestCase):
             sent = threading.Event()
             go_on = threading.Event()
 
-            def body() -> object:
+            def body() -> Iterator[bytes]:
                 yield b"first half, "
                 sent.set()
                 go_on.wait(20)
