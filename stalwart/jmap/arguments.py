@@ -11,7 +11,7 @@ from typing import Annotated, Any, TypeVar
 import msgspec
 from msgspec import Meta
 
-from .errors import InvalidArguments
+from stalwart.jmap.errors import InvalidArguments
 
 MAX_INT = 2**53 - 1  # RFC 8620 §1.3
 

@@ -8,14 +8,13 @@ import msgspec
 
 from stalwart import store
 from stalwart.auth import Principal
+from stalwart.jmap import wire
+from stalwart.jmap.errors import JmapError, SignInExpired
+from stalwart.jmap.ids import PartBlob, blob_id, parse_blob_id
+from stalwart.jmap.limits import Limits
+from stalwart.jmap.session import accounts_of
 from stalwart.mail import transfer
 from stalwart.store import BlobMissing, BlobStore, Session, Store
-
-from . import wire
-from .errors import JmapError, SignInExpired
-from .ids import PartBlob, blob_id, parse_blob_id
-from .limits import Limits
-from .session import accounts_of
 
 
 class NoSuchBlob(JmapError):

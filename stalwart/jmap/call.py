@@ -9,11 +9,10 @@ from types import TracebackType
 import msgspec
 
 from stalwart import store
+from stalwart.jmap.errors import InvalidResultReference, RequestTooLarge
+from stalwart.jmap.limits import Limits
+from stalwart.jmap.references import CreatedIds, Response
 from stalwart.store import BlobStore, Session, Store
-
-from .errors import InvalidResultReference, RequestTooLarge
-from .limits import Limits
-from .references import CreatedIds, Response
 
 
 class Account(msgspec.Struct, frozen=True, kw_only=True):

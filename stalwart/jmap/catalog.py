@@ -7,15 +7,15 @@ from typing import Any
 
 import msgspec
 
-from .declare import Method
-from .filters import COLLATIONS
-from .limits import Limits
-from .standard import methods_of
-from .types import core, mail
-from .types.email import EMAIL
-from .types.email_query import SORTS
-from .types.mailbox import MAILBOX
-from .types.thread import THREAD
+from stalwart.jmap.declare import Method
+from stalwart.jmap.filters import COLLATIONS
+from stalwart.jmap.limits import Limits
+from stalwart.jmap.standard import methods_of
+from stalwart.jmap.types import core, mail
+from stalwart.jmap.types.email import EMAIL
+from stalwart.jmap.types.email_query import SORTS
+from stalwart.jmap.types.mailbox import MAILBOX
+from stalwart.jmap.types.thread import THREAD
 
 
 class Capability(msgspec.Struct, frozen=True, kw_only=True):

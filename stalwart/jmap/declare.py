@@ -13,11 +13,10 @@ from typing import Any, Generic, Literal, TypeVar
 import msgspec
 from msgspec import UNSET
 
+from stalwart.jmap.arguments import Arguments, ChangesArguments, GetArguments, QueryArguments
+from stalwart.jmap.call import Call
+from stalwart.jmap.errors import InvalidArguments
 from stalwart.store import Changes, TypeName
-
-from .arguments import Arguments, ChangesArguments, GetArguments, QueryArguments
-from .call import Call
-from .errors import InvalidArguments
 
 Row = TypeVar("Row")
 F = TypeVar("F")

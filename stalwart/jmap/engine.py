@@ -10,15 +10,12 @@ import msgspec
 from prometheus_client import Counter
 
 from stalwart.auth import Principal
-from stalwart.ops.metrics import Metrics
-from stalwart.store import DiskFull, Session, Store, StoreBusy
-
-from . import wire
-from .arguments import AccountArguments, decode_arguments
-from .call import Account, Call, Exchange, Sessions
-from .catalog import CAPABILITIES, METHODS
-from .declare import Method
-from .errors import (
+from stalwart.jmap import wire
+from stalwart.jmap.arguments import AccountArguments, decode_arguments
+from stalwart.jmap.call import Account, Call, Exchange, Sessions
+from stalwart.jmap.catalog import CAPABILITIES, METHODS
+from stalwart.jmap.declare import Method
+from stalwart.jmap.errors import (
     AccountNotFound,
     AccountNotSupportedByMethod,
     AccountReadOnly,
@@ -31,10 +28,12 @@ from .errors import (
     UnknownCapability,
     UnknownMethod,
 )
-from .limits import Limits
-from .references import CreatedIds, Response, resolve
-from .session import accounts_of, session_object
-from .wire import Request
+from stalwart.jmap.limits import Limits
+from stalwart.jmap.references import CreatedIds, Response, resolve
+from stalwart.jmap.session import accounts_of, session_object
+from stalwart.jmap.wire import Request
+from stalwart.ops.metrics import Metrics
+from stalwart.store import DiskFull, Session, Store, StoreBusy
 
 _KNOWN = frozenset(capability.uri for capability in CAPABILITIES)
 

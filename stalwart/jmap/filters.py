@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any, TypeVar
 
-from .arguments import decode_arguments, decode_value
-from .call import Call
-from .declare import Comparator, Operator, Query
-from .errors import InvalidArguments, UnsupportedFilter, UnsupportedSort
+from stalwart.jmap.arguments import decode_arguments, decode_value
+from stalwart.jmap.call import Call
+from stalwart.jmap.declare import Comparator, Operator, Query
+from stalwart.jmap.errors import InvalidArguments, UnsupportedFilter, UnsupportedSort
 
 F = TypeVar("F")
 
-# RFC 4790 names; both are case-insensitive here over the whole of Unicode, which is what i;unicode-casemap asks.
+# RFC 4790 and RFC 5051. Of texts that lie in the database only numbers are compared in a way of their own.
 COLLATIONS = ("i;ascii-numeric", "i;ascii-casemap", "i;unicode-casemap")
 _MOST_COMPARATORS = 16
 _OPERATORS: dict[object, Operator] = {"AND": "AND", "OR": "OR", "NOT": "NOT"}

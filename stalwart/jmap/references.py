@@ -7,8 +7,8 @@ from typing import Any, Protocol
 
 import msgspec
 
-from .arguments import decode_value
-from .errors import InvalidArguments, InvalidResultReference
+from stalwart.jmap.arguments import decode_value
+from stalwart.jmap.errors import InvalidArguments, InvalidResultReference
 
 _decode = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder().encode

@@ -9,10 +9,9 @@ from collections.abc import Mapping
 import msgspec
 
 from stalwart.auth import Principal
-
-from .call import Account
-from .catalog import CAPABILITIES
-from .limits import Limits
+from stalwart.jmap.call import Account
+from stalwart.jmap.catalog import CAPABILITIES
+from stalwart.jmap.limits import Limits
 
 _encode = msgspec.json.Encoder().encode
 

@@ -6,13 +6,12 @@ from collections.abc import Sequence
 from typing import Any, TypeVar
 
 from stalwart import store
-
-from .arguments import ChangesArguments, GetArguments, QueryArguments
-from .call import Call
-from .declare import DataType, Found, Method, Query, Search, show_plainly
-from .errors import AnchorNotFound, CannotCalculateChanges, InvalidArguments, RequestTooLarge
-from .filters import decode_filter, decode_sort
-from .ids import row_of
+from stalwart.jmap.arguments import ChangesArguments, GetArguments, QueryArguments
+from stalwart.jmap.call import Call
+from stalwart.jmap.declare import DataType, Found, Method, Query, Search, show_plainly
+from stalwart.jmap.errors import AnchorNotFound, CannotCalculateChanges, InvalidArguments, RequestTooLarge
+from stalwart.jmap.filters import decode_filter, decode_sort
+from stalwart.jmap.ids import row_of
 
 Row = TypeVar("Row")
 F = TypeVar("F")

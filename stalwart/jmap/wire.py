@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from .errors import NotJson, NotRequest
+from stalwart.jmap.errors import NotJson, NotRequest
 
 MAX_DEPTH = 128
 """Arrays and objects within each other in a request. Code here may recurse over a decoded request."""

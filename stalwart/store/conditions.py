@@ -5,7 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, FromClause, Select, and_, case, exists, false, not_, or_, select, true
+from sqlalchemy import (
+    ColumnElement,
+    FromClause,
+    Integer,
+    Select,
+    and_,
+    case,
+    cast,
+    exists,
+    false,
+    not_,
+    or_,
+    select,
+    true,
+)
 
 from stalwart.store import search
 from stalwart.store.errors import FilterTooComplex
@@ -33,6 +47,7 @@ from stalwart.store.tables import email, email_keyword, email_mailbox
 
 _MOST_CONDITIONS = 400
 _DEEPEST = 30
+_NO_NUMBER = 2**63 - 1
 
 _other = email_mailbox.alias("other")
 _sibling = email.alias("sibling")
@@ -123,7 +138,11 @@ class _Query:
             case "sentAt" | "size":
                 return self._email("sent_at" if sort.property == "sentAt" else "size")
             case "from" | "to" | "subject":
-                return self._email(f"sort_{sort.property}")
+                text = self._email(f"sort_{sort.property}")
+                if sort.numeric:
+                    begins = and_(text >= "0", text < ":")  # the sign behind the digits
+                    return case((begins, cast(text, Integer)), else_=_NO_NUMBER)
+                return text
         if sort.keyword is None:
             raise ValueError(f"sorting by {sort.property} needs a keyword")
         match sort.property:

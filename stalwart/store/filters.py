@@ -141,11 +141,16 @@ Filter = (
 
 
 class Sort(msgspec.Struct, frozen=True, kw_only=True):
-    """One comparator. `keyword` belongs to the three keyword properties; false comes before true when ascending."""
+    """One comparator. `keyword` belongs to the three keyword properties; false comes before true when ascending.
+
+    `numeric` compares from, to and subject by the number they begin with (i;ascii-numeric, RFC 4790 §9.1): all that
+    begin with none are equal, and greater.
+    """
 
     property: SortProperty
     ascending: bool = True
     keyword: str | None = None
+    numeric: bool = False
 
 
 class QueryResult(msgspec.Struct, frozen=True, kw_only=True):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..call import Call
-from ..declare import Method
+from stalwart.jmap.call import Call
+from stalwart.jmap.declare import Method
 
 URI = "urn:ietf:params:jmap:core"
 

@@ -11,18 +11,17 @@ import msgspec
 from msgspec import UNSET, Meta, Raw
 
 from stalwart import store
+from stalwart.jmap.arguments import GetArguments, Id, UnsignedInt, UTCDate
+from stalwart.jmap.call import Call
+from stalwart.jmap.declare import DataType, Property, Show, table
+from stalwart.jmap.errors import InvalidArguments
+from stalwart.jmap.ids import blob_id
+from stalwart.jmap.types import mail
+from stalwart.jmap.types.email_body import DEFAULT_PART_PROPERTIES, Body, PartView, Values, body_of
+from stalwart.jmap.types.email_headers import HeaderProperty, all_headers, header_property, header_value
+from stalwart.jmap.types.email_query import QUERY
+from stalwart.jmap.types.email_source import Source
 from stalwart.store import EmailRow, Filter
-
-from ..arguments import GetArguments, Id, UnsignedInt, UTCDate
-from ..call import Call
-from ..declare import DataType, Property, Show, table
-from ..errors import InvalidArguments
-from ..ids import blob_id
-from . import mail
-from .email_body import DEFAULT_PART_PROPERTIES, Body, PartView, Values, body_of
-from .email_headers import HeaderProperty, all_headers, header_property, header_value
-from .email_query import QUERY
-from .email_source import Source
 
 # RFC 8621 §4.1.1: printable ASCII, without parentheses, { ] % * " and backslash
 Keyword = Annotated[str, Meta(min_length=1, max_length=255, pattern=r"\A[!#$&'+-\[^-z|}~]+\Z")]

@@ -7,14 +7,13 @@ from typing import Any
 
 import msgspec
 
+from stalwart.jmap.errors import InvalidArguments
+from stalwart.jmap.ids import part_blob_id
+from stalwart.jmap.types.email_headers import HeaderProperty, all_headers, header_property, header_value
+from stalwart.jmap.types.email_source import Source
 from stalwart.mail.bodies import BodyLists, body_lists, body_value, walk
 from stalwart.mail.message import Part, decode_structure
 from stalwart.store import EmailRow
-
-from ..errors import InvalidArguments
-from ..ids import part_blob_id
-from .email_headers import HeaderProperty, all_headers, header_property, header_value
-from .email_source import Source
 
 DEFAULT_PART_PROPERTIES = (
     "partId",

@@ -9,9 +9,8 @@ from typing import Any
 
 import msgspec
 
+from stalwart.jmap.errors import InvalidArguments
 from stalwart.mail.headers import Form, HeaderField, allowed_forms, header_form
-
-from ..errors import InvalidArguments
 
 # RFC 8621 §4.1.3: printable ASCII but the colon; the form before :all
 _PROPERTY = re.compile(r"header:([\x21-\x39\x3b-\x7e]+)(?::as([A-Za-z]+))?(:all)?", re.ASCII)

@@ -10,6 +10,11 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta
 
 from stalwart import store
+from stalwart.jmap.arguments import Id, QueryArguments, UnsignedInt, UTCDate
+from stalwart.jmap.call import Call
+from stalwart.jmap.declare import FilterCondition, Found, Operator, Query, Search, SortKey
+from stalwart.jmap.errors import AnchorNotFound, InvalidArguments, RequestTooLarge, UnsupportedFilter
+from stalwart.jmap.ids import row_of
 from stalwart.mail.headers import as_text, parse_fields
 from stalwart.mail.message import decode_structure
 from stalwart.store import (
@@ -18,6 +23,7 @@ from stalwart.store import (
     AmongIds,
     AnyOf,
     Before,
+    BlobMissing,
     Filter,
     HasAttachment,
     HasKeyword,
@@ -32,16 +38,12 @@ from stalwart.store import (
     ThreadKeyword,
 )
 
-from ..arguments import Id, QueryArguments, UnsignedInt, UTCDate
-from ..call import Call
-from ..declare import FilterCondition, Found, Operator, Query, Search, SortKey
-from ..errors import AnchorNotFound, InvalidArguments, RequestTooLarge, UnsupportedFilter
-from ..ids import row_of
-
 _MOST_TEXT = 1000
 """Characters of a text to search for."""
 _MOST_MAILBOXES = 500
 _ROWS_AT_ONCE = 500
+_LEAST_PRICE = 1000
+"""Octets that looking at one message counts for at least."""
 
 TextField = Literal["any", "from", "to", "cc", "bcc", "subject", "body"]
 HeaderTest = Annotated[list[str], Meta(min_length=1, max_length=2)]
@@ -144,10 +146,12 @@ def _with_header(call: Call, value: list[str]) -> Filter:
             root = decode_structure(row.structure)
             size = root.body_start - root.header_start
             try:
-                call.exchange.charge_read(size)
+                call.exchange.charge_read(max(size, _LEAST_PRICE))
+                fields = parse_fields(call.blobs.get(row.blob_hash, root.header_start, size))
             except RequestTooLarge as error:
                 raise UnsupportedFilter(f"header: there is too much mail to search. {error}") from None
-            fields = parse_fields(call.blobs.get(row.blob_hash, root.header_start, size))
+            except BlobMissing:
+                continue
             if any(
                 field.name.lower() == name and (wanted is None or wanted in _folded(as_text(field.raw)))
                 for field in fields
@@ -167,7 +171,12 @@ def _search(call: Call, search: Search[Filter], arguments: EmailQueryArguments) 
             call.account.row,
             search.filter,
             [
-                Sort(property=_property(one.property), ascending=one.is_ascending, keyword=one.keyword)
+                Sort(
+                    property=_property(one.property),
+                    ascending=one.is_ascending,
+                    keyword=one.keyword,
+                    numeric=one.collation == "i;ascii-numeric",
+                )
                 for one in search.sort
             ],
             collapse_threads=arguments.collapse_threads,

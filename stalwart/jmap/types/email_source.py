@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from stalwart.jmap.call import Call
 from stalwart.mail.headers import HeaderField, parse_fields
 from stalwart.mail.message import Part
 from stalwart.store import EmailRow
-
-from ..call import Call
 
 _READ_WHOLE = 65_536
 """Messages up to this size are read at once: opening a blob costs more than reading that much."""

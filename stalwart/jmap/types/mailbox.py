@@ -10,11 +10,9 @@ from typing import Annotated
 import msgspec
 
 from stalwart import store
-from stalwart.store import Changes, MailboxRow
-
-from ..arguments import Id, QueryArguments, UnsignedInt
-from ..call import Call
-from ..declare import (
+from stalwart.jmap.arguments import Id, QueryArguments, UnsignedInt
+from stalwart.jmap.call import Call
+from stalwart.jmap.declare import (
     Comparator,
     DataType,
     FilterCondition,
@@ -27,9 +25,10 @@ from ..declare import (
     field,
     table,
 )
-from ..ids import row_of
-from ..standard import window
-from . import mail
+from stalwart.jmap.ids import row_of
+from stalwart.jmap.standard import window
+from stalwart.jmap.types import mail
+from stalwart.store import Changes, MailboxRow
 
 Test = Callable[[MailboxRow], bool]
 

@@ -7,11 +7,10 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from stalwart import store
-
-from ..arguments import Id
-from ..call import Call
-from ..declare import DataType, Property, table
-from . import mail
+from stalwart.jmap.arguments import Id
+from stalwart.jmap.call import Call
+from stalwart.jmap.declare import DataType, Property, table
+from stalwart.jmap.types import mail
 
 
 class ThreadRow(msgspec.Struct, frozen=True, kw_only=True):
