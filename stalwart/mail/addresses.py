@@ -10,7 +10,7 @@ from typing import Final
 
 import msgspec
 
-from stalwart.mail.comments import comment_end, strip_comments
+from stalwart.mail.comments import comment_end, outside_quotes, strip_comments
 from stalwart.mail.words import decode_words, nfc
 
 __all__ = ["MAX_ADDRESSES", "Address", "AddressGroup", "parse_address_list"]
@@ -22,19 +22,18 @@ _TOKEN: Final = re.compile(
     r"""
       (?P<space>[\s]++)
     | (?P<word>=\?[^\s?]{1,64}+\?[bBqQ]\?[^\s?]*+\?=)
-    | (?P<quoted>"[^"\\]*+(?:\\.[^"\\]*+)*+")
-    | (?P<literal>\[[^\[\]\\]*+(?:\\.[^\[\]\\]*+)*+\])
     | (?P<atom>[^\s()<>\[\]:;@\\,"]++)
     | (?P<special>.)
     """,
     re.VERBOSE | re.DOTALL,
 )
+_QUOTED: Final = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
+_LITERAL: Final = re.compile(r"\[[^\[\]\\]*+(?:\\.[^\[\]\\]*+)*+\]", re.DOTALL)
 _ANGLE_REST: Final = re.compile(r"[^,;<>\"]*+")
 _QUOTED_LOCAL: Final = re.compile(r'\s*+(?:@[^:<>"]*+:)?\s*+"[^"\\]*+(?:\\.[^"\\]*+)*+"[^<>"]*+>')
 _QUOTED_PAIR: Final = re.compile(r"\\(.)", re.DOTALL)
 _ROUTE: Final = re.compile(r"\s*+@[^:\"]*+:")
 _SPACES: Final = re.compile(r"\s+")
-_OUTSIDE_QUOTES: Final = re.compile(r'("[^"\\]*+(?:\\.[^"\\]*+)*+")|\s++')
 
 
 class Address(msgspec.Struct, frozen=True, gc=False):
@@ -84,9 +83,17 @@ class _Reader:
             found = match(text, position)
             assert found is not None  # the last alternative matches anything
             kind, piece = found.lastgroup or "special", found[0]
-            if kind == "special" and piece in '"[' and piece in self.no_more:
-                kind = "atom"
             end = found.end()
+            if piece in ('"', "["):
+                closed = (
+                    None
+                    if piece in self.no_more
+                    else (_QUOTED if piece == '"' else _LITERAL).match(text, position)
+                )
+                if closed is None:
+                    self.no_more.add(piece)
+                else:
+                    kind, piece, end = "quoted" if piece == '"' else "literal", closed[0], closed.end()
             if kind == "space":
                 spaced = True
             elif kind != "special":
@@ -133,7 +140,7 @@ class _Reader:
         """Read an angle-addr from the octet after its "<"; gives the index after it."""
         if self.angle is not None:
             self._end_mailbox()  # "a <b> c <d>": a comma is missing
-        quoted = _QUOTED_LOCAL.match(self.text, start)
+        quoted = None if '"' in self.no_more else _QUOTED_LOCAL.match(self.text, start)
         if quoted is not None:
             inner, end = quoted[0][:-1], quoted.end()
         else:
@@ -249,4 +256,4 @@ def _squeeze(text: str) -> str:
     text = text.strip()
     if " " not in text and "\t" not in text:
         return text
-    return _OUTSIDE_QUOTES.sub(lambda found: found[1] or "", text)
+    return outside_quotes(text, _SPACES)

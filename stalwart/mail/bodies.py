@@ -94,7 +94,7 @@ def _outside_markup(kept: str, text: str) -> int:
         tag = _TAG.match(kept, start.start())
         if tag is None:
             whole = _TAG.match(text, start.start())
-            if whole is not None or kept.find(">", start.end()) < 0:
+            if whole is not None or kept.startswith("!--", start.end()) or kept.find(">", start.end()) < 0:
                 return start.start()
             position = (
                 kept.find(">", start.end()) + 1

@@ -15,6 +15,8 @@ __all__ = ["MAX_INPUT", "html_to_text"]
 MAX_INPUT: Final = 1 << 20
 
 _TAG: Final = re.compile(r"(/?)([A-Za-z][^\s/>]*+)([^>\"']*+(?:\"[^\"]*+\"[^>\"']*+|'[^']*+'[^>\"']*+)*+)>")
+# Beyond Unicode, and `int` refuses thousands of digits.
+_HUGE_REFERENCE: Final = re.compile(r"&#(?:[0-9]{20,}+|[xX][0-9a-fA-F]{20,}+);?")
 _HIDDEN: Final = re.compile(
     r"display\s{0,9}:\s{0,9}none|[\s\"']hidden(?=[\s/>=]|\Z)|mso-hide\s{0,9}:\s{0,9}all", re.I
 )
@@ -114,7 +116,7 @@ def html_to_text(html: str, *, attributes: bool = False, quotes: bool = True) ->
         out.append(rest)
     text = "".join(out)
     if "&" in text:
-        text = unescape(text)
+        text = unescape(_HUGE_REFERENCE.sub("\ufffd", text))
     lines = (" ".join(line.split()) for line in text.split("\n"))
     return "\n".join(line for line in lines if line)
 

@@ -11,7 +11,8 @@ __all__ = ["parse_message_ids", "parse_urls"]
 
 _ANGLE: Final = re.compile(r"<([^<>]*+)>")
 _SPACE: Final = re.compile(r"\s+")
-_BARE_ID: Final = re.compile(r"[^\s<>,;:\"()@]++@[^\s<>,;\"()@]++")
+# The look-behind keeps a long word without "@" from being tried at each of its characters.
+_BARE_ID: Final = re.compile(r"(?<![^\s<>,;:\"()@])[^\s<>,;:\"()@]++@[^\s<>,;\"()@]++")
 _URL: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*+:.", re.DOTALL)
 
 

@@ -13,7 +13,7 @@ from stalwart.mail.transfer import decode_base64
 __all__ = ["decode_anywhere", "decode_words", "nfc", "unfold"]
 
 # RFC 2047 §2, with RFC 2231 §5's language; "?" is let pass inside the text, since senders forget to encode it.
-_PATTERN: Final = r"=\?([^?*\s]{1,64})(?:\*[^?\s]*)?\?([bBqQ])\?((?:[^?\s]|\?(?!=))*+)\?="
+_PATTERN: Final = r"=\?([^?*\s]{1,64})(?:\*[^?\s]*)?\?([bBqQ])\?((?:[^?\s]|\?(?!=)){0,2000}+)\?="
 _WORD: Final = re.compile(_PATTERN)
 _SPACE: Final = re.compile(r"([ \t\r\n]+)")
 _FOLD: Final = re.compile(r"[\r\n]+(?=[ \t])")
