@@ -18,6 +18,7 @@ from stalwart.config import Listener, TcpAddress, UnixAddress
 from stalwart.net.draining import IDrains
 from stalwart.net.gate import ConnectionGate, HandshakeFactory
 from stalwart.net.sockets import open_sockets
+from stalwart.net.unix import UnixPort
 from stalwart.ops.metrics import Metrics
 from stalwart.tls import Certificates
 
@@ -87,8 +88,13 @@ class ListenerService(Service):
         self._gate.factory = self._wrapped(self.factory)
         sockets, self._sockets = self._sockets, []
         for sock in sockets:
-            with sock:  # the reactor works on a duplicate
-                self._ports.append(self._reactor.adoptStreamPort(sock.fileno(), sock.family, self._gate))
+            if sock.family == socket.AF_UNIX:
+                port = UnixPort(sock, self._gate, self.listener.socket.backlog, self._reactor)
+                port.startListening()  # type: ignore[no-untyped-call]
+                self._ports.append(port)
+            else:
+                with sock:  # the reactor works on a duplicate
+                    self._ports.append(self._reactor.adoptStreamPort(sock.fileno(), sock.family, self._gate))
         for address in self.addresses:
             self._log.info(
                 'listener "{listener}": {protocol} on {address}{tls}',

@@ -9,8 +9,7 @@ import stat
 import struct
 
 from stalwart.config import Listener, SocketOptions, TcpAddress, UnixAddress
-
-_UNIX_MODE_MASK = 0o117  # leaves 0660: the owner and the group may connect
+from stalwart.net.unix import UNIX_MODE
 
 _ADVICE = {
     errno.EADDRINUSE: "address already in use: stop the program that listens there, or choose another address",
@@ -54,7 +53,7 @@ def _open(address: TcpAddress | UnixAddress, options: SocketOptions) -> socket.s
         sock.setblocking(False)
         _set_options(sock, family, options)
         if family == socket.AF_UNIX:
-            umask = os.umask(_UNIX_MODE_MASK)
+            umask = os.umask(0o777 & ~UNIX_MODE)
             try:
                 sock.bind(target)
             finally:

@@ -6,6 +6,7 @@ import datetime
 import os
 import socket
 import ssl
+import stat
 import time
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -107,6 +108,7 @@ class Plain(Real):
         service = self.listen(_V4, _V6, UnixAddress(path=path))
         v4, v6, _ = service.addresses
         assert isinstance(v4, TcpAddress) and isinstance(v6, TcpAddress)
+        self.assertEqual(stat.S_IMODE(os.stat(path).st_mode), 0o660)
         unix = socket.socket(socket.AF_UNIX)
         unix.connect(path)
         for sock in (
@@ -137,7 +139,7 @@ class Plain(Real):
         with socket.create_connection(("127.0.0.1", port)):
             while not service.connections:
                 yield deferLater(reactor, 0.01)
-            octets = yield self.thread(lambda: _read_to_end(socket.create_connection(("127.0.0.1", port))))
+            octets = yield self.thread(lambda: _talk(socket.create_connection(("127.0.0.1", port)), b""))
             self.assertEqual(octets, b"")
 
     @inlineCallbacks
