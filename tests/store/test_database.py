@@ -19,6 +19,7 @@ from stalwart.store import (
     FsBlobs,
     NotFound,
     Session,
+    SqliteBlobs,
     Store,
     StoreDamaged,
     StoreError,
@@ -28,6 +29,7 @@ from stalwart.store import (
     find_account,
     list_domains,
     state,
+    sweep,
 )
 from tests.store.bed import StoreTestCase, message
 
@@ -173,6 +175,23 @@ class OpeningTests(StoreTestCase):
         self.store.close()
         for use in (self.store.ping, self.store.read().__enter__, self.store.write().__enter__):
             self.assertIn("closed", str(self.assertRaises(StoreError, use)))
+
+    def test_blobs_in_the_same_file(self) -> None:
+        """Everything may lie in one file, blobs too, whichever is opened first."""
+        path = os.path.join(self.folder, "one.sqlite")
+        blobs = SqliteBlobs(path, clock=lambda: self.now)
+        self.addCleanup(blobs.close)
+        store = Store.open(path, blobs, clock=lambda: self.now, exclusive=True)
+        self.addCleanup(store.close)
+        name = store.blobs.put(b"data")
+        with store.write() as s:
+            create_domain(s, "example.com")
+        self.now += 10
+        self.assertEqual(store.blobs.get(name), b"data")
+        self.assertEqual(sweep(store, 5), 1)
+        again = Store.open(path, blobs, clock=lambda: self.now, exclusive=False)
+        again.close()
+        self.assertEqual([entry for entry in os.listdir(self.folder) if ".before-" in entry], [])
 
     def test_durable(self) -> None:
         """A commit is on disk when it returns, by SQLite's own settings."""
