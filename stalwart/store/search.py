@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import unicodedata
 
-from sqlalchemy import Select, bindparam, column, select, table
+from sqlalchemy import Select, column, select, table
 
 from stalwart.mail.summary import SearchText
 from stalwart.store.filters import TextField
@@ -57,7 +57,6 @@ _ADD = (
 )
 
 _search = table("email_search", column("rowid"), column("email_search"))
-_MATCHES = select(_search.c.rowid).where(_search.c.email_search.op("MATCH")(bindparam("words")))
 
 _COLUMNS: dict[TextField, str] = {
     "any": "{subject from_ to_ cc bcc body attachments}",
@@ -111,7 +110,7 @@ def matching(account_id: int, field: TextField, query: str) -> Select[int] | boo
         return not query.strip()
     terms = " AND ".join(list(words)[:_MOST_WORDS])
     expression = f'account : "{_account_token(account_id)}" AND {_COLUMNS[field]} : ({terms})'
-    return _MATCHES.unique_params(words=expression)
+    return select(_search.c.rowid).where(_search.c.email_search.op("MATCH")(expression))
 
 
 def _word(match: re.Match[str]) -> str | None:

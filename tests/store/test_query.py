@@ -93,7 +93,8 @@ def holds(node: Filter, mail: Mail, mails: Sequence[Mail]) -> bool:
         case AmongIds():
             return mail.id in node.ids
         case Text():
-            return node.query == mail.word
+            # The model's attachments are no text, and the word is in the subject too.
+            return node.query == mail.word and not (node.field == "body" and mail.has_attachment)
 
 
 def in_thread(mode: str, keyword: str, mail: Mail, mails: Sequence[Mail]) -> bool:
@@ -349,6 +350,15 @@ class WindowTests(QueryTestCase):
         for _ in range(100_000):
             deep = NoneOf(children=(deep,))
         self.assertRaises(FilterTooComplex, self.query, deep)
+
+    def test_texts_together(self) -> None:
+        """Several text conditions in one filter each look for their own words."""
+        for first, second in (("apple", "plum"), ("plum", "apple"), ("apple", "apple")):
+            children = tuple(Text(field="subject", query=word) for word in (first, second))
+            both = [mail.id for mail in self.mails if mail.word == first == second]
+            either = [mail.id for mail in self.mails if mail.word in (first, second)]
+            self.assertEqual(sorted(self.query(AllOf(children=children)).ids), both)
+            self.assertEqual(sorted(self.query(AnyOf(children=children)).ids), either)
 
     def test_keyword_needed(self) -> None:
         """A keyword sort without a keyword is the caller's mistake."""
