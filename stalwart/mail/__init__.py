@@ -1,0 +1,1 @@
+"""Messages as values: octets in, header forms, structure, bodies and summaries out. Pure."""

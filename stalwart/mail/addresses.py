@@ -71,6 +71,8 @@ class _Reader:
         self.count = 0
         self.tokens: list[_Token] = []
         self.angle: str | None = None
+        # How many of the tokens stand before the angle-addr: its display-name.
+        self.name_length = 0
         self.comment: str | None = None
         # Set once a search for the closing mark has failed, so that it isn't made again at each opening one.
         self.no_more: set[str] = set()
@@ -139,7 +141,10 @@ class _Reader:
     def _read_angle(self, start: int) -> int:
         """Read an angle-addr from the octet after its "<"; gives the index after it."""
         if self.angle is not None:
-            self._end_mailbox()  # "a <b> c <d>": a comma is missing
+            # "a <b> c <d>": a comma is missing
+            after = self.tokens[self.name_length :]
+            self._end_mailbox()
+            self.tokens.extend(after)
         quoted = None if '"' in self.no_more else _QUOTED_LOCAL.match(self.text, start)
         if quoted is not None:
             inner, end = quoted[0][:-1], quoted.end()
@@ -158,6 +163,7 @@ class _Reader:
         if route := _ROUTE.match(inner):
             inner = inner[route.end() :]  # RFC 5322 §4.4: obs-route is ignored
         self.angle = _squeeze(inner)
+        self.name_length = len(self.tokens)
         self.comment = None
         return end
 
@@ -183,7 +189,7 @@ class _Reader:
         tokens = self.tokens
         name: str | None
         if self.angle is not None:
-            name, email = _phrase(tokens), self.angle
+            name, email = _phrase(tokens[: self.name_length]), self.angle
         elif tokens:
             start = _spec_start(tokens)
             if start < 0:

@@ -128,7 +128,7 @@ def _table() -> dict[str, str]:
     known = set(_CODECS)
     table = {_key(alias): codec for alias, codec in _python_aliases.items() if codec in known}
     table |= {_key(codec): codec for codec in _CODECS}
-    table |= {f"windows{n}": f"cp{n}" for n in range(1250, 1259)}
+    table |= {f"{prefix}{n}": f"cp{n}" for prefix in ("windows", "win") for n in range(1250, 1259)}
     table |= {f"ibm{codec[2:]}": codec for codec in _CODECS if codec.startswith("cp")}
     table |= _EXTRA_LABELS
     return {label: _SUPERSETS.get(codec, codec) for label, codec in table.items()}
@@ -148,6 +148,15 @@ _GUESSES: Final = _names(
     "gb18030 big5 cp932 euc_jp cp949"
 )
 
+_LATIN: Final = frozenset({"cp1250", "cp1254", "cp1257", "iso8859_2"})
+# Signs between letters: what Polish or Czech look like when they are read as windows-1252.
+_WITHIN_WORD: Final = re.compile(r"[^\W\d_][\xa1-\xbf\xd7\xf7][^\W\d_]")
+
+_MAX_ISO_2022: Final = 1 << 20
+_ISO_2022_ESCAPE: Final = re.compile(rb"\x1b(\$[@B]|\([BIJ])")
+_HIGH: Final = bytes(octet | 0x80 if 0x21 <= octet <= 0x7E else octet for octet in range(256))
+
+_EIGHT_BIT: Final = re.compile(rb"[\x80-\xff]")
 _VALID_MULTIBYTE: Final = re.compile(
     rb"[\xc2-\xdf][\x80-\xbf]|[\xe1-\xec\xee\xef][\x80-\xbf]{2}|\xe0[\xa0-\xbf][\x80-\xbf]|\xed[\x80-\x9f][\x80-\xbf]"
     rb"|[\xf1-\xf3][\x80-\xbf]{3}|\xf0[\x90-\xbf][\x80-\xbf]{2}|\xf4[\x80-\x8f][\x80-\xbf]{2}"
@@ -195,6 +204,9 @@ def decode(octets: bytes, label: str | None, *, guess: bool = True) -> Decoded:
         text, problem = octets.decode(codec), False
     except UnicodeError:
         text, problem = octets.decode(codec, "replace"), True
+        if codec == "iso2022_jp_ext" and len(octets) <= _MAX_ISO_2022:
+            text = _decode_windows_iso_2022_jp(octets)
+            problem = "\ufffd" in text
     if codec == "utf_7":
         paired = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
         text, problem = paired, problem or len(paired) != len(text)
@@ -202,13 +214,29 @@ def decode(octets: bytes, label: str | None, *, guess: bool = True) -> Decoded:
 
 
 def decode_header(octets: bytes) -> str:
-    """Octets of a header field as text: UTF-8 (RFC 6532), windows-1252 when none of it is UTF-8."""
+    """Octets of a header field as text: UTF-8 (RFC 6532), windows-1252 when little of it is UTF-8."""
+    if b"\x1b$" in octets:
+        return decode(octets, "iso-2022-jp", guess=False).text  # sent raw by old Japanese programs
     try:
         return octets.decode("utf-8")
     except UnicodeDecodeError:
-        if _VALID_MULTIBYTE.search(octets):
+        if _mostly_utf_8(octets):
             return octets.decode("utf-8", "replace")
         return _decode_windows_1252(octets)
+
+
+def _decode_windows_iso_2022_jp(octets: bytes) -> str:
+    """ISO-2022-JP with the characters that Windows adds, such as circled digits: JIS X 0213 has them too."""
+    pieces = _ISO_2022_ESCAPE.split(octets)
+    out = [pieces[0].decode("ascii", "replace")]
+    for escape, piece in zip(pieces[1::2], pieces[2::2], strict=True):
+        if escape in (b"$B", b"$@"):
+            out.append(piece.translate(_HIGH).decode("euc_jis_2004", "replace"))
+        elif escape == b"(I":
+            out.append(piece.translate(_HIGH).decode("shift_jis", "replace"))
+        else:
+            out.append(piece.decode("ascii", "replace"))
+    return "".join(out)
 
 
 def _decode_windows_1252(octets: bytes) -> str:
@@ -230,7 +258,7 @@ def _decode_utf_8(octets: bytes, guess: bool) -> Decoded:
     try:
         return Decoded(text=octets.decode("utf-8").removeprefix("\ufeff"), problem=False)
     except UnicodeDecodeError:
-        if _VALID_MULTIBYTE.search(octets):
+        if _mostly_utf_8(octets):
             text = octets.decode("utf-8", "replace").removeprefix("\ufeff")
         else:
             text = _guess(octets) if guess else _decode_windows_1252(octets)
@@ -240,17 +268,32 @@ def _decode_utf_8(octets: bytes, guess: bool) -> Decoded:
 def _decode_unlabelled(octets: bytes, guess: bool) -> Decoded:
     if octets.isascii():
         if b"\x1b$" in octets:  # ISO-2022-JP needs no eighth bit and is often sent without its name
-            text = octets.decode("iso2022_jp_ext", "replace")
-            return Decoded(text=text, problem="\ufffd" in text)
+            return decode(octets, "iso-2022-jp", guess=False)
         return Decoded(text=octets.decode("ascii"), problem=False)
     return _decode_utf_8(octets, guess)
+
+
+def _sample(octets: bytes) -> bytes:
+    """Some octets from where the first one with the eighth bit set is."""
+    found = _EIGHT_BIT.search(octets)
+    start = max(found.start() - 64, 0) if found else 0
+    return octets[start : start + _GUESS_SAMPLE]
+
+
+def _mostly_utf_8(octets: bytes) -> bool:
+    """Whether octets that aren't wholly UTF-8 are UTF-8 with faults, and not another charset."""
+    sample = _sample(octets)
+    return 2 * len(_VALID_MULTIBYTE.findall(sample)) > sample.decode("utf-8", "replace").count("\ufffd")
 
 
 def _guess(octets: bytes) -> str:
     # Imported here: it is large, and most servers meet few messages that need it.
     from charset_normalizer import from_bytes
 
-    best = from_bytes(octets[:_GUESS_SAMPLE], cp_isolation=list(_GUESSES)).best()
+    sample = _sample(octets)
+    best = from_bytes(sample, cp_isolation=list(_GUESSES)).best()
     if best is None or best.encoding == "cp1252":
         return _decode_windows_1252(octets)
+    if best.encoding in _LATIN and not _WITHIN_WORD.search(_decode_windows_1252(sample)):
+        return _decode_windows_1252(octets)  # guesses between alphabets of Latin letters need much text
     return octets.decode(best.encoding, "replace")

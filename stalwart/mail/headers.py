@@ -56,7 +56,7 @@ ALLOWED_FORMS: Final[dict[str, frozenset[Form]]] = {
 }
 
 #: Octets of a value that the parsed forms look at.
-_MAX_VALUE: Final = 1 << 20
+_MAX_VALUE: Final = 1 << 19
 
 
 class HeaderField(msgspec.Struct, frozen=True, kw_only=True, gc=False):

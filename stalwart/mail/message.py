@@ -167,7 +167,9 @@ class _Scanner:
         Gives the line break before it, the octet after its line, the level, and whether it closes that level.
         """
         view, awaited = self.view, self.awaited
-        while (at := view.find(b"\n--", max(position, 0), end)) >= 0:
+        # Few messages await more than one boundary at a time; then most lines with dashes are passed over quickly.
+        mark = b"\n--" + next(iter(awaited)) if len(awaited) == 1 else b"\n--"
+        while (at := view.find(mark, max(position, 0), end)) >= 0:
             after = view.find(b"\n", at + 1)
             after = self.end if after < 0 else after
             if after - at <= _MAX_BOUNDARY + 8:

@@ -17,6 +17,7 @@ _BASE64_ALPHABET: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz
 _NOT_BASE64: Final = bytes(octet for octet in range(256) if octet not in _BASE64_ALPHABET)
 _BASE64_LINE: Final = re.compile(rb"[=\s]*+([A-Za-z0-9+/]{4,}+=*+)[ \t\r]*+(?:\n|\Z)")
 _MAX_SEGMENTS: Final = 1000
+_CHUNK: Final = 1 << 20
 
 # The look-behind keeps a long run of blanks from being tried at each of its octets.
 _TRAILING_BLANKS: Final = re.compile(rb"(?<![ \t])[ \t]++(?=\r?\n|\Z)")
@@ -86,6 +87,21 @@ def decode_quoted_printable(octets: bytes) -> bytes:
         # A soft line break may end in CRLF or, in old Mac mail, in CR alone.
         octets = octets.replace(b"=\r\n", b"=\n").replace(b"=\r", b"=\n")
     if octets.endswith((b" ", b"\t")) or any(run in octets for run in (b" \n", b" \r\n", b"\t\n", b"\t\r\n")):
-        # RFC 2045 §6.7 rule 3: trailing white space on an encoded line must be deleted.
-        octets = _TRAILING_BLANKS.sub(b"", octets)
+        octets = _strip_lines(octets)
     return binascii.a2b_qp(octets)
+
+
+def _strip_lines(octets: bytes) -> bytes:
+    """RFC 2045 §6.7 rule 3: trailing white space on an encoded line must be deleted.
+
+    Done in chunks that end at line breaks, since substitution takes memory for each of its matches.
+    """
+    if len(octets) <= _CHUNK:
+        return _TRAILING_BLANKS.sub(b"", octets)
+    pieces: list[bytes] = []
+    start = 0
+    while start < len(octets):
+        end = octets.find(b"\n", start + _CHUNK) + 1 or len(octets)
+        pieces.append(_TRAILING_BLANKS.sub(b"", octets[start:end]))
+        start = end
+    return b"".join(pieces)
