@@ -88,9 +88,7 @@ class _Reader:
             end = found.end()
             if piece in ('"', "["):
                 closed = (
-                    None
-                    if piece in self.no_more
-                    else (_QUOTED if piece == '"' else _LITERAL).match(text, position)
+                    None if piece in self.no_more else (_QUOTED if piece == '"' else _LITERAL).match(text, position)
                 )
                 if closed is None:
                     self.no_more.add(piece)

@@ -13,9 +13,7 @@ from stalwart.mail.message import Part
 __all__ = ["BodyLists", "BodyValue", "body_lists", "body_value", "decode_octets", "decode_part", "walk"]
 
 _TAG_START: Final = re.compile(r"<(?=[A-Za-z/!?])")
-_TAG: Final = re.compile(
-    r"<!--(?:[^-]|-(?!->))*+-->|<(?!!--)[^<>\"']*+(?:\"[^\"]*+\"[^<>\"']*+|'[^']*+'[^<>\"']*+)*+>"
-)
+_TAG: Final = re.compile(r"<!--(?:[^-]|-(?!->))*+-->|<(?!!--)[^<>\"']*+(?:\"[^\"]*+\"[^<>\"']*+|'[^']*+'[^<>\"']*+)*+>")
 _ENTITY_CUT: Final = re.compile(r"&#?[0-9A-Za-z]{0,32}\Z")
 
 
@@ -96,9 +94,7 @@ def _outside_markup(kept: str, text: str) -> int:
             whole = _TAG.match(text, start.start())
             if whole is not None or kept.startswith("!--", start.end()) or kept.find(">", start.end()) < 0:
                 return start.start()
-            position = (
-                kept.find(">", start.end()) + 1
-            )  # quotes that never close: the browser's tag is not ours
+            position = kept.find(">", start.end()) + 1  # quotes that never close: the browser's tag is not ours
             continue
         position = tag.end()
     cut = _ENTITY_CUT.search(kept, max(position, len(kept) - 40))

@@ -138,9 +138,7 @@ _TABLE: Final = _table()
 _ASCII_LABELS: Final = frozenset({"usascii", "ascii", "ansix341968", "ansix341986", "iso646us", "us", "646"})
 
 # windows-1252 whose five holes are the C1 controls, so that no octet is an error (WHATWG Encoding).
-_WINDOWS_1252: Final = "".join(
-    bytes([octet]).decode("cp1252", "ignore") or chr(octet) for octet in range(256)
-)
+_WINDOWS_1252: Final = "".join(bytes([octet]).decode("cp1252", "ignore") or chr(octet) for octet in range(256))
 
 # Candidates of the guess, the likely ones of each script; fewer candidates also make it faster.
 _GUESSES: Final = _names(
@@ -156,7 +154,7 @@ _MAX_ISO_2022: Final = 1 << 20
 _ISO_2022_ESCAPE: Final = re.compile(rb"\x1b(\$[@B]|\([BIJ])")
 _HIGH: Final = bytes(octet | 0x80 if 0x21 <= octet <= 0x7E else octet for octet in range(256))
 
-_EIGHT_BIT: Final = re.compile(rb"[\x80-\xff]")
+_EIGHT_BIT: Final = re.compile(rb"[\x80-\xff]++")
 _VALID_MULTIBYTE: Final = re.compile(
     rb"[\xc2-\xdf][\x80-\xbf]|[\xe1-\xec\xee\xef][\x80-\xbf]{2}|\xe0[\xa0-\xbf][\x80-\xbf]|\xed[\x80-\x9f][\x80-\xbf]"
     rb"|[\xf1-\xf3][\x80-\xbf]{3}|\xf0[\x90-\xbf][\x80-\xbf]{2}|\xf4[\x80-\x8f][\x80-\xbf]{2}"
@@ -294,6 +292,11 @@ def _guess(octets: bytes) -> str:
     best = from_bytes(sample, cp_isolation=list(_GUESSES)).best()
     if best is None or best.encoding == "cp1252":
         return _decode_windows_1252(octets)
-    if best.encoding in _LATIN and not _WITHIN_WORD.search(_decode_windows_1252(sample)):
-        return _decode_windows_1252(octets)  # guesses between alphabets of Latin letters need much text
+    # Letters of other scripts stand next to each other; among Latin letters those with marks stand alone.
+    runs = _EIGHT_BIT.findall(sample)
+    alone = 2 * sum(map(len, runs)) < 3 * len(runs)
+    if (alone or best.encoding in _LATIN) and not (
+        best.encoding in _LATIN and _WITHIN_WORD.search(_decode_windows_1252(sample))
+    ):
+        return _decode_windows_1252(octets)
     return octets.decode(best.encoding, "replace")

@@ -17,21 +17,15 @@ MAX_INPUT: Final = 1 << 20
 _TAG: Final = re.compile(r"(/?)([A-Za-z][^\s/>]*+)([^>\"']*+(?:\"[^\"]*+\"[^>\"']*+|'[^']*+'[^>\"']*+)*+)>")
 # Beyond Unicode, and `int` refuses thousands of digits.
 _HUGE_REFERENCE: Final = re.compile(r"&#(?:[0-9]{20,}+|[xX][0-9a-fA-F]{20,}+);?")
-_HIDDEN: Final = re.compile(
-    r"display\s{0,9}:\s{0,9}none|[\s\"']hidden(?=[\s/>=]|\Z)|mso-hide\s{0,9}:\s{0,9}all", re.I
-)
-_SHOWN_ATTRIBUTE: Final = re.compile(
-    r"\s(?:alt|title)\s{0,9}=\s{0,9}(?:\"([^\"]*+)\"|'([^']*+)'|([^\s>\"']++))", re.I
-)
+_HIDDEN: Final = re.compile(r"display\s{0,9}:\s{0,9}none|[\s\"']hidden(?=[\s/>=]|\Z)|mso-hide\s{0,9}:\s{0,9}all", re.I)
+_SHOWN_ATTRIBUTE: Final = re.compile(r"\s(?:alt|title)\s{0,9}=\s{0,9}(?:\"([^\"]*+)\"|'([^']*+)'|([^\s>\"']++))", re.I)
 
 
 def _names(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-_UNSEEN: Final = _names(
-    "head script style title template object applet iframe noframes select datalist textarea svg"
-)
+_UNSEEN: Final = _names("head script style title template object applet iframe noframes select datalist textarea svg")
 _RAW_TEXT: Final = _names("script style title textarea iframe noframes")
 _VOID: Final = _names("area base br col embed hr img input link meta param source track wbr")
 # Elements that are often left open and that end where the next one of their kind starts.

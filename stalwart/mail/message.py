@@ -222,9 +222,7 @@ class _Content:
         for field in header.fields:
             if field.name.startswith(b"content-") and field.name not in found:
                 # The first instance counts: others are mostly added on the way, by relays that missed it.
-                found[field.name] = view[
-                    field.value_start : min(field.value_end, field.value_start + _MAX_FIELD)
-                ]
+                found[field.name] = view[field.value_start : min(field.value_end, field.value_start + _MAX_FIELD)]
         self.type = default_type
         # RFC 2045 §5.2; RFC 8621 §4.1.4
         self.charset: str | None = "us-ascii" if default_type == _TEXT_PLAIN else None
@@ -250,10 +248,7 @@ class _Content:
         if (value := found.get(b"content-transfer-encoding")) is not None:
             self.encoding, self.encoding_known = transfer.encoding_named(strip_comments(decode_header(value)))
         if (value := found.get(b"content-id")) is not None:
-            self.cid = (
-                strip_comments(unfold(decode_header(value))).strip().removeprefix("<").removesuffix(">")
-                or None
-            )
+            self.cid = strip_comments(unfold(decode_header(value))).strip().removeprefix("<").removesuffix(">") or None
         if (value := found.get(b"content-language")) is not None:
             tags = strip_comments(unfold(decode_header(value))).split(",")
             self.language = tuple(tag.strip() for tag in tags if tag.strip()) or None

@@ -21,9 +21,7 @@ _UNSEEN: Final = (0xAD, 0x34F, 0x61C, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x180E, 0x
 _INVISIBLE: Final = re.compile(f"[{''.join(map(chr, _UNSEEN))}\u200b-\u200f\u202a-\u202e\u2060-\u206f]+")
 _CONTROLS: Final = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x9f]+")
 _RULE: Final = re.compile(r"([-=_*~#+.])\1{3,}+")
-_ATTRIBUTION: Final = re.compile(
-    r"[^\n]{0,200}(?:wrote|writes|schrieb|écrit|escribió|scrisse|schreef|skrev)\W{0,3}\Z"
-)
+_ATTRIBUTION: Final = re.compile(r"[^\n]{0,200}(?:wrote|writes|schrieb|écrit|escribió|scrisse|schreef|skrev)\W{0,3}\Z")
 
 
 def preview_of_text(text: str) -> str:

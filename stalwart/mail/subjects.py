@@ -11,9 +11,7 @@ __all__ = ["base_subject", "thread_subject"]
 _MAX_SUBJECT: Final = 2000
 
 _SPACES: Final = re.compile(r"\s+")
-_LEADER: Final = re.compile(
-    r"\s*+(?:\[[^\[\]]*+\]\s*+)*+(?:re|fwd?)\s*+(?:\[[^\[\]]*+\]\s*+)?:", re.IGNORECASE
-)
+_LEADER: Final = re.compile(r"\s*+(?:\[[^\[\]]*+\]\s*+)*+(?:re|fwd?)\s*+(?:\[[^\[\]]*+\]\s*+)?:", re.IGNORECASE)
 _BLOB: Final = re.compile(r"\s*+\[[^\[\]]*+\]\s*+")
 _TRAILER: Final = "(fwd)"
 
