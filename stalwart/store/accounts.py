@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Row, bindparam, delete, exists, insert, select, update
+from sqlalchemy import Row, bindparam, delete, insert, select, update
 
 from stalwart.store.addresses import normalise_address, normalise_domain, without_tag
 from stalwart.store.errors import AlreadyExists, InvalidAddress, NoSuchDomain, NotFound, StillInUse
@@ -18,7 +18,9 @@ _DOMAIN_ID = select(domain.c.id).where(domain.c.name == bindparam("name"))
 _DOMAINS = select(domain.c.name).order_by(domain.c.name)
 _INSERT_DOMAIN = insert(domain)
 _DELETE_DOMAIN = delete(domain).where(domain.c.id == bindparam("domain"))
-_DOMAIN_IN_USE = select(exists().where(address.c.domain_id == bindparam("domain")))
+_SOME_ADDRESSES = (
+    select(address.c.address).where(address.c.domain_id == bindparam("domain")).order_by(address.c.address).limit(4)
+)
 
 _ACCOUNTS = select(
     account.c.id,
@@ -76,8 +78,9 @@ def delete_domain(s: Session, name: str) -> None:
     domain_id = s.connection.scalar(_DOMAIN_ID, {"name": name})
     if domain_id is None:
         raise NotFound(f"domain {name} does not exist")
-    if s.connection.scalar(_DOMAIN_IN_USE, {"domain": domain_id}):
-        raise StillInUse(f"domain {name} still has addresses; delete its accounts and aliases first")
+    if users := list(s.connection.scalars(_SOME_ADDRESSES, {"domain": domain_id})):
+        names = ", ".join(users[:3]) + (", …" if len(users) > 3 else "")
+        raise StillInUse(f"domain {name} still has addresses ({names}); delete its accounts and aliases first")
     s.connection.execute(_DELETE_DOMAIN, {"domain": domain_id})
 
 
