@@ -173,9 +173,9 @@ class Daemon(Service):
         self._output.flush()
         if self._foreground:
             sys.__stderr__.write(f"stalwart: {reason}\n")  # type: ignore[union-attr]
-            raise SystemExit(1)
-        # twistd writes the exception to the terminal it was started from, and leaves with 1.
-        raise StartFailed(reason)
+            raise SystemExit(1) from None
+        # twistd writes the exception's first 100 octets to the terminal it was started from, and leaves with 1.
+        raise StartFailed(reason) from None
 
 
 class _Backend:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import datetime
 import os
+import signal
 import socket
 import sys
+from collections.abc import Callable
+from io import TextIOWrapper
 from typing import TextIO, cast
 
 from twisted.application.service import IService, IServiceCollection
-from twisted.logger import ILogObserver
+from twisted.internet.defer import Deferred
+from twisted.logger import ILogObserver, Logger
 from twisted.python import usage
 from twisted.python.components import Componentized
 from twisted.python.logfile import LogFile
@@ -18,6 +22,8 @@ from stalwart import __version__, config
 from stalwart.app import Daemon
 from stalwart.ops.log import EventLog, LogOutput
 from stalwart.ops.metrics import Metrics
+
+_log = Logger(namespace="stalwart")
 
 
 class Options(usage.Options):
@@ -41,6 +47,7 @@ class Options(usage.Options):
     settings: config.Settings
     metrics: Metrics
     output: LogOutput
+    log_file: LogFile | None
 
     def opt_version(self) -> None:
         """Print the version and leave."""
@@ -57,18 +64,34 @@ class Options(usage.Options):
             sys.stderr.write(f"{errors}\n")
             raise SystemExit(1) from None
         self.metrics = Metrics(__version__)
-        self.output = LogOutput(self._log_stream(), self.settings.log_format, self.settings.log_level)
+        self.log_file = self._open_log_file()
+        stream = cast(TextIO, self.log_file) if self.log_file is not None else _standard_output()
+        self.output = LogOutput(stream, self.settings.log_format, self.settings.log_level)
 
-    def _log_stream(self) -> TextIO:
+    def _open_log_file(self) -> LogFile | None:
+        """The file to log into, None for standard output. One that can't be opened ends the start with 1."""
         path = self.parent["logfile"]
         if path == "-" or (not path and self.foreground):
-            return sys.stdout
-        return cast(TextIO, LogFile.fromFullPath(path or "twistd.log"))
+            return None
+        try:
+            return cast(LogFile, LogFile.fromFullPath(path or "twistd.log"))
+        except OSError as error:
+            sys.stderr.write(f"stalwart: can't write the log {path or 'twistd.log'}: {error.strerror or error}\n")
+            raise SystemExit(1) from None
 
     @property
     def foreground(self) -> bool:
         """Whether twistd stays in the foreground, so that standard error reaches a person."""
         return bool(self.parent["nodaemon"] or self.parent["debug"])
+
+
+def _standard_output() -> TextIO:
+    """Standard output, in UTF-8 whatever the locale is; nowhere, if it was closed."""
+    if sys.stdout is None:
+        return open(os.devnull, "w", encoding="utf-8")
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(encoding="utf-8")
+    return sys.stdout
 
 
 class LoggingDaemon(Daemon):
@@ -78,6 +101,7 @@ class LoggingDaemon(Daemon):
         super().__init__(
             options.settings, reactor, metrics=options.metrics, output=options.output, foreground=options.foreground
         )
+        self._log_file = options.log_file
         self._observer = None if options.parent.get("syslog") else EventLog(options.output, options.metrics)
 
     def setServiceParent(self, parent: IServiceCollection) -> None:
@@ -85,6 +109,44 @@ class LoggingDaemon(Daemon):
         if self._observer is not None and isinstance(parent, Componentized):
             parent.setComponent(ILogObserver, self._observer)  # type: ignore[no-untyped-call]
         super().setServiceParent(parent)  # type: ignore[no-untyped-call]
+
+    def privilegedStartService(self) -> None:
+        """Take the signals that would otherwise end the process in the middle of its work."""
+        self._on_signal(signal.SIGUSR1, self._rotate)
+        # A terminal that is closed sends SIGHUP: then there is nobody left to stop the daemon.
+        on_terminal = sys.__stdin__ is not None and sys.__stdin__.isatty()
+        self._on_signal(signal.SIGHUP, self._leave if on_terminal else self._no_reload)
+        super().privilegedStartService()
+
+    def stopService(self) -> Deferred[None]:
+        """Stop; further signals to do so are answered in the log."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: self._reactor.callFromThread(self._stops_already))
+        return super().stopService()
+
+    def _on_signal(self, number: signal.Signals, act: Callable[[], None]) -> None:
+        if signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, lambda *_: self._reactor.callFromThread(act))
+
+    def _rotate(self) -> None:
+        """Begin a new log file. One that was moved away, as logrotate does, is only opened again."""
+        log_file = self._log_file
+        if log_file is None:
+            _log.info("SIGUSR1: the log goes to standard output, nothing to rotate")
+        elif os.path.exists(log_file.path):
+            log_file.rotate()
+        else:
+            log_file.reopen()
+
+    def _stops_already(self) -> None:
+        _log.info("stopping already: running work has ten seconds to finish; kill -9 ends it at once")
+
+    def _leave(self) -> None:
+        _log.info("SIGHUP: the terminal was closed")
+        self._reactor.stop()
+
+    def _no_reload(self) -> None:
+        _log.warn("SIGHUP: the configuration is read at the start only; restart the daemon to have it read again")
 
 
 def makeService(options: Options) -> IService:

@@ -49,6 +49,8 @@ class LogOutput:
         self._waiting: list[str] = []
         self._second = -1
         self._stamp = ""
+        self._lost = 0
+        self._trouble = ""
 
     def stamp(self, at: float | None = None) -> str:
         """A time (default: now) as RFC 3339 in UTC with milliseconds."""
@@ -70,11 +72,33 @@ class LogOutput:
         return len(self._waiting) == 1
 
     def flush(self) -> None:
-        """Write out what waits."""
-        if self._waiting:
-            lines, self._waiting = self._waiting, []
-            self._stream.write("\n".join(lines) + "\n")
+        """Write out what waits.
+
+        Never raises: a full disk or a reader that left must not stop the mail. What could not be written is dropped,
+        and how much that was is written once there is room again.
+        """
+        if not self._waiting:
+            return
+        lines, self._waiting = self._waiting, []
+        text = "\n".join([*self._about_lost(), *lines]) + "\n"
+        try:
+            # Lone surrogates, as in names of files that are no UTF-8, can't be encoded.
+            self._stream.write(text.encode("utf-8", "backslashreplace").decode("utf-8"))
             self._stream.flush()
+        except (OSError, ValueError) as error:  # ValueError: the stream is closed
+            self._lost += len(lines)
+            self._trouble = str(error)
+        else:
+            self._lost = 0
+
+    def _about_lost(self) -> list[str]:
+        if not self._lost:
+            return []
+        message = f"{self._lost} lines of this log were lost: {self._trouble}"
+        if self.form == "json":
+            record = {"time": self.stamp(), "level": "error", "logger": "stalwart.log", "message": message}
+            return [json.dumps(record, ensure_ascii=False)]
+        return [f"{self.stamp()} ERROR stalwart.log: {_one_line(message)}"]
 
 
 @implementer(ILogObserver)

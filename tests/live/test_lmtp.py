@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import resource
 import shutil
+import signal
 import socket
 import subprocess
 import threading
@@ -121,7 +122,10 @@ class ShutdownTests(SynchronousTestCase):
     """SIGTERM."""
 
     def test_message_on_its_way(self) -> None:
-        """A message that is arriving is still taken and answered; then the daemon leaves, and the mail is there."""
+        """A message that is arriving is still taken and answered; then the daemon leaves, and the mail is there.
+
+        A second SIGTERM meanwhile changes nothing.
+        """
         daemon = Daemon.start()
         self.addCleanup(daemon.close)
         busy, idle = Client(("127.0.0.1", daemon.lmtp_port)), Client(("127.0.0.1", daemon.lmtp_port))
@@ -134,12 +138,18 @@ class ShutdownTests(SynchronousTestCase):
         stopping.start()
         idle.expect(b"421 4.3.2")
         self.assertTrue(idle.ended())
+        os.kill(daemon.pid, signal.SIGTERM)
+        deadline = time.monotonic() + 20
+        while "stopping already" not in daemon.log:
+            self.assertLess(time.monotonic(), deadline)
+            time.sleep(0.02)
         busy.send(b"hello\r\n.\r\n")
         busy.expect(b"250 2.0.0")
         busy.expect(b"421 4.3.2")
         self.assertTrue(busy.ended())
         stopping.join(30)
         self.assertEqual(codes, [0])
+        self.assertNotIn("Traceback", daemon.log)
         daemon.run()
         self.assertEqual(query_text(daemon, ADDRESS, "time"), 1)
 

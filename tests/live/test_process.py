@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import requests
@@ -172,6 +172,81 @@ class ProcessTests(SynchronousTestCase):
             self.assertTrue(answers[0].ok, daemon.log)
             self.assertEqual(answers[0].json()["size"], len(b"first half, second half"))
 
+    def test_signals(self) -> None:
+        """SIGHUP and SIGUSR1 end nothing, SIGUSR1 begins a new log file."""
+        path = self.home / "stalwart.toml"
+        port = free_port()
+        path.write_text(configuration(self.home, port, free_port()))
+        log = self.home / "t.log"
+        process = subprocess.Popen(
+            [*TWISTD, "--nodaemon", "--pidfile=", f"--logfile={log}", "stalwart", "-c", str(path)],
+            cwd=self.home,
+            env=environment(),
+        )
+        self.addCleanup(process.kill)
+        self.wait_until(lambda: log.exists() and "is ready" in log.read_text())
+        process.send_signal(signal.SIGUSR1)
+        self.wait_until(lambda: "is ready" in Path(f"{log}.1").read_text() if Path(f"{log}.1").exists() else False)
+        log.rename(self.home / "moved")
+        process.send_signal(signal.SIGUSR1)
+        self.wait_until(log.exists)
+        process.send_signal(signal.SIGHUP)
+        self.wait_until(lambda: "SIGHUP" in log.read_text())
+        process.terminate()
+        process.wait(30)
+        self.assertIn("stopped", log.read_text())
+        self.assertNotIn("Traceback", log.read_text())
+
+    def wait_until(self, condition: Callable[[], bool]) -> None:
+        """Wait for something that the daemon does."""
+        deadline = time.monotonic() + 30
+        while not condition():
+            self.assertLess(time.monotonic(), deadline)
+            time.sleep(0.02)
+
+    def test_damaged_database(self) -> None:
+        """A file that is no database is named, in the foreground and in a daemon's log; exit code 1, no traceback."""
+        (self.home / "data").mkdir()
+        (self.home / "data" / "stalwart.sqlite").write_bytes(b"no database" * 1000)
+        path = self.home / "stalwart.toml"
+        path.write_text(configuration(self.home, free_port(), free_port()))
+        done = self.twistd("--nodaemon", "--pidfile=", "stalwart", "-c", str(path))
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("stalwart.sqlite: this file is not a SQLite database", done.stderr)
+        self.assertNotIn("Traceback", done.stdout + done.stderr)
+        done = self.twistd("--pidfile", str(self.home / "pid"), "stalwart", "-c", str(path))
+        self.assertEqual(done.returncode, 1)
+        log = (self.home / "twistd.log").read_text()
+        self.assertIn("stalwart.sqlite: this file is not a SQLite database", log)
+        self.assertNotIn("sqlalchemy", log)
+
+    def test_log_that_can_not_be_opened(self) -> None:
+        """A log file in a folder that isn't there: one sentence, exit code 1."""
+        done = self.twistd("--logfile", str(self.home / "none" / "log"), "stalwart")
+        self.assertEqual(done.returncode, 1)
+        self.assertEqual(
+            done.stderr, f"stalwart: can't write the log {self.home}/none/log: No such file or directory\n"
+        )
+
+    def test_log_without_a_reader(self) -> None:
+        """A full disk under the log, or a standard output that was closed, stops neither the start nor the service."""
+        path = self.home / "stalwart.toml"
+        for output in ("> /dev/full", ">&-"):
+            port = free_port()
+            path.write_text(configuration(self.home, port, free_port()))
+            command = f'exec "$@" {output}'
+            process = subprocess.Popen(
+                ["/bin/sh", "-c", command, "sh", *TWISTD, "--nodaemon", "--pidfile=", "stalwart", "-c", str(path)],
+                cwd=self.home,
+                env=environment(),
+            )
+            self.addCleanup(process.kill)
+            self.wait_until(lambda: _accepts(port))  # noqa: B023 - called before the next turn
+            for _ in range(3):
+                self.assertEqual(requests.get(f"http://127.0.0.1:{port}/healthz/ready", timeout=10).status_code, 200)
+            process.terminate()
+            self.assertEqual(process.wait(30), -signal.SIGTERM)
+
     def test_admin_command_beside_the_daemon(self) -> None:
         """An account made, a password changed and mail imported while the daemon runs count at once."""
         with Daemon.start(self.home) as daemon:
@@ -201,6 +276,14 @@ class ProcessTests(SynchronousTestCase):
             self.assertNotIn(PASSWORD, daemon.log)
             self.assertIn(answer.headers["X-Request-Id"], daemon.log)
             self.assertIn(ADDRESS, daemon.log)
+
+
+def _accepts(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=5).close()
+    except OSError:
+        return False
+    return True
 
 
 def _refused_within(port: int, seconds: float) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 
@@ -24,6 +25,18 @@ class _AtOneTime:
     def __call__(self, event: LogEvent) -> None:
         """Pass the event on."""
         self._observer({**event, "log_time": 1_800_000_000.25})
+
+
+class _Full(io.StringIO):
+    """A file on a disk without room."""
+
+    room = False
+
+    def write(self, text: str) -> int:
+        """Refuse, as long as there is no room."""
+        if not self.room:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return super().write(text)
 
 
 class LogTests(SynchronousTestCase):
@@ -106,6 +119,31 @@ class LogTests(SynchronousTestCase):
         self.assertEqual(len(lines), 2)
         self.assertIn(r"a\r\n2027 INFO forged\x1b[2J\u2028", lines[0])
         self.assertIn(r"/a\nb\x9b", lines[1])
+
+    def test_disk_without_room(self) -> None:
+        """A log that can't be written stops nobody; when it can be written again, it says how much is missing."""
+        forms: tuple[Format, ...] = ("text", "json")
+        for form in forms:
+            stream = _Full()
+            clock = Clock()
+            output = LogOutput(stream, form, "info")
+            access = AccessLog(output, clock)
+            output.write("lost")
+            self.access(access)
+            clock.advance(1)
+            stream.room = True
+            output.write("kept")
+            first, second = stream.getvalue().splitlines()
+            self.assertIn("2 lines of this log were lost: [Errno 28] No space left on device", first)
+            self.assertEqual(second, "kept")
+            output.write("again")
+            self.assertEqual(len(stream.getvalue().splitlines()), 3)
+
+    def test_what_is_no_unicode(self) -> None:
+        """A lone surrogate, as in the name of a file, is written as an escape."""
+        stream = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
+        LogOutput(stream, "text", "info").write("file \udcff")
+        self.assertEqual(stream.buffer.getvalue(), b"file \\udcff\n")
 
     def test_failure_has_its_traceback(self) -> None:
         """A failure is followed by its traceback, indented."""
