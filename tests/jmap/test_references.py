@@ -161,6 +161,8 @@ class ReferenceTests(Bed):
         """Any path leads somewhere or is an invalidResultReference, as a plain reading of the RFC has it."""
         path = "".join(f"/{step}" for step in ["v", *steps])
         try:
+            if "~" in steps:  # no pointer at all (RFC 6901 §3), also where the path never gets there
+                raise ValueError(path)
             wanted = _evaluate({"v": value}, ["v", *steps])
         except (LookupError, TypeError, ValueError):
             wanted = "invalidResultReference"
