@@ -19,6 +19,7 @@ from stalwart.config import Listener, Settings
 from stalwart.delivery.lmtp_server import LmtpFactory
 from stalwart.delivery.local import Mailroom
 from stalwart.delivery.memory import MessageMemory
+from stalwart.housekeeping import Housekeeping
 from stalwart.http import AllowAll, Branch, ListenerContext, RequestIds, Site
 from stalwart.net import ListenError, ListenerService
 from stalwart.ops.log import AccessLog, LogOutput
@@ -190,11 +191,14 @@ class _Backend:
             reactor, self.store.run_batch, "writer"
         )
         self.authenticator = Authenticator(self.store, Passwords(), clock=time.monotonic, metrics=metrics)
+        self._housekeeping = Housekeeping(self.store, self.pool, reactor)
         self.pool.start()
         self.writer.start()
+        self._housekeeping.startService()
 
     def close(self) -> None:
         """Finish what the threads have, and close the store."""
+        self._housekeeping.stopService()
         self.pool.stop()
         self.writer.stop()
         self.store.close()

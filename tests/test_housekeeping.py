@@ -1,0 +1,79 @@
+"""The daily round: it runs, removes what is old, survives a failure, and stops."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from stalwart.housekeeping import Housekeeping
+from stalwart.store import BlobMissing, FsBlobs, Store
+
+T = TypeVar("T")
+DAY = 86_400.0
+
+
+class HereAndNow:
+    """A pool that runs what it is given at once, or fails."""
+
+    def __init__(self) -> None:
+        self.error: Exception | None = None
+        self.runs = 0
+
+    def run(self, function: Callable[[], T]) -> Deferred[T]:
+        """Run it."""
+        self.runs += 1
+
+        def work() -> T:
+            if self.error is not None:
+                raise self.error
+            return function()
+
+        return maybeDeferred(work)
+
+
+class HousekeepingTests(SynchronousTestCase):
+    """Over a real store and a clock of our own."""
+
+    def setUp(self) -> None:
+        """A store at the time 2,000,000,000, and the service."""
+        root = Path(self.mktemp())
+        root.mkdir(parents=True)
+        self.time = 2_000_000_000.0
+        blobs = FsBlobs(str(root / "blobs"), clock=lambda: self.time)
+        self.store = Store.open(str(root / "mail.sqlite"), blobs, clock=lambda: self.time, exclusive=True)
+        self.addCleanup(self.store.close)
+        self.clock = Clock()
+        self.pool = HereAndNow()
+        self.service = Housekeeping(self.store, self.pool, self.clock)
+
+    def test_old_blobs_go(self) -> None:
+        """A blob that nothing names is kept for a day and then removed."""
+        self.service.startService()
+        name = self.store.blobs.put(b"nobody's")
+        self.clock.advance(600)
+        self.assertEqual(self.store.blobs.get(name), b"nobody's")
+        self.time += 2 * DAY
+        self.clock.advance(DAY)
+        self.assertRaises(BlobMissing, self.store.blobs.get, name)
+
+    def test_failure_does_not_end_it(self) -> None:
+        """A run that fails is logged, and the next day's run comes."""
+        self.service.startService()
+        self.pool.error = OSError("no disk")
+        self.clock.advance(600)
+        self.assertEqual(len(self.flushLoggedErrors(OSError)), 1)
+        self.pool.error = None
+        self.clock.advance(DAY)
+        self.assertEqual(self.pool.runs, 2)
+
+    def test_stop(self) -> None:
+        """After the stop nothing is planned."""
+        self.service.startService()
+        self.clock.advance(600)
+        self.service.stopService()
+        self.assertEqual(self.clock.getDelayedCalls(), [])
