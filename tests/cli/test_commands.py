@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import mailbox
 import time
 from pathlib import Path
 
@@ -11,7 +12,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from stalwart import config
 from stalwart.auth import Passwords
+from stalwart.cli import importing
 from stalwart.cli.main import stalwart
+from stalwart.mail.summary import Digest, summarize
 from stalwart.store import (
     MailboxRow,
     Store,
@@ -179,12 +182,70 @@ class CommandTests(SynchronousTestCase):
         (mail / "0broken.eml").symlink_to(mail / "gone")
         result = self.run_command("import", ADDRESS, str(mail))
         self.assertEqual(result.exit_code, 1)
-        self.assertIn("1 imported, 0 already there, 1 unreadable", result.output)
+        self.assertIn("1 imported, 0 already there, 1 failed", result.output)
         self.assertIn("0broken.eml: No such file", result.output)
 
     def test_import_over_quota(self) -> None:
-        """An import that would go over the account's quota stops, says so, and keeps what was in."""
-        self.run_fine("account", "create", ADDRESS, "--quota", "100")
-        result = self.run_command("import", ADDRESS, str(self.write_mail(self.root / "mail", "one", "two")))
+        """An import stops at the message that would go over the quota, says so, and keeps what was in before."""
+        self.run_fine("account", "create", ADDRESS, "--quota", "400")
+        mail = self.write_mail(self.root / "mail", "one", "two", "a long subject" * 30, "four")
+        result = self.run_command("import", ADDRESS, str(mail))
         self.assertEqual(result.exit_code, 1)
-        self.assertIn("quota", str(result.exception))
+        self.assertIn("exceed the quota of 400", str(result.exception))
+        self.assertIn("2 imported, 0 already there", result.output)
+        self.assertIn("run again", result.output)
+        self.assertEqual(self.mailboxes()["Inbox"].total_emails, 2)
+
+    def test_import_mailbox_made_by_an_undone_message(self) -> None:
+        """A mailbox is made again if the message that it was made for could not be stored."""
+        self.run_fine("account", "create", ADDRESS, "--quota", "200")
+        mail = self.write_mail(self.root / "mail", "a long subject" * 30, "two")
+        self.assertEqual(self.run_command("import", ADDRESS, str(mail), "--mailbox", "New").exit_code, 1)
+        self.assertNotIn("New", self.mailboxes())
+        (mail / "0.eml").unlink()
+        self.run_fine("import", ADDRESS, str(mail), "--mailbox", "New")
+        self.assertEqual(self.mailboxes()["New"].total_emails, 1)
+
+    def test_import_of_what_can_not_be_stored(self) -> None:
+        """A message whose mailbox can't be made is named with the reason; the others are in."""
+        self.run_fine("account", "create", ADDRESS)
+        root = self.root / "Maildir"
+        box = mailbox.Maildir(root)
+        box.add("Subject: fine\n\n")
+        box.add_folder("x" * 200 + ".y\x01").add("Subject: odd\n\n")
+        result = self.run_command("import", ADDRESS, str(root))
+        self.assertEqual(result.exit_code, 1)
+        self.assertIn("1 imported, 0 already there, 1 failed", result.output)
+        self.assertNotIn("\x01", result.output)
+
+    def test_import_keeps_dates_that_jmap_can_name(self) -> None:
+        """A Received field from after the year 9999, as UTC counts, becomes the last second of that year."""
+        self.run_fine("account", "create", ADDRESS)
+        path = self.root / "late.eml"
+        path.write_bytes(b"Received: from a by b; Fri, 31 Dec 9999 23:59:59 -1200\nSubject: late\n\n")
+        self.run_fine("import", ADDRESS, str(path))
+        with self.open().read() as session:
+            account = find_account(session, ADDRESS)
+            assert account is not None
+            [row] = get_emails(session, account.id, list_email_ids(session, account.id, 10)).values()
+        self.assertEqual(row.received_at, 253_402_300_799)
+
+    def test_import_interrupted(self) -> None:
+        """Ctrl-C tells what is in, and the same command goes on from there."""
+        self.run_fine("account", "create", ADDRESS)
+        mail = self.write_mail(self.root / "mail", *(f"s{number}" for number in range(10)))
+        self.patch(importing, "_BATCH", 3)
+        summarized = 0
+
+        def interrupted(octets: bytes) -> Digest:
+            nonlocal summarized
+            summarized += 1
+            if summarized == 5:
+                raise KeyboardInterrupt
+            return summarize(octets)
+
+        self.patch(importing, "summarize", interrupted)
+        result = self.run_command("import", ADDRESS, str(mail))
+        self.assertEqual(result.exit_code, 1)
+        self.assertIn("3 imported, 0 already there", result.output)
+        self.assertIn("7 imported, 3 already there", self.run_fine("import", ADDRESS, str(mail)))

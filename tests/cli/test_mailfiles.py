@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from stalwart.cli import mailfiles
 from stalwart.cli.mailfiles import FoundMessage, UnknownFormat, Unreadable, read_mail, total_octets
 
 MBOX = b"""From ada@example.org Mon Mar  2 10:00:00 2026
@@ -108,6 +109,105 @@ class MailFilesTests(SynchronousTestCase):
         self.assertIn("No such file", entries[0].reason if isinstance(entries[0], Unreadable) else "")
         self.assertIsInstance(entries[1], FoundMessage)
         self.assertEqual(total_octets(self.root), 12)
+
+    def test_from_lines(self) -> None:
+        """What begins a message in an mbox: a weekday, a time and a year, however written; a sentence begins none."""
+        march = 1772445600.0
+        for line, expected in (
+            (b"From ada@example.org Mon Mar  2 10:00:00 2026", march),
+            (b"From - Mon Mar 02 10:00:00 2026", march),
+            (b"From 1858@xxx Mon Mar 02 12:00:00 +0200 2026", march),
+            (b"From ada Mon Mar  2 10:00 2026", march),
+            (b"From ada@example.org Mon, 2 Mar 2026 10:00:00 +0000", march),
+            (b"From  Mon Mar  2 10:00:00 2026", march),
+            (b"From ada@example.org Mon Mar 99 10:00:00 2026", None),
+        ):
+            for end in (b"\n", b"\r\n"):
+                path = self.root / "mail.mbox"
+                body = b"Subject: a" + end + end + b"From Monday to 10:30 on 2 May we met." + end + end
+                path.write_bytes((line + end + body) * 2)
+                found = self.found(path)
+                self.assertEqual([each.stored_at for each in found], [expected, expected], line)
+                self.assertEqual(found[0].octets, b"Subject: a\r\n\r\nFrom Monday to 10:30 on 2 May we met.\r\n", line)
+
+    def test_line_ends(self) -> None:
+        """A message with LF gets CRLF at each line, and no line gets two CRs; one that starts with CRLF is kept."""
+        path = self.root / "mixed"
+        path.write_bytes(b"Subject: a\n" + b"X: y\n" * 2000 + b"\nold\r\nnew\n")
+        self.assertEqual(self.found(path)[0].octets, b"Subject: a\r\n" + b"X: y\r\n" * 2000 + b"\r\nold\r\nnew\r\n")
+        path.write_bytes(b"Subject: a\r\n\r\na\nb\r\n")
+        self.assertEqual(self.found(path)[0].octets, b"Subject: a\r\n\r\na\nb\r\n")
+
+    def test_mbox_among_messages(self) -> None:
+        """A file of a folder that is an mbox, whatever its name, is read as one."""
+        (self.root / "1.eml").write_bytes(MBOX)
+        (self.root / "2.eml").write_bytes(b"Subject: 2\n\n")
+        found = self.found(self.root)
+        self.assertEqual(len(found), 3)
+        self.assertEqual(found[-1].progress, total_octets(self.root))
+
+    def test_pipes_and_devices(self) -> None:
+        """What is no regular file is reported, and nobody waits for it."""
+        os.mkfifo(self.root / "1.eml")
+        (self.root / "2.eml").symlink_to("/dev/zero")
+        (self.root / "3.eml").symlink_to("3.eml")
+        (self.root / "4.eml").mkdir()
+        for path, expected in (
+            (self.root, ["not a regular file", "not a regular file", "Too many levels of symbolic links"]),
+            (self.root / "1.eml", ["not a regular file"]),
+        ):
+            found = list(read_mail(path))
+            self.assertEqual([entry.reason for entry in found if isinstance(entry, Unreadable)], expected)
+            self.assertEqual(len(found), len(expected))
+            total_octets(path)
+
+    def test_large_messages(self) -> None:
+        """A message that is too large for the memory is reported, with its place; those around it are read."""
+        self.patch(mailfiles, "_LARGEST", 1000)
+        self.patch(mailfiles, "_LINE", 100)
+        path = self.root / "mail.mbox"
+        large = MBOX.replace(b"Hello", b"Hello" * 1000, 1)
+        path.write_bytes(large + b"\n" + MBOX)
+        entries = list(read_mail(path))
+        self.assertIsInstance(entries[0], Unreadable)
+        self.assertIn("message 1 (line 1)", entries[0].where)
+        self.assertEqual([isinstance(entry, FoundMessage) for entry in entries], [False, True, True, True])
+        single = self.root / "single"
+        single.write_bytes(b"x" * 1001)
+        self.assertIsInstance(next(read_mail(single)), Unreadable)
+
+    def test_long_lines(self) -> None:
+        """A line that is read in pieces is whole, and "From " inside of it parts nothing."""
+        self.patch(mailfiles, "_LINE", 70)
+        path = self.root / "mail.mbox"
+        line = b"x" * 70 + b"From ada@example.org Mon Mar  2 10:00:00 2026"
+        path.write_bytes(b"From ada@example.org Mon Mar  2 10:00:00 2026\nSubject: a\n\n\n" + line + b"\n\n")
+        [message] = self.found(path)
+        self.assertEqual(message.octets, b"Subject: a\r\n\r\n\r\n" + line + b"\r\n")
+
+    def test_maildir_in_use(self) -> None:
+        """A message that is read or flagged between the listing and the reading is found under its new name."""
+        root = self.root / "Maildir"
+        box = mailbox.Maildir(root)
+        for subject in ("a", "b", "c"):
+            box.add(f"Subject: {subject}\n\n")
+        names = sorted((root / "new").iterdir())
+        entries = read_mail(root)
+        next(entries)
+        names[1].rename(root / "cur" / f"{names[1].name}:2,S")
+        names[2].unlink()
+        moved, gone = entries
+        self.assertIsInstance(moved, FoundMessage)
+        self.assertIsInstance(gone, Unreadable)
+
+    def test_odd_folder_names(self) -> None:
+        """Empty levels, octets that are no UTF-8 and half surrogates in a folder's name do no harm."""
+        root = self.root / "Maildir"
+        mailbox.Maildir(root)
+        for name in (b".a..b", b".caf\xe9", b".x&2AA-"):
+            folder = os.fsdecode(os.fsencode(root) + b"/" + name)
+            mailbox.Maildir(folder).add("Subject: x\n\n")
+        self.assertEqual([found.folder for found in self.found(root)], ["a/b", "caf\ufffd", "x&2AA-"])
 
     def test_any_octets(self) -> None:
         """Any file at all is read as one or more messages, and nothing of an mbox's text is lost."""
