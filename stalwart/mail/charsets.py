@@ -275,7 +275,8 @@ def _sample(octets: bytes) -> bytes:
     """Some octets from where the first one with the eighth bit set is."""
     found = _EIGHT_BIT.search(octets)
     start = max(found.start() - 64, 0) if found else 0
-    return octets[start : start + _GUESS_SAMPLE]
+    # Line endings must not sway the guess.
+    return octets[start : start + 2 * _GUESS_SAMPLE].replace(b"\r", b"")[:_GUESS_SAMPLE]
 
 
 def _mostly_utf_8(octets: bytes) -> bool:
@@ -292,11 +293,10 @@ def _guess(octets: bytes) -> str:
     best = from_bytes(sample, cp_isolation=list(_GUESSES)).best()
     if best is None or best.encoding == "cp1252":
         return _decode_windows_1252(octets)
-    # Letters of other scripts stand next to each other; among Latin letters those with marks stand alone.
-    runs = _EIGHT_BIT.findall(sample)
-    alone = 2 * sum(map(len, runs)) < 3 * len(runs)
-    if (alone or best.encoding in _LATIN) and not (
-        best.encoding in _LATIN and _WITHIN_WORD.search(_decode_windows_1252(sample))
-    ):
-        return _decode_windows_1252(octets)
-    return octets.decode(best.encoding, "replace")
+    if best.encoding in _LATIN:
+        western = _WITHIN_WORD.search(_decode_windows_1252(sample)) is None
+    else:
+        # Letters of other scripts stand next to each other; among Latin letters those with marks stand alone.
+        runs = _EIGHT_BIT.findall(sample)
+        western = 2 * sum(map(len, runs)) < 3 * len(runs)
+    return _decode_windows_1252(octets) if western else octets.decode(best.encoding, "replace")

@@ -101,7 +101,9 @@ def html_to_text(html: str, *, attributes: bool = False, quotes: bool = True) ->
                 lowered = attributes_text.lower()
                 # The quick looks come first: few tags have attributes that matter here.
                 if ("hid" in lowered or "display" in lowered) and _HIDDEN.search(lowered):
-                    if name not in _VOID:
+                    if name in _VOID:
+                        out.append(rest)
+                    else:
                         skipped, depth = name, 1
                     continue
                 if attributes and ("alt" in lowered or "title" in lowered):

@@ -21,7 +21,10 @@ _UNSEEN: Final = (0xAD, 0x34F, 0x61C, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x180E, 0x
 _INVISIBLE: Final = re.compile(f"[{''.join(map(chr, _UNSEEN))}\u200b-\u200f\u202a-\u202e\u2060-\u206f]+")
 _CONTROLS: Final = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x9f]+")
 _RULE: Final = re.compile(r"([-=_*~#+.])\1{3,}+")
-_ATTRIBUTION: Final = re.compile(r"[^\n]{0,200}(?:wrote|writes|schrieb|écrit|escribió|scrisse|schreef|skrev)\W{0,3}\Z")
+_ATTRIBUTION: Final = re.compile(
+    r"\b(?:wrote|writes|schrieb|écrit|escribió|scrisse|ha scritto|schreef|skrev|escreveu|napisał|написал|пишет)\b"
+    r"[^\n]{0,100}:\Z|(?:写道|書きました|写了)[^\n]{0,5}[:\uff1a]?\Z"
+)
 
 
 def preview_of_text(text: str) -> str:
@@ -37,7 +40,7 @@ def preview_of_text(text: str) -> str:
         if line.startswith(">"):
             while kept and not kept[-1].strip():
                 kept.pop()
-            if kept and _ATTRIBUTION.search(kept[-1].rstrip()):
+            if kept and _ATTRIBUTION.search(kept[-1].rstrip()[-200:]):
                 kept.pop()
             continue
         kept.append(line)
