@@ -13,7 +13,7 @@ from pathlib import Path
 import click
 
 from stalwart import config
-from stalwart.store import Store, open_blobs
+from stalwart.store import Store, StoreError, open_blobs
 
 
 def load_settings(config_path: str | None) -> config.Settings:
@@ -36,7 +36,12 @@ def open_store(config_path: str | None) -> Iterator[Store]:
     """
     settings = load_settings(config_path)
     _become_owner(Path(settings.data.path).parent)
-    store = Store.open(settings.data.path, open_blobs(settings.blob), clock=time.time, exclusive=False)
+    try:
+        store = Store.open(settings.data.path, open_blobs(settings.blob), clock=time.time, exclusive=False)
+    except StoreError as error:
+        if isinstance(error.__cause__, PermissionError):
+            raise StoreError(f"{error}; run this as root, or as the user that the daemon runs as") from error
+        raise
     try:
         yield store
     finally:

@@ -20,15 +20,19 @@ from stalwart.config.unknown import known_keys, report_unknown
 SYSTEM_FILE = "/etc/stalwart/stalwart.toml"
 
 
-def find_config(
-    argument: str | None, environ: Mapping[str, str], *, system_file: str = SYSTEM_FILE
-) -> str | None:
+def find_config(argument: str | None, environ: Mapping[str, str], *, system_file: str = SYSTEM_FILE) -> str | None:
     """The file to load: the argument, else $STALWART_CONFIG, else the system's if it is there, else None."""
     if argument is not None:
         return argument
     if environ.get("STALWART_CONFIG"):
         return environ["STALWART_CONFIG"]
-    return system_file if os.path.lexists(system_file) else None
+    try:
+        os.lstat(system_file)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError:
+        return system_file  # in a folder that this user can't look into: defaults would mean other data
+    return system_file
 
 
 def load(
@@ -93,9 +97,7 @@ class _Storage:
         if names.blob is not None:
             self.blob = stores.find("blob", names.blob, FsStore, SqliteStore)
         elif self.data is not None:
-            self.blob = FsStore(
-                id="built-in-blobs", path=os.path.join(os.path.dirname(self.data.path), "blobs")
-            )
+            self.blob = FsStore(id="built-in-blobs", path=os.path.join(os.path.dirname(self.data.path), "blobs"))
             self._add("blob", self.blob, origin)
         else:
             self.blob = None
@@ -104,9 +106,7 @@ class _Storage:
             misread = any(error.key == "storage.data" for error in report.errors)
             if fts is not None and self.data is not None and fts != self.data and not misread:
                 same = describe(self.data.id)
-                report.error(
-                    ("storage", "fts"), found=describe(fts.id), wanted=f"the store of storage.data, {same}"
-                )
+                report.error(("storage", "fts"), found=describe(fts.id), wanted=f"the store of storage.data, {same}")
         elif self.data is not None:
             self._entry("storage.fts", self.data.id, Origin(kind="default"))
         stores.warn_unused()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import mailbox
 import time
@@ -124,6 +125,16 @@ class CommandTests(SynchronousTestCase):
             self.assertEqual(result.exit_code, 1, command)
             self.assertIsInstance(result.exception, StoreError, command)
             self.assertIn(expected, str(result.exception))
+
+    def test_without_rights(self) -> None:
+        """Who may not read the data is told so, and what to do."""
+
+        def refuse(*_: object, **__: object) -> Store:
+            raise StoreError("/data: Permission denied") from PermissionError(errno.EACCES, "Permission denied")
+
+        self.patch(Store, "open", refuse)
+        result = self.run_command("account", "list")
+        self.assertIn("/data: Permission denied; run this as root", str(result.exception))
 
     def test_bad_configuration(self) -> None:
         """Every command tells all errors of the configuration and leaves with 1."""

@@ -44,6 +44,13 @@ class FindTests(SynchronousTestCase):
         self.assertEqual(find_config(None, {"STALWART_CONFIG": ""}, system_file=here), here)
         self.assertIs(find_config(None, {}, system_file=missing), None)
 
+    def test_system_file_out_of_sight(self) -> None:
+        """A system's file in a folder that can't be looked into is not taken for missing: its reading fails."""
+        folder = self.mktemp()
+        os.symlink(os.path.basename(folder), folder)
+        hidden = os.path.join(folder, "stalwart.toml")
+        self.assertEqual(find_config(None, {}, system_file=hidden), hidden)
+
 
 class DefaultTests(SynchronousTestCase):
     """No file, or one that says nothing."""
@@ -159,9 +166,7 @@ class ListenerTests(SynchronousTestCase):
             origin(settings, "server.listener.a.max-connections"),
             Origin(kind="file", file=FILE, line=1, key="server.max-connections"),
         )
-        self.assertEqual(
-            origin(settings, "server.listener.b.max-connections"), Origin(kind="file", file=FILE, line=12)
-        )
+        self.assertEqual(origin(settings, "server.listener.b.max-connections"), Origin(kind="file", file=FILE, line=12))
 
     def test_switched_off(self) -> None:
         """Optional settings are switched off in each of Stalwart's ways."""
@@ -217,9 +222,7 @@ class SourceTests(SynchronousTestCase):
 
     def test_file_and_environment(self) -> None:
         """The file's line, and the variables that took part."""
-        settings = load_text(
-            '\nlog-level = "debug"\nworker-pool-size = "%{env:THREADS}%"\n', {"THREADS": "7"}
-        )
+        settings = load_text('\nlog-level = "debug"\nworker-pool-size = "%{env:THREADS}%"\n', {"THREADS": "7"})
         self.assertEqual((settings.log_level, settings.worker_pool_size), ("debug", 7))
         self.assertEqual(origin(settings, "log-level"), Origin(kind="file", file=FILE, line=2))
         self.assertEqual(
