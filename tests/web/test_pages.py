@@ -10,6 +10,7 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from stalwart.http import Endpoint, Request, Response
+from stalwart.ops.threads import Stopped
 from stalwart.web import build_root
 from stalwart.web.acme import responder
 from tests.http.bed import Bed
@@ -95,27 +96,53 @@ class Pages(SynchronousTestCase):
         self.assertEqual((answer.status, answer.headers["retry-after"]), (503, "5"))
         self.assertNotIn(b"secret", answer.body)
 
+    def test_asked_together(self) -> None:
+        """Who asks while the store is being asked gets the same true answer, and the store is asked once."""
+        for fault, status in ((None, 200), (OSError("gone"), 503)):
+            self.fault = fault
+            wires = [self.bed.connect() for _ in range(3)]
+            for wire in wires:
+                wire.send(b"GET /healthz/ready HTTP/1.1\r\nHost: a\r\n\r\n")
+            self.assertEqual(len(self.threads.jobs), 1)
+            self.threads.work()
+            self.assertEqual([wire.answers()[0].status for wire in wires], [status] * 3)
+
     def test_store_hangs(self) -> None:
         """A store that hangs makes it 503 after two seconds, and takes one thread, however often one asks."""
         ask = b"GET /healthz/ready HTTP/1.1\r\nHost: a\r\n\r\n"
-        wire = self.bed.connect()
+        wire, other = self.bed.connect(), self.bed.connect()
         wire.send(ask)
-        self.bed.clock.advance(2)
-        wire.send(ask)
-        self.assertEqual([answer.status for answer in wire.answers()], [503, 503])
+        self.bed.clock.advance(1)
+        other.send(ask)
+        self.bed.clock.advance(1)
+        self.assertEqual([answer.status for answer in wire.answers()], [503])
+        self.assertEqual(other.raw(), b"")
+        self.bed.clock.advance(1)
+        self.assertEqual([answer.status for answer in other.answers()], [503])
         self.assertEqual(len(self.threads.jobs), 1)
         self.threads.work()
         wire.send(ask)
         self.threads.work()
         self.assertEqual([answer.status for answer in wire.answers()], [200])
 
-    def test_asker_leaves(self) -> None:
-        """When the one who asked goes away, the next one can ask."""
+    def test_no_threads(self) -> None:
+        """When the threads have ended, as at the end of the service, nobody is told that all is well."""
+
+        def refuse(_: Callable[[], Any]) -> Deferred[Any]:
+            raise Stopped
+
+        self.patch(self.threads, "run", refuse)
         for _ in range(2):
-            wire = self.bed.connect()
+            self.assertEqual(self.bed.get("/healthz/ready").status, 503)
+
+    def test_asker_leaves(self) -> None:
+        """When the one who asked goes away, those who share the answer still get it."""
+        wires = [self.bed.connect() for _ in range(2)]
+        for wire in wires:
             wire.send(b"GET /healthz/ready HTTP/1.1\r\nHost: a\r\n\r\n")
-            wire.hang_up()
-            self.threads.work()
+        wires[0].hang_up()
+        self.threads.work()
+        self.assertEqual([answer.status for answer in wires[1].answers()], [200])
         self.assertEqual(self.flushLoggedErrors(), [])
 
     def test_metrics(self) -> None:
