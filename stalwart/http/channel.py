@@ -8,7 +8,14 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
-from twisted.internet.interfaces import IAddress, IPushProducer, ISSLTransport, ITCPTransport, ITransport
+from twisted.internet.interfaces import (
+    IAddress,
+    IHalfCloseableProtocol,
+    IPushProducer,
+    ISSLTransport,
+    ITCPTransport,
+    ITransport,
+)
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -26,10 +33,9 @@ if TYPE_CHECKING:
 _STATUS_LINES = {
     status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode("ascii") for status in HTTPStatus
 }
-_LARGE = 32_768
 
 
-@implementer(IPushProducer)
+@implementer(IPushProducer, IHalfCloseableProtocol)
 class Http1Channel(Protocol):
     """One connection. Offers `Exchange` to its requests, of which one is under way at a time."""
 
@@ -54,6 +60,7 @@ class Http1Channel(Protocol):
         self._producer: IPushProducer | None = None
         self._full_since: float | None = None
         self._reading = True
+        self._read_all = False  # the client sends no more
         self._paced = True
 
     # The connection.
@@ -91,6 +98,19 @@ class Http1Channel(Protocol):
         producer, self._producer = self._producer, None
         if producer is not None:
             producer.stopProducing()
+
+    def readConnectionLost(self) -> None:
+        """The client sends no more: what it asked for is answered, then this closes (RFC 9112 §9.6)."""
+        self._read_all = True
+        self._end_if_read()
+
+    def writeConnectionLost(self) -> None:
+        """This side has closed for sending, to linger."""
+
+    def _end_if_read(self) -> None:
+        """Close if the client sends no more and nothing that it asked for is left to answer."""
+        if self._read_all and self._full_since is None and self._state not in (BUSY, HELD, CLOSED):
+            self._close()
 
     def drain(self) -> None:
         """The server is stopping: an idle connection is closed now, others after their answer."""
@@ -138,6 +158,9 @@ class Http1Channel(Protocol):
 
     def _linger(self) -> None:
         """Let the client read the answer: closing while it sends would have its system throw the answer away."""
+        if self._read_all:
+            self._close()
+            return
         self._move("linger")
         self._since = self.site.monotonic()
         self._received = 0
@@ -164,7 +187,7 @@ class Http1Channel(Protocol):
 
     def _read(self, wanted: bool) -> None:
         """Take octets from the client, or let them wait in its system."""
-        if wanted is not self._reading:
+        if wanted is not self._reading and not self._read_all:
             self._reading = wanted
             if wanted:
                 self.transport.resumeProducing()  # type: ignore[attr-defined]
@@ -190,6 +213,7 @@ class Http1Channel(Protocol):
                     going = False
         finally:
             self._advancing = False
+        self._end_if_read()
 
     def _take_head(self) -> bool:
         """Read a head off the buffer and start its request; False when more octets are needed."""
@@ -307,11 +331,8 @@ class Http1Channel(Protocol):
         if not self._keep_alive:
             parts.append(b"Connection: close\r\n")
         parts.append(b"\r\n")
-        if len(body) > _LARGE:
-            self.transport.writeSequence((b"".join(parts), body))
-        else:
-            parts.append(body)
-            self.transport.write(b"".join(parts))
+        parts.append(body)
+        self.transport.write(b"".join(parts))
 
     def _can_go_on(self) -> bool:
         """Whether a request that is answered now leaves octets behind that are worth reading."""
@@ -338,7 +359,7 @@ class Http1Channel(Protocol):
         if self._chunked:
             self._chunked = False
             self.transport.write(b"0\r\n\r\n")
-        if self._keep_alive:
+        if self._keep_alive and not self.site.draining:
             self._move("next" if self._state is BUSY else "drain")
             self._since = self.site.monotonic()
             self._read(True)

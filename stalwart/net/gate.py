@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import (
     IAddress,
     IDelayedCall,
+    IHalfCloseableProtocol,
     IHandshakeListener,
     IProtocol,
     IProtocolFactory,
@@ -17,15 +19,17 @@ from twisted.internet.interfaces import (
 )
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.logger import Logger
+from twisted.protocols.tls import TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from stalwart.ops.metrics import Metrics
 
+_log = Logger(namespace="stalwart.net")
 _TELL_AGAIN = 60.0
 
 
-@implementer(IProtocol)
+@implementer(IProtocol, IHalfCloseableProtocol)
 class Counted:
     """Hands everything on to the protocol it stands for, and tells its gate when the connection ends."""
 
@@ -58,12 +62,23 @@ class Counted:
         self._gate.closed(self)
         self.protocol.connectionLost(reason)
 
+    def readConnectionLost(self) -> None:
+        """The peer sends no more, and may still read: the end, for a protocol that doesn't care."""
+        if IHalfCloseableProtocol.providedBy(self.protocol):
+            self.protocol.readConnectionLost()
+        else:
+            self.connection.connectionLost(Failure(ConnectionDone()))
+
+    def writeConnectionLost(self) -> None:
+        """This side has closed for sending."""
+        if IHalfCloseableProtocol.providedBy(self.protocol):
+            self.protocol.writeConnectionLost()
+
 
 class ConnectionGate(Factory):
     """Makes the connections of one listener, as many as it may have at a time."""
 
     noisy = False
-    _log = Logger()
 
     def __init__(
         self, listener: str, protocol: str, limit: int, metrics: Metrics, monotonic: Callable[[], float]
@@ -109,7 +124,7 @@ class ConnectionGate(Factory):
         self._untold += 1
         now = self._monotonic()
         if now - self._told >= _TELL_AGAIN:
-            self._log.warn(
+            _log.warn(
                 'listener "{listener}" has its {limit} connections: {count} more were closed at once'
                 " (max-connections)",
                 listener=self._listener,
@@ -117,6 +132,15 @@ class ConnectionGate(Factory):
                 count=self._untold,
             )
             self._told, self._untold = now, 0
+
+
+class TlsConnection(TLSMemoryBIOProtocol):
+    """TLS that closes when it has said that it closes: it doesn't wait for the peer to say so too (RFC 8446 §6.1)."""
+
+    def _shutdownTLS(self) -> None:
+        super()._shutdownTLS()  # type: ignore[no-untyped-call]
+        transport: Any = self.transport
+        transport.loseConnection()
 
 
 @implementer(IHandshakeListener)

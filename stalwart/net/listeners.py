@@ -16,12 +16,13 @@ from twisted.protocols.tls import TLSMemoryBIOFactory
 
 from stalwart.config import Listener, TcpAddress, UnixAddress
 from stalwart.net.draining import IDrains
-from stalwart.net.gate import ConnectionGate, HandshakeFactory
+from stalwart.net.gate import ConnectionGate, HandshakeFactory, TlsConnection
 from stalwart.net.sockets import open_sockets
 from stalwart.net.unix import UnixPort
 from stalwart.ops.metrics import Metrics
 from stalwart.tls import Certificates
 
+_log = Logger(namespace="stalwart.net")
 _HANDSHAKE_SECONDS = 30.0
 _GRACE_SECONDS = 10.0
 _LAST_SECONDS = 1.0
@@ -32,8 +33,6 @@ class ListenerService(Service):
 
     Set `factory` before `startService`; if it offers `IDrains`, running work is let finish at the end.
     """
-
-    _log = Logger()
 
     def __init__(
         self,
@@ -96,7 +95,7 @@ class ListenerService(Service):
                 with sock:  # the reactor works on a duplicate
                     self._ports.append(self._reactor.adoptStreamPort(sock.fileno(), sock.family, self._gate))
         for address in self.addresses:
-            self._log.info(
+            _log.info(
                 'listener "{listener}": {protocol} on {address}{tls}',
                 listener=self.listener.id,
                 protocol=self.listener.protocol,
@@ -110,9 +109,8 @@ class ListenerService(Service):
         if self._certificates is None:
             raise RuntimeError(f'listener "{self.listener.id}" has TLS and was given no certificates')
         self._handshakes = inside = HandshakeFactory(factory, self._reactor, _HANDSHAKE_SECONDS)
-        tls: IProtocolFactory = TLSMemoryBIOFactory(
-            self._certificates.server_options(), False, inside, self._reactor
-        )
+        tls = TLSMemoryBIOFactory(self._certificates.server_options(), False, inside, self._reactor)
+        tls.protocol = TlsConnection
         return tls
 
     def stopService(self) -> Deferred[None]:
@@ -144,7 +142,7 @@ class ListenerService(Service):
             ended.callback(None)
 
         def drop() -> None:
-            self._log.warn(
+            _log.warn(
                 'listener "{listener}": {count} connections were cut off, having not ended within {seconds} seconds',
                 listener=self.listener.id,
                 count=len(self._gate.connections),
@@ -161,7 +159,7 @@ class ListenerService(Service):
         factory: object = self.factory
         if isinstance(factory, IDrains):
             factory.drain().addErrback(
-                lambda failure: self._log.failure("a factory failed to drain", failure)
+                lambda failure: _log.failure("a factory failed to drain", failure)
             )
         else:
             for connection in list(self._gate.connections):

@@ -24,6 +24,8 @@ from twisted.logger import Logger
 from stalwart.config import Certificate, Secret
 from stalwart.tls.selfsigned import self_signed
 
+_log = Logger(namespace="stalwart.tls")
+
 # Forward secrecy and authenticated encryption only, for TLS 1.2; TLS 1.3 has nothing else (RFC 9325 §4.2).
 _CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
 
@@ -40,8 +42,6 @@ class _Loaded(msgspec.Struct, frozen=True, kw_only=True):
 
 class Certificates:
     """Chooses a certificate per handshake: exact name, wildcard, the default, the only one, a self-signed one."""
-
-    _log = Logger()
 
     def __init__(
         self, certificates: Sequence[Certificate], hostname: str, *, clock: Callable[[], float] = time.time
@@ -79,7 +79,7 @@ class Certificates:
     def server_options(self) -> IOpenSSLServerConnectionCreator:
         """What a TLS listener makes its connections with."""
         if not self._by_name and self._fallback is None:
-            self._log.warn(
+            _log.warn(
                 "there is no certificate: TLS listeners use a self-signed one, which clients will not trust;"
                 " set certificate.<id>.cert and certificate.<id>.private-key"
             )

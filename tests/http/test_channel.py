@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -435,6 +437,24 @@ class Draining(SynchronousTestCase):
         self.assertEqual((answer.body, answer.headers["connection"]), (b"done", "close"))
         self.assertTrue(wire.closed)
 
+    def test_running_stream(self) -> None:
+        """An answer whose head is out already ends the connection all the same."""
+        bed = Bed()
+        wire = bed.connect()
+        wire.send(_LATER)
+        room: Deferred[bytes] = Deferred()
+
+        async def blocks() -> AsyncIterator[bytes]:
+            yield await room
+
+        bed.later.waiting[0].callback(Response(stream=blocks(), length=1))
+        bed.site.drain()
+        self.assertFalse(wire.closed)
+        room.callback(b"x")
+        (answer,) = wire.answers()
+        self.assertEqual(answer.body, b"x")
+        self.assertTrue(wire.closed)
+
     def test_half_a_body(self) -> None:
         """A request whose body is coming in may finish, too."""
         bed = Bed()
@@ -444,6 +464,65 @@ class Draining(SynchronousTestCase):
         wire.send(b"c")
         (answer,) = wire.answers()
         self.assertEqual((answer.body, answer.headers["connection"]), (b"abc", "close"))
+
+
+class HalfClosed(SynchronousTestCase):
+    """Clients that send no more and still read, as `printf … | nc -N` does."""
+
+    def test_answered(self) -> None:
+        """What was asked is answered, later too, in order and whole; then the connection is closed."""
+        bed = Bed()
+        wire = bed.connect()
+        wire.send(_LATER + _GET)
+        wire.channel.readConnectionLost()
+        self.assertFalse(wire.closed)
+        bed.later.waiting[0].callback(Response(body=b"done"))
+        self.assertEqual([answer.body for answer in wire.answers()], [b"done", b"hello\n"])
+        self.assertTrue(wire.closed)
+
+    def test_admitted_later(self) -> None:
+        """A body that is all there is taken when its request is admitted."""
+        bed = Bed()
+        bed.guarded.gate = Deferred()
+        wire = bed.connect()
+        wire.send(_post("/guarded", b"abc"))
+        wire.channel.readConnectionLost()
+        self.assertFalse(wire.closed)
+        bed.guarded.gate.callback(None)
+        self.assertEqual([answer.body for answer in wire.answers()], [b"3"])
+        self.assertTrue(wire.closed)
+
+    def test_admitted_in_vain(self) -> None:
+        """A body that can't come any more isn't waited for."""
+        bed = Bed()
+        bed.guarded.gate = Deferred()
+        wire = bed.connect()
+        wire.send(_post("/guarded", b"abc", length=4))
+        wire.channel.readConnectionLost()
+        bed.guarded.gate.callback(None)
+        self.assertTrue(wire.closed)
+
+    def test_slow_reader(self) -> None:
+        """Requests that wait for the client to take the answers before them are answered when it has."""
+        bed = Bed()
+        wire = bed.connect()
+        wire.channel.pauseProducing()
+        wire.send(_GET * 2)
+        wire.channel.readConnectionLost()
+        self.assertFalse(wire.closed)
+        wire.channel.resumeProducing()
+        self.assertEqual(len(wire.answers()), 2)
+        self.assertTrue(wire.closed)
+
+    def test_nothing_asked(self) -> None:
+        """Between requests, inside one, and after a refusal it is the end at once."""
+        for octets in (b"", _GET, _GET[:-1], _post("/echo", b"ab", length=3), b"\0", b"\r\n"):
+            wire = Bed().connect()
+            if octets:
+                wire.send(octets)
+            wire.channel.readConnectionLost()
+            self.assertTrue(wire.closed, octets)
+            wire.hang_up()
 
 
 class Leaving(SynchronousTestCase):

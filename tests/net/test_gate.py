@@ -100,6 +100,7 @@ class Counting(SynchronousTestCase):
         self.connect()
         counts = [event["count"] for event in self.log if "count" in event]
         self.assertEqual(counts, [1, 5])
+        self.assertEqual({event["log_namespace"] for event in self.log}, {"stalwart.net"})
 
 
 class Handshakes(SynchronousTestCase):

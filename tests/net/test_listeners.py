@@ -17,9 +17,10 @@ from h2.events import DataReceived, StreamEnded
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, inlineCallbacks
 from twisted.internet.interfaces import IProtocolFactory
-from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
+from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 
 from stalwart.config import Certificate, Listener, Secret, TcpAddress, UnixAddress
@@ -186,6 +187,47 @@ class Plain(Real):
         self.assertEqual(service.connections, 0)
 
     @inlineCallbacks
+    def test_half_closed(self) -> Any:
+        """A client that sends no more gets its answer, over TCP and over a Unix socket."""
+        path = os.path.abspath(self.mktemp())
+        service = self.listen(_V4, UnixAddress(path=path))
+
+        def ask(family: int, address: Any) -> bytes:
+            with socket.socket(family) as sock:
+                sock.settimeout(_SECONDS)
+                sock.connect(address)
+                sock.sendall(b"GET /later HTTP/1.1\r\nHost: a\r\n\r\n")
+                sock.shutdown(socket.SHUT_WR)
+                return _read_to_end(sock)
+
+        for number, (family, address) in enumerate(
+            ((socket.AF_INET, ("127.0.0.1", self.port(service))), (socket.AF_UNIX, path))
+        ):
+            asking = self.thread(lambda family=family, address=address: ask(family, address))  # type: ignore[misc]
+            while len(self.bed.later.waiting) == number:
+                yield deferLater(reactor, 0.01)
+            yield deferLater(reactor, 0.05)
+            self.bed.later.waiting[number].callback(Response(body=b"done"))
+            (answer,) = read_answers((yield asking))
+            self.assertEqual(answer.body, b"done")
+
+    @inlineCallbacks
+    def test_half_closed_to_others(self) -> Any:
+        """For a protocol that knows nothing of it, a half-closed connection is a lost one."""
+        lost: Deferred[None] = Deferred()
+
+        class Waiting(Protocol):
+            def connectionLost(self, reason: Failure = connectionDone) -> None:
+                lost.callback(None)
+
+        service = self.listen(_V4, factory=Factory.forProtocol(Waiting))
+        with socket.create_connection(("127.0.0.1", self.port(service)), timeout=_SECONDS) as sock:
+            sock.shutdown(socket.SHUT_WR)
+            yield lost
+            self.assertEqual((yield self.thread(lambda: sock.recv(100))), b"")
+        self.assertEqual(service.connections, 0)
+
+    @inlineCallbacks
     def test_any_factory(self) -> Any:
         """A factory that knows nothing of draining has its connections closed."""
 
@@ -276,6 +318,22 @@ class Tls(Real):
             lambda: _talk(self.connect(port, "a.example.org", pem, ["http/1.1"]), _GET)
         )
         self.assertEqual([answer.status for answer in read_answers(octets)], [200])
+
+    @inlineCallbacks
+    def test_silent_at_the_end(self) -> Any:
+        """Idle clients that answer nothing, not even close_notify, don't hold up the end, and are told of it."""
+        certificate, pem = _certificate("a.example.org")
+        for alpn in ("h2", "http/1.1"):
+            service = self.listen(_V4, certificates=Certificates([certificate], "host"))
+            port = self.port(service)
+            sock = yield self.thread(lambda: self.connect(port, "a.example.org", pem, [alpn]))  # noqa: B023
+            self.addCleanup(sock.close)
+            started = time.monotonic()
+            yield service.stopService()
+            self.assertLess(time.monotonic() - started, 2)
+            # An end without close_notify would be an error.
+            octets = yield self.thread(lambda: _read_to_end(sock))  # noqa: B023
+            self.assertEqual(bool(octets), alpn == "h2")
 
     @inlineCallbacks
     def test_handshake_unfinished_at_the_end(self) -> Any:
