@@ -30,7 +30,9 @@ class Branch(Resource):
 
     def getChild(self, path: bytes, request: IRequest) -> IResource:
         """What has not been put here is not found."""
-        return Branch()
+        nothing = Branch()
+        nothing.isLeaf = True  # nor is anything below it, however long the path
+        return nothing
 
     def handler(self, method: bytes) -> Handler:
         """The coroutine function that answers `method`; raises Problem 404 or 405."""

@@ -13,17 +13,9 @@ from stalwart.http.problem import Problem
 TOKEN = b"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _FORBIDDEN = bytes(octet for octet in range(32) if octet != 9) + b"\x7f"
 _VERSION = re.compile(rb"HTTP/[0-9]\.[0-9]\Z")
-_FRAMING = frozenset(
-    (
-        b"host",
-        b"content-length",
-        b"transfer-encoding",
-        b"connection",
-        b"expect",
-        b"authorization",
-        b"content-type",
-    )
-)
+# What could be read in two ways if it came twice.
+SINGLE = frozenset((b"host", b"content-length", b"transfer-encoding", b"authorization", b"content-type"))
+_FRAMING = SINGLE | {b"connection", b"expect"}
 _MOST_DIGITS = 18
 
 
@@ -98,11 +90,10 @@ def parse_head(head: bytes, limits: Limits) -> Head:
         fields.append((name, value))
         if name in _FRAMING:
             if name in framing:
-                if name in (b"connection", b"expect"):
-                    value = framing[name] + b"," + value
-                else:
+                if name in SINGLE:
                     # RFC 9112 §3.2 and §6.3: more than one of these is an attack or a fault.
-                    raise Problem(400, f"There is more than one {name.decode('ascii').title()} field.")
+                    raise more_than_one(name)
+                value = framing[name] + b"," + value
             framing[name] = value
     options = _list(framing[b"connection"]) if b"connection" in framing else ()
     modern = version == b"HTTP/1.1"
@@ -118,6 +109,11 @@ def parse_head(head: bytes, limits: Limits) -> Head:
         keep_alive=modern and b"close" not in options,
         expects_continue=b"expect" in framing and _expects_continue(framing[b"expect"], modern=modern),
     )
+
+
+def more_than_one(name: bytes) -> Problem:
+    """The refusal of a request that has a field of `SINGLE` twice."""
+    return Problem(400, f"There is more than one {name.decode('ascii').title()} field.")
 
 
 def _list(value: bytes) -> list[bytes]:

@@ -21,6 +21,7 @@ from twisted.web._http2 import H2Connection, H2Stream
 from zope.interface import implementer
 
 from stalwart.http.exchange import Endpoints, Fields, endpoints_of
+from stalwart.http.head import SINGLE, TOKEN, more_than_one
 from stalwart.http.problem import Problem
 from stalwart.http.request import Request
 
@@ -284,31 +285,41 @@ class Http2Stream(H2Stream):
         pseudo: dict[bytes, bytes] = {}
         fields: list[tuple[bytes, bytes]] = []
         length: int | None = None
-        has_host = False
+        single: set[bytes] = set()
         for name, value in self._fields:
             if value.translate(None, _FORBIDDEN) != value:
                 raise Problem(400, "There is a control character in a header field.")
             if name.startswith(b":"):
                 pseudo[name] = value
                 continue
+            if name in SINGLE:
+                if name in single:
+                    raise more_than_one(name)
+                single.add(name)
             if name == b"content-length":
                 if not value.isdigit():
                     raise Problem(400, "Content-Length must be a decimal number.")
                 length = int(value[:19])
-            elif name == b"host":
-                has_host = True
             elif name == b"expect":
                 if value.lower() != b"100-continue":
                     raise Problem(417, "The only expectation that this server meets is 100-continue.")
                 self._expects = True
             fields.append((bytes(name), bytes(value)))
         authority = pseudo.get(b":authority")
-        if authority and not has_host:
+        if b"host" not in single:
+            if not authority:
+                raise Problem(400, "A request must name its host.")
             fields.insert(0, (b"host", bytes(authority)))
-        elif not has_host:
-            raise Problem(400, "A request must name its host.")
-        target = pseudo.get(b":path") or authority or b""
-        return bytes(pseudo[b":method"]), bytes(target), fields, 0 if self.ended else length
+        method, target = bytes(pseudo[b":method"]), bytes(pseudo.get(b":path", b""))
+        if not method or method.translate(None, TOKEN):
+            raise Problem(400, "The method has a character that is not allowed in one.")
+        # RFC 9113 §8.3.1. CONNECT (§8.5) has no path.
+        if not target.startswith(b"/") and target != b"*":
+            raise Problem(400, "The request target must be a path that starts with a slash.")
+        if self.ended and length:
+            # RFC 9113 §8.1.1
+            raise Problem(400, "Content-Length tells of a body, and there is none.")
+        return method, target, fields, 0 if self.ended else length
 
     def sweep(self, now: float) -> None:
         """Look at the pace of the request's body."""

@@ -59,7 +59,7 @@ class Incoming(server.Request):
         self.cookies: list[bytes] = []
         self.queued = queued
         self._endpoints = channel.endpoints
-        self._body: list[bytes] = []
+        self._body: bytes | bytearray = bytearray()
 
     @property
     def listener(self) -> ListenerContext:
@@ -109,9 +109,8 @@ class Incoming(server.Request):
 
     def read_body(self) -> bytes:
         """The request's body, which is complete when an endpoint's coroutine runs."""
-        if len(self._body) > 1:
-            self._body = [b"".join(self._body)]
-        return self._body[0] if self._body else b""
+        self._body = bytes(self._body)
+        return self._body
 
     # What Twisted's resources ask for.
 

@@ -5,7 +5,7 @@ The same class serves HTTP/1.1 and HTTP/2; what lies below it is an `Exchange`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_log = Logger(namespace="stalwart.http")
 _CLIENT_LEFT = 499
+_BLOCK = 65_536  # octets of an answer that are sent at once
 _BODILESS = (204, 304)
 # RFC 9112 §6, §9.6: these say how the answer is framed, which is for the exchange to say.
 _FRAMING = frozenset((b"connection", b"content-length", b"transfer-encoding"))
@@ -40,7 +42,6 @@ class Request(Incoming):
     _length: int | None = 0
     _received = 0
     _waiting: Deferred[None] | None = None
-    _log = Logger()
 
     def __init__(self, channel: Exchange, queued: bool = False) -> None:
         super().__init__(channel, queued)
@@ -66,13 +67,13 @@ class Request(Incoming):
             parsed = parse_target(method, target)
             self.path = parsed.path
             self._query = parsed.query
+            host = self.header(b"host")
+            if host is not None and not is_authority(host):
+                raise Problem(400, "The Host field names no valid host.")
             if parsed.authority is not None:
                 # RFC 9112 §3.2.2: the target's host stands in for the field's.
                 others = [field for field in fields if field[0] != b"host"]
                 self.header_fields = [(b"host", parsed.authority), *others]
-            host = self.header(b"host")
-            if host is not None and not is_authority(host):
-                raise Problem(400, "The Host field names no valid host.")
             status = self.site.policy.decide(self)
             if status != 200:
                 if not 200 < status < 600:
@@ -104,10 +105,10 @@ class Request(Incoming):
         self._received += len(data)
         assert self._endpoint is not None
         if self._received > self._endpoint.body_limit:
-            self._body.clear()
+            self._body = b""
             self.respond(self._endpoint.too_large().response())
         else:
-            self._body.append(data)
+            self._body += data
 
     # What Twisted's HTTP/2 stream calls it.
     handleContentChunk = body_received
@@ -156,7 +157,7 @@ class Request(Incoming):
         if isinstance(error, Problem):
             self.respond(error.response())
         elif not (self._disconnected and failure.check(CancelledError)):
-            self._log.failure(
+            _log.failure(
                 "request {request_id} {method} {path} failed",
                 failure,
                 request_id=self.request_id,
@@ -186,21 +187,23 @@ class Request(Incoming):
             fields.append((b"Content-Type", response.content_type.encode("utf-8").translate(_CONTROL)))
         for name, value in response.headers:
             fields.append((name.encode("ascii"), value.encode("utf-8").translate(_CONTROL)))
-        stream = response.stream
+        stream, length, body = response.stream, response.length, response.body
         head_only = self.method == b"HEAD" or status in _BODILESS
+        if stream is None and len(body) > _BLOCK and not head_only:
+            # In blocks, so that a slow client is seen to take them, and the transport holds no second copy.
+            stream, length = _blocks(body), len(body)
         if stream is None:
-            body = response.body
             self._begin(
                 fields, b"" if head_only else body, None if status in _BODILESS else len(body), final=True
             )
             self._end()
         elif head_only:
-            self._begin(fields, b"", response.length, final=True)
+            self._begin(fields, b"", length, final=True)
             run(close(stream), _ignore, self._failed)
             self._end()
         else:
-            self._begin(fields, b"", response.length, final=False)
-            sender = BodySender(self._send, response.length)
+            self._begin(fields, b"", length, final=False)
+            sender = BodySender(self._send, length)
             channel.registerProducer(sender, True)
             self._run(sender.send(stream), self._streamed, self._stream_failed)
 
@@ -234,7 +237,7 @@ class Request(Incoming):
         self._waiting = None
         if self.channel is None:
             return
-        self._log.failure(
+        _log.failure(
             "the answer to request {request_id} broke off after {octets} octets",
             failure,
             request_id=self.request_id,
@@ -267,7 +270,7 @@ class Request(Incoming):
         self._disconnected = True
         self.channel = None
         self._note(self.code if self.startedWriting else _CLIENT_LEFT)
-        self._body.clear()
+        self._body = b""
         if self._waiting is not None:
             self._waiting.cancel()
         notifications, self.notifications = self.notifications, []
@@ -311,6 +314,10 @@ class Request(Incoming):
         """The producer has written all."""
         if self.channel is not None:
             self.channel.unregisterProducer()
+
+
+def _blocks(body: bytes) -> Iterator[bytes]:
+    return (body[start : start + _BLOCK] for start in range(0, len(body), _BLOCK))
 
 
 def _ignore(_: None) -> None:

@@ -169,6 +169,20 @@ class Http2(SynchronousTestCase):
         ):
             self.assertEqual(self.client.status[self.client.ask("/hello", fields=fields)], status)
 
+    def test_ambiguous(self) -> None:
+        """Fields that would be refused twice over HTTP/1.1 are here, too, and pseudo-fields that are none."""
+        basic = ("authorization", "Basic YTpi")
+        for method, path, fields in (
+            ("GET", "/hello", [basic, basic]),
+            ("GET", "/hello", [("content-type", "a/b"), ("content-type", "a/c")]),
+            ("GET", "/hello", [("content-length", "5")]),
+            ("GET /other HTTP/1.1", "/hello", []),
+            ("G\x1bET", "/hello", []),
+            ("GET", "http://other/hello", []),
+        ):
+            stream = self.client.ask(path, method=method, fields=fields)
+            self.assertEqual(self.client.status[stream], 400, (method, path, fields))
+
     def test_told_too_large(self) -> None:
         """A body over the limit is refused at its length, and the rest of it isn't wanted."""
         stream = self.client.ask(

@@ -153,8 +153,9 @@ class Methods(SynchronousTestCase):
         self.assertEqual(hosts, [b"b:80"])
 
     def test_bad_host(self) -> None:
-        """A Host that is no host is refused."""
+        """A Host that is no host is refused, also where the target names another."""
         self.assertEqual(Bed().ask(b"GET /hello HTTP/1.1\r\nHost: a/b\r\n\r\n").status, 400)
+        self.assertEqual(Bed().ask(b"GET http://a/hello HTTP/1.1\r\nHost: a/b\r\n\r\n").status, 400)
 
 
 class Failures(SynchronousTestCase):
@@ -302,6 +303,32 @@ class Streams(SynchronousTestCase):
         self.assertEqual(read, [0, 1, 2, 3, 4])
         (answer,) = wire.answers()
         self.assertEqual(answer.body, b"01234")
+
+    def test_large_body(self) -> None:
+        """A large body that is at hand goes out as the client takes it, not all into the transport."""
+        body = bytes(range(256)) * 4096
+        bed = self.stream(Response(body=body, content_type="a/b"))
+        wire = bed.connect()
+        write, takes, most = wire.transport.write, 0, 0
+
+        def full(octets: bytes) -> None:
+            nonlocal most
+            most = max(most, len(octets))
+            write(octets)
+            wire.channel.pauseProducing()
+
+        self.patch(wire.transport, "write", full)
+        wire.send(b"GET /stream HTTP/1.1\r\nHost: a\r\n\r\n")
+        while not bed.log.lines:
+            bed.clock.pump([1.0] * 50)  # slow, but steady
+            wire.channel.resumeProducing()
+            takes += 1
+        self.assertFalse(wire.closed)
+        self.assertLess(most, 100_000)
+        self.assertGreater(takes, 10)
+        (answer,) = wire.answers()
+        self.assertEqual((answer.body, answer.headers["content-length"]), (body, str(len(body))))
+        self.assertEqual(bed.get("/stream", method="HEAD").headers["content-length"], str(len(body)))
 
     def test_asynchronous(self) -> None:
         """Blocks may take their time."""
