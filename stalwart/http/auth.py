@@ -51,9 +51,7 @@ async def authenticate(request: Request, authenticator: ChecksSignIn, pool: Runs
         try:
             principal = await pool.run(lambda: authenticator.verify(value))
         except AuthMalformed as error:
-            raise unauthorized(
-                "The Authorization field is not of a form this server takes: send Basic."
-            ) from error
+            raise unauthorized("The Authorization field is not of a form this server takes: send Basic.") from error
     if principal is None:
         raise unauthorized("The name or the password is wrong.")
     request.principal = principal

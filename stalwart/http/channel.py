@@ -30,9 +30,7 @@ from stalwart.http.states import BODY, BUSY, CLOSED, DRAIN, HEAD, HELD, IDLE, LI
 if TYPE_CHECKING:
     from stalwart.http.site import Site
 
-_STATUS_LINES = {
-    status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode("ascii") for status in HTTPStatus
-}
+_STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode("ascii") for status in HTTPStatus}
 
 
 @implementer(IPushProducer, IHalfCloseableProtocol)
@@ -132,9 +130,7 @@ class Http1Channel(Protocol):
                 self._close()
         elif state is HEAD:
             if waited > limits.head_seconds:
-                self._refuse(
-                    Problem(408, f"The request's head took more than {limits.head_seconds:g} seconds.")
-                )
+                self._refuse(Problem(408, f"The request's head took more than {limits.head_seconds:g} seconds."))
         elif state is BODY:
             if waited > limits.body_seconds + self._received / limits.body_rate:
                 assert self._request is not None

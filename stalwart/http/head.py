@@ -53,9 +53,7 @@ def find_end(buffer: bytes, searched: int, limits: Limits) -> int:
         raise Problem(400, "The request line must end with CR LF.")
     end = buffer.find(b"\r\n\r\n", max(0, searched - 3)) + 4
     if end > limits.head_size or (end == 3 and len(buffer) >= limits.head_size):
-        raise Problem(
-            431, f"The request line and the header fields may have at most {limits.head_size} octets."
-        )
+        raise Problem(431, f"The request line and the header fields may have at most {limits.head_size} octets.")
     return 0 if end == 3 else end
 
 
@@ -66,9 +64,7 @@ def parse_head(head: bytes, limits: Limits) -> Head:
         raise Problem(400, "There is a control character in the request's head.")
     request_line = lines[0].split(b" ")
     if len(request_line) != 3 or not request_line[0] or not request_line[1]:
-        raise Problem(
-            400, "The request line must be a method, a target and a version with one space between them."
-        )
+        raise Problem(400, "The request line must be a method, a target and a version with one space between them.")
     method, target, version = request_line
     if method.translate(None, TOKEN):
         raise Problem(400, "The method has a character that is not allowed in one.")

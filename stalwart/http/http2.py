@@ -32,9 +32,7 @@ _FRAME = 16_384
 _MOST_QUEUED = 262_144
 _FORBIDDEN = b"\x00\r\n"
 # RFC 9113 §8.2.2: these belong to HTTP/1.1 connections.
-_CONNECTION_FIELDS = frozenset(
-    (b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade")
-)
+_CONNECTION_FIELDS = frozenset((b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade"))
 
 
 @implementer(IPushProducer)
@@ -122,9 +120,7 @@ class Http2Channel(H2Connection):
             self._say_goodbye()
             return
         # Not h2's close_connection, after which nothing can be sent on the open streams.
-        frame = GoAwayFrame(
-            0, last_stream_id=self.conn.highest_inbound_stream_id, error_code=ErrorCodes.NO_ERROR
-        )
+        frame = GoAwayFrame(0, last_stream_id=self.conn.highest_inbound_stream_id, error_code=ErrorCodes.NO_ERROR)
         self.transport.write(frame.serialize())
 
     def _say_goodbye(self) -> None:

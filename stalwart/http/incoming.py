@@ -101,9 +101,7 @@ class Incoming(server.Request):
     def query_args(self) -> dict[str, list[str]]:
         """The query's parameters, decoded, blank ones kept. Raises Problem 400 for more than 100 or bad UTF-8."""
         try:
-            return parse_qs(
-                self._query.decode("ascii"), keep_blank_values=True, max_num_fields=100, errors="strict"
-            )
+            return parse_qs(self._query.decode("ascii"), keep_blank_values=True, max_num_fields=100, errors="strict")
         except ValueError as error:
             raise Problem(400, "The query is not well formed: at most 100 parameters in UTF-8.") from error
 

@@ -193,9 +193,7 @@ class Request(Incoming):
             # In blocks, so that a slow client is seen to take them, and the transport holds no second copy.
             stream, length = _blocks(body), len(body)
         if stream is None:
-            self._begin(
-                fields, b"" if head_only else body, None if status in _BODILESS else len(body), final=True
-            )
+            self._begin(fields, b"" if head_only else body, None if status in _BODILESS else len(body), final=True)
             self._end()
         elif head_only:
             self._begin(fields, b"", length, final=True)
@@ -207,9 +205,7 @@ class Request(Incoming):
             channel.registerProducer(sender, True)
             self._run(sender.send(stream), self._streamed, self._stream_failed)
 
-    def _begin(
-        self, fields: list[tuple[bytes, bytes]], body: bytes, length: int | None, *, final: bool
-    ) -> None:
+    def _begin(self, fields: list[tuple[bytes, bytes]], body: bytes, length: int | None, *, final: bool) -> None:
         assert self.channel is not None
         self.startedWriting = 1
         if self._response_headers is not None:

@@ -125,8 +125,7 @@ class ConnectionGate(Factory):
         now = self._monotonic()
         if now - self._told >= _TELL_AGAIN:
             _log.warn(
-                'listener "{listener}" has its {limit} connections: {count} more were closed at once'
-                " (max-connections)",
+                'listener "{listener}" has its {limit} connections: {count} more were closed at once (max-connections)',
                 listener=self._listener,
                 limit=self._limit,
                 count=self._untold,

@@ -49,9 +49,7 @@ class ListenerService(Service):
         self.factory = factory
         self._reactor = reactor
         self._certificates = certificates
-        self._gate = ConnectionGate(
-            listener.id, listener.protocol, listener.max_connections, metrics, monotonic
-        )
+        self._gate = ConnectionGate(listener.id, listener.protocol, listener.max_connections, metrics, monotonic)
         self._handshakes: HandshakeFactory | None = None
         self._sockets: list[socket.socket] = []
         self._ports: list[IListeningPort] = []
@@ -124,9 +122,9 @@ class ListenerService(Service):
         for path, inode in self._unix:
             _unlink(path, inode)
         self._unix = []
-        return DeferredList(
-            [deferred for deferred in closed if deferred is not None], consumeErrors=True
-        ).addCallback(lambda _: self._drain())
+        return DeferredList([deferred for deferred in closed if deferred is not None], consumeErrors=True).addCallback(
+            lambda _: self._drain()
+        )
 
     def _drain(self) -> Deferred[None]:
         ended: Deferred[None] = Deferred()
@@ -158,9 +156,7 @@ class ListenerService(Service):
             self._handshakes.abort()
         factory: object = self.factory
         if isinstance(factory, IDrains):
-            factory.drain().addErrback(
-                lambda failure: _log.failure("a factory failed to drain", failure)
-            )
+            factory.drain().addErrback(lambda failure: _log.failure("a factory failed to drain", failure))
         else:
             for connection in list(self._gate.connections):
                 connection.connection.loseConnection()

@@ -38,9 +38,7 @@ def self_signed(names: Sequence[str], *, now: datetime.datetime) -> tuple[str, s
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - datetime.timedelta(days=1))
         .not_valid_after(now + _VALID)
-        .add_extension(
-            x509.SubjectAlternativeName([_general_name(name) for name in dict.fromkeys(names)]), False
-        )
+        .add_extension(x509.SubjectAlternativeName([_general_name(name) for name in dict.fromkeys(names)]), False)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), True)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), False)
         .sign(key, hashes.SHA256())

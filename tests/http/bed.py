@@ -183,9 +183,7 @@ class Guarded(Endpoint):
 class Bed:
     """A site with a few endpoints, and connections to it."""
 
-    def __init__(
-        self, *, policy: Policy | None = None, limits: Limits | None = None, tls: bool = False
-    ) -> None:
+    def __init__(self, *, policy: Policy | None = None, limits: Limits | None = None, tls: bool = False) -> None:
         self.clock = Clock()
         self.root = Branch()
         self.later = Later()

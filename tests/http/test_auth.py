@@ -84,9 +84,7 @@ class SignIn(SynchronousTestCase):
         for values in ((), ("Basic bad",), ("Bearer x",), ("",)):
             answer = self.ask(*values)
             self.assertEqual(answer.problem()["status"], 401)
-            self.assertEqual(
-                answer.headers["www-authenticate"], 'Basic realm="Stalwart Server", charset="UTF-8"'
-            )
+            self.assertEqual(answer.headers["www-authenticate"], 'Basic realm="Stalwart Server", charset="UTF-8"')
 
     def test_two(self) -> None:
         """Two Authorization fields are one too many."""

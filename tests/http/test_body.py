@@ -61,9 +61,7 @@ class Chunked(SynchronousTestCase):
             b"0\r\n\n",
         ):
             for step in (1, 2, 3, len(octets)):
-                self.assertEqual(
-                    self.assertRaises(Problem, _feed, ChunkedBody(), octets, step).status, 400, octets
-                )
+                self.assertEqual(self.assertRaises(Problem, _feed, ChunkedBody(), octets, step).status, 400, octets)
 
     def test_many_small_chunks(self) -> None:
         """A megabyte in chunks of one octet takes no time to speak of."""
@@ -71,9 +69,7 @@ class Chunked(SynchronousTestCase):
         self.assertEqual(_feed(ChunkedBody(), octets, 65_536), (b"a" * 170_000, b""))
 
     @settings(deadline=None, max_examples=200)
-    @given(
-        st.lists(st.binary(min_size=1, max_size=50), max_size=8), st.binary(max_size=20), st.integers(1, 40)
-    )
+    @given(st.lists(st.binary(min_size=1, max_size=50), max_size=8), st.binary(max_size=20), st.integers(1, 40))
     def test_round_trip(self, blocks: list[bytes], rest: bytes, step: int) -> None:
         """What was chunked comes out, and what follows is left alone."""
         octets = b"".join(b"%x\r\n%b\r\n" % (len(block), block) for block in blocks) + b"0\r\n\r\n"

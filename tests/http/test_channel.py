@@ -46,9 +46,7 @@ class Octets(SynchronousTestCase):
 
     def test_cuts(self) -> None:
         """Two requests, one with a body, are answered the same wherever the octets are cut."""
-        octets = (
-            _post("/echo", b"abc") + b"POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
-        )
+        octets = _post("/echo", b"abc") + b"POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
         octets += b"2\r\nde\r\n1\r\nf\r\n0\r\n\r\n" + _GET
         wanted = None
         for cut in range(len(octets) + 1):
@@ -57,9 +55,7 @@ class Octets(SynchronousTestCase):
             got = wire.raw()
             wanted = wanted or got
             self.assertEqual(got, wanted, cut)
-        self.assertEqual(
-            [answer.body for answer in read_answers(wanted or b"")], [b"abc", b"def", b"hello\n"]
-        )
+        self.assertEqual([answer.body for answer in read_answers(wanted or b"")], [b"abc", b"def", b"hello\n"])
 
     def test_octet_by_octet(self) -> None:
         """A request may come one octet at a time."""
@@ -108,9 +104,7 @@ class Persistence(SynchronousTestCase):
         wire.send(_LATER + _LATER + _GET)
         self.assertEqual((wire.raw(), len(bed.later.waiting)), (b"", 1))
         bed.later.waiting[0].callback(Response(body=b"first"))
-        self.assertEqual(
-            ([answer.body for answer in wire.answers()], len(bed.later.waiting)), ([b"first"], 2)
-        )
+        self.assertEqual(([answer.body for answer in wire.answers()], len(bed.later.waiting)), ([b"first"], 2))
         bed.later.waiting[1].callback(Response(body=b"second"))
         self.assertEqual([answer.body for answer in wire.answers()], [b"second", b"hello\n"])
 
@@ -180,17 +174,14 @@ class Refusals(SynchronousTestCase):
         bed.ask(b"GET /hello\r\n\r\n")
         self.assertEqual(bed.count("none", "other", 400), 1)
         (line,) = bed.log.lines
-        self.assertEqual(
-            (line["request_id"], line["method"], line["path"], line["status"]), ("ab-1", "-", "-", 400)
-        )
+        self.assertEqual((line["request_id"], line["method"], line["path"], line["status"]), ("ab-1", "-", "-", 400))
 
     def test_no_smuggling(self) -> None:
         """What follows a request whose end is in doubt is never read as a request."""
         bed = Bed()
         wire = bed.connect()
         wire.send(
-            b"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
-            + _GET
+            b"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n" + _GET
         )
         self.assertEqual([answer.status for answer in wire.answers()], [400])
 
@@ -217,9 +208,7 @@ class Bodies(SynchronousTestCase):
     def test_grows_too_large(self) -> None:
         """A chunked body is refused at the octet that goes over, and the connection ends."""
         wire = Bed().connect()
-        wire.send(
-            b"POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3e8\r\n" + b"x" * 1000
-        )
+        wire.send(b"POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3e8\r\n" + b"x" * 1000)
         self.assertEqual(wire.raw(), b"")
         wire.send(b"\r\n1\r\nx")
         (answer,) = wire.answers()

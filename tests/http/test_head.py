@@ -30,12 +30,8 @@ class Accepted(SynchronousTestCase):
     def test_close(self) -> None:
         """`close` counts wherever it stands in Connection, in any case."""
         for field in (b"close", b"CLOSE", b"x, close", b"close ,x"):
-            self.assertFalse(
-                _read(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: " + field + b"\r\n\r\n").keep_alive
-            )
-        self.assertFalse(
-            _read(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: a\r\nConnection: close\r\n\r\n").keep_alive
-        )
+            self.assertFalse(_read(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: " + field + b"\r\n\r\n").keep_alive)
+        self.assertFalse(_read(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: a\r\nConnection: close\r\n\r\n").keep_alive)
         self.assertTrue(_read(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: closed\r\n\r\n").keep_alive)
 
     def test_old(self) -> None:
@@ -103,9 +99,7 @@ class Refused(SynchronousTestCase):
             b"Transfer-Encoding: chunked\r\nContent-Length: 1",
             b"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked",
         ):
-            self.assertEqual(
-                self.refused(b"POST / HTTP/1.1\r\nHost: x\r\n" + field + b"\r\n\r\n"), 400, field
-            )
+            self.assertEqual(self.refused(b"POST / HTTP/1.1\r\nHost: x\r\n" + field + b"\r\n\r\n"), 400, field)
 
     def test_codings(self) -> None:
         """A transfer coding other than chunked is not implemented; HTTP/1.0 has none."""
@@ -119,9 +113,7 @@ class Refused(SynchronousTestCase):
             b"chunked;a=b",
         ):
             field = b"Transfer-Encoding: " + coding
-            self.assertEqual(
-                self.refused(b"POST / HTTP/1.1\r\nHost: x\r\n" + field + b"\r\n\r\n"), 501, coding
-            )
+            self.assertEqual(self.refused(b"POST / HTTP/1.1\r\nHost: x\r\n" + field + b"\r\n\r\n"), 501, coding)
         self.assertEqual(self.refused(b"POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n"), 400)
 
     def test_host(self) -> None:
@@ -134,9 +126,7 @@ class Refused(SynchronousTestCase):
 
     def test_huge_length(self) -> None:
         """A length beyond any number is too large, not an overflow."""
-        self.assertEqual(
-            self.refused(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: " + b"9" * 30 + b"\r\n\r\n"), 413
-        )
+        self.assertEqual(self.refused(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: " + b"9" * 30 + b"\r\n\r\n"), 413)
 
     def test_too_many_fields(self) -> None:
         """One field more than allowed is refused."""

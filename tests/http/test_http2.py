@@ -236,9 +236,7 @@ class Http2(SynchronousTestCase):
         self.client.pump()
         self.assertEqual([self.client.body[stream] for stream in streams], [b"20000"] * 2)
         self.bed.guarded.error = Problem(401)
-        self.assertEqual(
-            self.client.status[self.client.ask("/guarded", method="POST", body=b"x" * 9000)], 401
-        )
+        self.assertEqual(self.client.status[self.client.ask("/guarded", method="POST", body=b"x" * 9000)], 401)
 
     def test_side_by_side(self) -> None:
         """Streams don't wait for each other."""

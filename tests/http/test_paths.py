@@ -88,9 +88,7 @@ class Targets(SynchronousTestCase):
             self.assertFalse(is_authority(bad), bad)
 
     @settings(deadline=None, max_examples=500)
-    @given(
-        st.lists(st.sampled_from(["a", "..", ".", "", "%2e", "%2F", "%25", "%C3%A4", "~", "b;c"]), max_size=6)
-    )
+    @given(st.lists(st.sampled_from(["a", "..", ".", "", "%2e", "%2F", "%25", "%C3%A4", "~", "b;c"]), max_size=6))
     def test_stable(self, parts: list[str]) -> None:
         """The canonical path is its own canonical path: nothing is decoded twice."""
         try:

@@ -77,16 +77,12 @@ class Gate(SynchronousTestCase):
 
         class Look:
             def decide(self, request: PolicyRequest) -> int:
-                seen.extend(
-                    (request.listener.id, request.client_address, request.client_port, request.local_address)
-                )
+                seen.extend((request.listener.id, request.client_address, request.client_port, request.local_address))
                 seen.extend((request.local_port, request.uri, request.path, list(request.header_fields)))
                 return 200
 
         Bed(policy=Look()).get("/a%2d?q")
-        self.assertEqual(
-            seen, ["test", "192.0.2.7", 40000, "192.0.2.1", 8080, b"/a%2d?q", b"/a-", [(b"host", b"a")]]
-        )
+        self.assertEqual(seen, ["test", "192.0.2.7", 40000, "192.0.2.1", 8080, b"/a%2d?q", b"/a-", [(b"host", b"a")]])
 
 
 class Methods(SynchronousTestCase):
@@ -171,9 +167,7 @@ class Failures(SynchronousTestCase):
         bed = Bed()
         bed.mount("/broken", Broken())
         answer = bed.get("/broken")
-        self.assertEqual(
-            (answer.status, answer.problem()["requestId"]), (500, answer.headers["x-request-id"])
-        )
+        self.assertEqual((answer.status, answer.problem()["requestId"]), (500, answer.headers["x-request-id"]))
         self.assertNotIn(b"secret", answer.body)
         self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
 
@@ -191,9 +185,7 @@ class Failures(SynchronousTestCase):
 
         class Refuses(Endpoint):
             async def get(self, request: Request) -> Response:
-                raise Problem(
-                    429, "Wait.", type="urn:x", headers=(("Retry-After", "5"),), extra={"limit": "x"}
-                )
+                raise Problem(429, "Wait.", type="urn:x", headers=(("Retry-After", "5"),), extra={"limit": "x"})
 
         bed = Bed()
         bed.mount("/refuses", Refuses())
@@ -421,9 +413,7 @@ class Twisteds(SynchronousTestCase):
         bed = Bed()
         bed.root.putChild(b"page", Page())
         answer = bed.get("/page?a=%41")
-        self.assertEqual(
-            (answer.status, answer.headers["content-type"], answer.body), (203, "text/x", b"/page A")
-        )
+        self.assertEqual((answer.status, answer.headers["content-type"], answer.body), (203, "text/x", b"/page A"))
         self.assertEqual(bed.get("/page?a=b", method="HEAD").headers["content-length"], "7")
         self.assertEqual(bed.get("/page", method="OPTIONS").status, 204)
         answer = bed.get("/page", method="POST")
@@ -527,9 +517,7 @@ class Noted(SynchronousTestCase):
         bed.clock.advance(3)
         bed.later.waiting[0].callback(Response())
         labels = {"listener": "test", "surface": "later"}
-        self.assertEqual(
-            bed.metrics.registry.get_sample_value("stalwart_http_request_seconds_sum", labels), 3.0
-        )
+        self.assertEqual(bed.metrics.registry.get_sample_value("stalwart_http_request_seconds_sum", labels), 3.0)
 
     def test_ids_differ(self) -> None:
         """Each request has an id of its own, also on one connection."""

@@ -169,9 +169,7 @@ class Plain(Real):
         idle = socket.create_connection(("127.0.0.1", port))
         self.addCleanup(idle.close)
         running = self.thread(
-            lambda: _talk(
-                socket.create_connection(("127.0.0.1", port)), b"GET /later HTTP/1.1\r\nHost: a\r\n\r\n"
-            )
+            lambda: _talk(socket.create_connection(("127.0.0.1", port)), b"GET /later HTTP/1.1\r\nHost: a\r\n\r\n")
         )
         while not self.bed.later.waiting:
             yield deferLater(reactor, 0.01)
@@ -314,9 +312,7 @@ class Tls(Real):
         certificate, pem = _certificate("a.example.org")
         service = self.listen(_V4, certificates=Certificates([certificate], "host"))
         port = self.port(service)
-        octets = yield self.thread(
-            lambda: _talk(self.connect(port, "a.example.org", pem, ["http/1.1"]), _GET)
-        )
+        octets = yield self.thread(lambda: _talk(self.connect(port, "a.example.org", pem, ["http/1.1"]), _GET))
         self.assertEqual([answer.status for answer in read_answers(octets)], [200])
 
     @inlineCallbacks

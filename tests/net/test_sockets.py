@@ -73,9 +73,7 @@ class Sockets(SynchronousTestCase):
 
     def test_not_here(self) -> None:
         """An address of another machine can't be listened on."""
-        self.assertIn(
-            "this machine has no such address", self.refused([TcpAddress(host="192.0.2.1", port=0)])
-        )
+        self.assertIn("this machine has no such address", self.refused([TcpAddress(host="192.0.2.1", port=0)]))
 
     def test_unix(self) -> None:
         """A Unix socket is for the owner and the group."""
