@@ -36,7 +36,7 @@ class Delivers(Shape):
     async def find(self, address: str, size: int | None) -> Recipient:
         """The recipient behind an address, or `LmtpError`."""
 
-    async def deliver(self, transfer: Transfer, pieces: list[bytes]) -> list[Outcome]:
+    async def deliver(self, transfer: Transfer, content: bytearray) -> list[Outcome]:
         """Store a message; one outcome per recipient, in their order."""
 
 

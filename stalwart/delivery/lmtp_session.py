@@ -58,8 +58,7 @@ class LmtpSession(Protocol):
         self._engine = LmtpEngine(hostname=factory.hostname, limits=factory.limits, new_id=factory.new_id)
         self._peer = ""
         self._recipients: list[Recipient] = []
-        self._pieces: list[bytes] = []
-        self._size = 0
+        self._content = bytearray()
         self._pumping = False
         self._working = False
         self._connected = False
@@ -90,7 +89,7 @@ class LmtpSession(Protocol):
         """The client is gone. A message that was not whole is forgotten, a whole one is stored all the same."""
         self._connected = False
         if self._engine.state is State.CONTENT:
-            self.factory.journal.hung_up(self._engine.envelope, self._peer, self._size)
+            self.factory.journal.hung_up(self._engine.envelope, self._peer, len(self._content))
             self._forget_octets()
         self._leave_if_over()
 
@@ -211,8 +210,7 @@ class LmtpSession(Protocol):
 
     def _keep(self, octets: bytes) -> None:
         if self.factory.memory.take(len(octets)):
-            self._size += len(octets)
-            self._pieces.append(octets)
+            self._content += octets
         else:
             self._engine.drop_message(replies.NO_MEMORY)
             self._dropped(self._engine.envelope, replies.NO_MEMORY)
@@ -224,8 +222,8 @@ class LmtpSession(Protocol):
 
     async def _deliver(self, envelope: Envelope) -> None:
         started = self.factory.now()
-        pieces, self._pieces = self._pieces, []
-        size, self._size = self._size, 0
+        content, self._content = self._content, bytearray()
+        size = len(content)
         transfer = Transfer(
             id=envelope.id,
             sender=envelope.sender,
@@ -235,7 +233,7 @@ class LmtpSession(Protocol):
             protocol=self._protocol(envelope),
         )
         try:
-            outcomes = await self.factory.mailroom.deliver(transfer, pieces)
+            outcomes = await self.factory.mailroom.deliver(transfer, content)
         except Exception:  # noqa: BLE001 - whatever it is, the client must get its answers
             self.factory.journal.trouble(envelope, "storing a message", Failure())
             outcomes = [Outcome(recipient=recipient, reply=replies.LOCAL_TROUBLE) for recipient in transfer.recipients]
@@ -266,9 +264,8 @@ class LmtpSession(Protocol):
             self.factory.left(self)
 
     def _forget_octets(self) -> None:
-        self.factory.memory.give_back(self._size)
-        self._size = 0
-        self._pieces = []
+        self.factory.memory.give_back(len(self._content))
+        self._content = bytearray()
 
     def _protocol(self, envelope: Envelope) -> str:
         """RFC 3848 and RFC 6531 §4.3: LMTP, with UTF8 in front and S for TLS behind."""

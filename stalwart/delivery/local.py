@@ -103,17 +103,17 @@ class Mailroom:
         """
         return await self._pool.run(partial(self._find, address, size))
 
-    async def deliver(self, transfer: Transfer, pieces: list[bytes]) -> list[Outcome]:
-        """Store the message, whose octets are the pieces in order; one outcome per recipient, in their order.
-        The list of pieces is emptied, since a message may be large.
+    async def deliver(self, transfer: Transfer, content: bytearray) -> list[Outcome]:
+        """Store the message; one outcome per recipient, in their order.
 
-        An account that is named twice, perhaps by an alias, gets the message once and the same answer twice.
+        The content is emptied on the way, since it may be large. An account that is named twice, perhaps by an alias,
+        gets the message once and the same answer twice.
         Trouble in the store becomes the outcome of those it touches; anything else that raises stored nothing.
         """
         firsts: dict[int, Recipient] = {}
         for recipient in transfer.recipients:
             firsts.setdefault(recipient.account_id, recipient)
-        prepared = await self._pool.run(partial(self._prepare, transfer, tuple(firsts.values()), pieces))
+        prepared = await self._pool.run(partial(self._prepare, transfer, tuple(firsts.values()), content))
         stored = await gatherResults([Deferred.fromCoroutine(self._store_one(each)) for each in prepared])
         by_account = dict(zip(firsts, stored, strict=True))
         return [_outcome(transfer.id, recipient, by_account[recipient.account_id]) for recipient in transfer.recipients]
@@ -138,12 +138,12 @@ class Mailroom:
         return Recipient(address=wanted, account_id=account.id)
 
     def _prepare(
-        self, transfer: Transfer, recipients: Sequence[Recipient], pieces: list[bytes]
+        self, transfer: Transfer, recipients: Sequence[Recipient], content: bytearray
     ) -> list[_Prepared | Exception]:
         """Write the message with each recipient's own header fields, and work out once what the rows need."""
         now = self._clock()
-        body = without_return_path(b"".join(pieces))
-        pieces.clear()
+        body = without_return_path(bytes(content))
+        content.clear()
         digest: Digest | None = None
         first = 0
         prepared: list[_Prepared | Exception] = []

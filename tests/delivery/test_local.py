@@ -147,7 +147,7 @@ class LocalCase(SynchronousTestCase):
 
     def deliver(self, *addresses: str, message: bytes = MESSAGE) -> list[Outcome]:
         """Deliver a message."""
-        return self.run_now(self.mailroom.deliver(self.transfer(*addresses), [message[:20], message[20:]]))
+        return self.run_now(self.mailroom.deliver(self.transfer(*addresses), bytearray(message)))
 
     def emails(self, account: AccountRow) -> list[EmailRow]:
         """What the account holds."""
@@ -228,7 +228,7 @@ class DeliverTests(LocalCase):
         """Several recipients: one answer each in order, each with their own Delivered-To, in one shared commit."""
         self.writer.at_once = False
         transfer = self.transfer("john@example.org", "jane@example.org")
-        delivery = Deferred.fromCoroutine(self.mailroom.deliver(transfer, [MESSAGE]))
+        delivery = Deferred.fromCoroutine(self.mailroom.deliver(transfer, bytearray(MESSAGE)))
         self.assertNoResult(delivery)
         self.assertEqual(self.emails(self.jane), [])
         self.writer.commit()
@@ -257,11 +257,11 @@ class DeliverTests(LocalCase):
             {outcome.email_id for outcome in outcomes if outcome.recipient.account_id == self.jane.id}, {email.id}
         )
 
-    def test_pieces_are_given_up(self) -> None:
+    def test_content_is_given_up(self) -> None:
         """The octets handed over are not kept twice."""
-        pieces = [MESSAGE]
-        self.run_now(self.mailroom.deliver(self.transfer("jane@example.org"), pieces))
-        self.assertEqual(pieces, [])
+        content = bytearray(MESSAGE)
+        self.run_now(self.mailroom.deliver(self.transfer("jane@example.org"), content))
+        self.assertEqual(content, b"")
 
     def test_quota_after_data(self) -> None:
         """Only the recipient whose mailbox is full hears 452 4.2.2; nothing of the message stays with them."""
@@ -278,7 +278,7 @@ class DeliverTests(LocalCase):
         """With no room for the octets the recipients concerned hear 452 4.3.1, and no row is made."""
         transfer = self.transfer("jane@example.org", "john@example.org")
         self.blobs.puts_left = 1
-        outcomes = self.run_now(self.mailroom.deliver(transfer, [MESSAGE]))
+        outcomes = self.run_now(self.mailroom.deliver(transfer, bytearray(MESSAGE)))
         self.assertEqual([outcome.reply.code for outcome in outcomes], [250, 452])
         self.assertEqual(outcomes[1].reply, replies.DISK_FULL)
         self.assertEqual((len(self.emails(self.jane)), len(self.emails(self.john))), (1, 0))
@@ -288,7 +288,7 @@ class DeliverTests(LocalCase):
         transfer = self.transfer("jane@example.org")
         self.blobs.puts_left = 0
         self.blobs.full = OSError(errno.EIO, os.strerror(errno.EIO))
-        (outcome,) = self.run_now(self.mailroom.deliver(transfer, [MESSAGE]))
+        (outcome,) = self.run_now(self.mailroom.deliver(transfer, bytearray(MESSAGE)))
         self.assertEqual(outcome.reply, replies.LOCAL_TROUBLE)
         self.assertEqual(self.emails(self.jane), [])
 
@@ -296,7 +296,7 @@ class DeliverTests(LocalCase):
         """If the commit fails all of its recipients hear so. The octets stay, for the commit may have got through."""
         transfer = self.transfer("jane@example.org")
         self.store.close()
-        (outcome,) = self.run_now(self.mailroom.deliver(transfer, [MESSAGE]))
+        (outcome,) = self.run_now(self.mailroom.deliver(transfer, bytearray(MESSAGE)))
         self.assertEqual(outcome.reply, replies.LOCAL_TROUBLE)
         self.assertIsInstance(outcome.error, StoreError)
         self.assertEqual(self.blob_files(), 1)
@@ -306,7 +306,7 @@ class DeliverTests(LocalCase):
         transfer = self.transfer("jane@example.org", "john@example.org")
         with self.store.write() as session:
             delete_account(session, self.jane.id)
-        outcomes = self.run_now(self.mailroom.deliver(transfer, [MESSAGE]))
+        outcomes = self.run_now(self.mailroom.deliver(transfer, bytearray(MESSAGE)))
         self.assertEqual([outcome.reply.code for outcome in outcomes], [451, 250])
 
     def test_bug_in_the_transaction(self) -> None:
@@ -317,7 +317,7 @@ class DeliverTests(LocalCase):
             return fail(ZeroDivisionError())
 
         self.patch(self.writer, "submit", broken)
-        (outcome,) = self.run_now(self.mailroom.deliver(transfer, [MESSAGE]))
+        (outcome,) = self.run_now(self.mailroom.deliver(transfer, bytearray(MESSAGE)))
         self.assertEqual(outcome.reply, replies.LOCAL_TROUBLE)
         self.assertIsInstance(outcome.error, ZeroDivisionError)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from itertools import count
 
 from twisted.internet.address import IPv4Address, UNIXAddress
@@ -46,10 +47,10 @@ class Room:
             raise LmtpError(replies.NO_SUCH_USER, "nobody")
         return Recipient(address=address, account_id=len(self.asked))
 
-    async def deliver(self, transfer: Transfer, pieces: list[bytes]) -> list[Outcome]:
+    async def deliver(self, transfer: Transfer, content: bytearray) -> list[Outcome]:
         """See `Mailroom.deliver`."""
         await self._pass()
-        self.kept.append((transfer, b"".join(pieces)))
+        self.kept.append((transfer, bytes(content)))
         if self.outcome_error is not None:
             return [
                 Outcome(recipient=recipient, reply=replies.DISK_FULL, error=self.outcome_error)
@@ -279,6 +280,23 @@ class SessionTests(SessionCase):
         first.dataReceived(b"\r\n.\r\n")
         self.assertEqual(self.memory.free, 1000)
         self.assertEqual(len(self.room.kept), 1)
+
+    def test_small_segments(self) -> None:
+        """A message that comes in two octets at a time takes little more memory than its octets."""
+        self.factory.limits = Limits()
+        self.memory.free = 1_000_000
+        session, _ = self.connect()
+        session.dataReceived(OPENING)
+        octets = 60_000
+        tracemalloc.start()
+        self.addCleanup(tracemalloc.stop)
+        before = tracemalloc.get_traced_memory()[0]
+        for _ in range(octets // 2):
+            session.dataReceived(b"ab")
+        self.assertLess(tracemalloc.get_traced_memory()[0] - before, 2 * octets)
+        self.assertEqual(self.memory.free, 1_000_000 - octets)
+        session.dataReceived(b"\r\n.\r\n")
+        self.assertEqual(len(self.room.kept[0][1]), octets + 2)
 
     def test_too_large(self) -> None:
         """A message over the limit isn't kept while it arrives; its recipients are answered, logged and counted."""
