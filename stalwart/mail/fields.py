@@ -69,6 +69,9 @@ def scan_header(view: bytes, start: int, end: int, body: int) -> HeaderBlock:
     Lines between fields that are no fields are passed over. Such lines after the last field begin the body:
     their sender forgot the empty line.
     """
+    if view.find(b"\n", start, body) < 0 and view.find(b"\r", start, end) >= 0:
+        # The end of a message, cut off before its first LF: read as it is read when it is all that is known.
+        view = view.replace(b"\r", b"\n")
     fields: list[Span] = []
     match = _FIELD.match
     position = resume = start

@@ -9,7 +9,7 @@ import msgspec
 from stalwart.mail.addresses import Address, parse_address_list
 from stalwart.mail.charsets import decode_header
 from stalwart.mail.dates import format_date, parse_date
-from stalwart.mail.fields import line_view, scan_header
+from stalwart.mail.fields import scan_header
 from stalwart.mail.identifiers import parse_message_ids, parse_urls
 from stalwart.mail.message import Part
 from stalwart.mail.words import decode_words, nfc, unfold
@@ -73,22 +73,17 @@ def allowed_forms(name: str) -> frozenset[Form]:
 
 def header_fields(data: bytes, part: Part) -> tuple[HeaderField, ...]:
     """The fields of a part in their order; `data` is the whole message."""
-    view = line_view(data)
-    return _fields(data, view, part.header_start, part.body_start)
+    return parse_fields(data[part.header_start : part.body_start])
 
 
 def parse_fields(header: bytes) -> tuple[HeaderField, ...]:
     """The fields of a part, given only `message[part.header_start:part.body_start]`."""
-    return _fields(header, line_view(header), 0, len(header))
-
-
-def _fields(data: bytes, view: bytes, start: int, end: int) -> tuple[HeaderField, ...]:
     return tuple(
         HeaderField(
-            name=data[span.name_start : span.name_end].decode("ascii"),
-            raw=data[span.value_start : span.value_end],
+            name=header[span.name_start : span.name_end].decode("ascii"),
+            raw=header[span.value_start : span.value_end],
         )
-        for span in scan_header(view, start, end, end).fields
+        for span in scan_header(header, 0, len(header), len(header)).fields
     )
 
 

@@ -18,7 +18,7 @@ from stalwart.mail.parameters import file_name, parse_parameterized, token
 from stalwart.mail.transfer import Encoding
 from stalwart.mail.words import decode_words, unfold
 
-__all__ = ["MAX_DEPTH", "MAX_PARTS", "Message", "Part", "decode_structure", "encode_structure", "parse"]
+__all__ = ["MAX_DEPTH", "MAX_PARTS", "Message", "Part", "decode_structure", "encode_structure", "parse", "scan"]
 
 #: A multipart nested deeper is read as plain text.
 MAX_DEPTH: Final = 50
