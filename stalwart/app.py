@@ -117,7 +117,14 @@ class Daemon(Service):
         acme = responder()
         access_log = AccessLog(self._output, self._reactor)
         request_ids = RequestIds(secrets.token_bytes(5))
-        jmap = Jmap(backend.store, backend.authenticator, backend.pool, self._metrics, hostname=self._settings.hostname)
+        jmap = Jmap(
+            backend.store,
+            backend.authenticator,
+            backend.pool,
+            self._metrics,
+            hostname=self._settings.hostname,
+            threads=self._settings.worker_pool_size,
+        )
 
         def tree() -> Branch:
             return build_root(

@@ -21,8 +21,14 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """The most ids that one /changes answers."""
     max_filter_conditions: int = 100
     max_filter_depth: int = 16
+    max_text_searched: int = 5000
+    """The most characters of text that all filters of one request may search for: each word costs a look-up."""
     max_octets_read: int = 100_000_000
     """The most octets of messages that one request may have read and decoded."""
+    max_octets_of_uploads: int = 50_000_000
+    """Per account, of uploads that need not belong to a message; the oldest make room for the newest."""
+    max_uploads: int = 1000
+    """As many of them."""
     max_mailbox_depth: int = 10
     max_size_mailbox_name: int = 255
     max_size_attachments_per_email: int = 50_000_000

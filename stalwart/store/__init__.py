@@ -81,8 +81,8 @@ from stalwart.store.rows import (
     UploadRow,
 )
 from stalwart.store.session import Session
-from stalwart.store.sweep import sweep
-from stalwart.store.uploads import add_upload, find_upload
+from stalwart.store.sweep import discard_uploads, sweep
+from stalwart.store.uploads import add_upload, evict_uploads, find_upload
 
 __all__ = [
     "AccountRow",
@@ -146,6 +146,8 @@ __all__ = [
     "delete_account",
     "delete_domain",
     "destroy_email",
+    "discard_uploads",
+    "evict_uploads",
     "find_account",
     "find_mailbox",
     "find_upload",

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 
 from sqlalchemy import bindparam, delete, select, union
 
 from stalwart.store.database import Store
+from stalwart.store.rows import UploadRow
 from stalwart.store.session import Session
 from stalwart.store.tables import email, upload
 
@@ -36,6 +37,20 @@ def sweep(store: Store, keep_seconds: float = _KEEP_SECONDS) -> int:
             named = _named(s, hashes)
         removed += sum(store.blobs.delete_untouched(name, before) for name in hashes if name not in named)
     return removed
+
+
+def discard_uploads(store: Store, evicted: Sequence[UploadRow]) -> None:
+    """Remove the octets of uploads that were evicted, except of those that something else names.
+
+    A blob that was put again since the upload was noted stays, for whoever put it may be about to name it.
+    """
+    for hashes in _portions(row.blob_hash for row in evicted):
+        with store.read() as s:
+            named = _named(s, hashes)
+        noted = {row.blob_hash: row.created_at for row in evicted}
+        for name in hashes:
+            if name not in named:
+                store.blobs.delete_untouched(name, noted[name] + 1)  # the time noted is in whole seconds
 
 
 def _named(s: Session, hashes: list[str]) -> set[str]:

@@ -1,8 +1,8 @@
-"""Blobs that users uploaded and that don't (yet) belong to a message. RFC 8620 §6.1."""
+"""Blobs that users uploaded and that don't (yet) belong to a message. RFC 8620 §6, §6.1."""
 
 from __future__ import annotations
 
-from sqlalchemy import bindparam, select
+from sqlalchemy import bindparam, delete, select
 from sqlalchemy.dialects.sqlite import insert
 
 from stalwart.store.rows import UploadRow
@@ -17,6 +17,13 @@ _ADD = _ADD.on_conflict_do_update(
 _FIND = select(upload.c.blob_hash, upload.c.size, upload.c.type, upload.c.created_at).where(
     upload.c.account_id == bindparam("account"), upload.c.blob_hash == bindparam("hash")
 )
+
+_NEWEST_FIRST = (
+    select(upload.c.blob_hash, upload.c.size, upload.c.type, upload.c.created_at)
+    .where(upload.c.account_id == bindparam("account"))
+    .order_by(upload.c.created_at.desc(), upload.c.blob_hash)
+)
+_REMOVE = delete(upload).where(upload.c.account_id == bindparam("account"), upload.c.blob_hash == bindparam("hash"))
 
 
 def add_upload(s: Session, account_id: int, blob_hash: str, size: int, type: str) -> UploadRow:  # noqa: A002
@@ -39,3 +46,22 @@ def find_upload(s: Session, account_id: int, blob_hash: str) -> UploadRow | None
     """The account's upload of this blob, if it has one."""
     row = s.connection.execute(_FIND, {"account": account_id, "hash": blob_hash}).one_or_none()
     return UploadRow(**row._mapping) if row is not None else None
+
+
+def evict_uploads(s: Session, account_id: int, newest: UploadRow, *, octets: int, files: int) -> list[UploadRow]:
+    """Forget the account's oldest uploads until what is left, `newest` among it, is within both bounds; gives them.
+
+    Their octets are still there: see `discard_uploads`.
+    """
+    octets -= newest.size
+    files -= 1
+    evicted: list[UploadRow] = []
+    for row in s.connection.execute(_NEWEST_FIRST, {"account": account_id}).all():
+        if row.blob_hash == newest.blob_hash:
+            continue
+        octets -= row.size
+        files -= 1
+        if evicted or octets < 0 or files < 0:
+            s.connection.execute(_REMOVE, {"account": account_id, "hash": row.blob_hash})
+            evicted.append(UploadRow(**row._mapping))
+    return evicted

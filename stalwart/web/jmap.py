@@ -9,13 +9,14 @@ from twisted.logger import Logger
 from twisted.web.resource import IResource
 
 from stalwart.auth import Principal
-from stalwart.http import Endpoint, Problem, Request, Response, authenticate
+from stalwart.http import Endpoint, Problem, Request, Response
 from stalwart.jmap.engine import Caller
 from stalwart.jmap.errors import NotJson, OverLimit, RequestError, SignInExpired
 from stalwart.jmap.session import SessionObject, session_object
 from stalwart.web.jmap_blobs import Download, Upload
 from stalwart.web.jmap_surface import Surface, problem
 
+_log = Logger(namespace="stalwart.jmap")
 _JSON = re.compile(rb'application/json[ \t]*(?:;[ \t]*charset[ \t]*=[ \t]*"?utf-8"?[ \t]*)?;?', re.IGNORECASE)
 _NOT_STORED = (("Cache-Control", "no-cache, no-store, must-revalidate"),)
 
@@ -41,7 +42,7 @@ class SessionPage(Endpoint):
 
     async def admit(self, request: Request) -> None:
         """Sign in."""
-        await authenticate(request, self._jmap.authenticator, self._jmap.pool)
+        await self._jmap.sign_in(request)
 
     async def get(self, request: Request) -> Response:
         """The Session object of whoever asks."""
@@ -62,7 +63,6 @@ class Api(Endpoint):
     """API requests (RFC 8620 §3.1)."""
 
     surface = "jmap"
-    _log = Logger(namespace="stalwart.jmap")
 
     def __init__(self, jmap: Surface) -> None:
         super().__init__()
@@ -71,14 +71,12 @@ class Api(Endpoint):
 
     def too_large(self) -> Problem:
         """The problem for a request over the limit (RFC 8620 §3.6.1)."""
-        return problem(
-            OverLimit("maxSizeRequest", f"A request may have at most {self.body_limit} octets.", status=413)
-        )
+        return problem(OverLimit("maxSizeRequest", f"A request may have at most {self.body_limit} octets.", status=413))
 
     async def admit(self, request: Request) -> None:
         """Sign in, and look at the type and at how many requests the account has under way."""
         jmap = self._jmap
-        principal = await authenticate(request, jmap.authenticator, jmap.pool)
+        principal = await jmap.sign_in(request)
         try:
             if not _JSON.fullmatch(request.header(b"content-type") or b""):
                 raise NotJson("The Content-Type of a request is application/json (RFC 8620 section 3.1).")
@@ -95,17 +93,37 @@ class Api(Endpoint):
             failures.append((reference, cause))
 
         def handle(principal: Principal) -> bytes:
-            caller = Caller(
-                principal=principal, base_url=base_url, request_id=request.request_id, on_error=note
-            )
+            caller = Caller(principal=principal, base_url=base_url, request_id=request.request_id, on_error=note)
             return jmap.engine.handle(body, caller)
 
         try:
             answer = await jmap.in_thread(request, handle)
         finally:
             for reference, cause in failures:
-                self._log.error("JMAP call {reference} failed: {cause}", reference=reference, cause=cause)
+                _log.error("JMAP call {reference} failed: {cause}", reference=reference, cause=cause)
         return Response(body=answer, content_type="application/json", headers=_NOT_STORED)
+
+
+class EventSource(Endpoint):
+    """`GET /jmap/eventsource/` (RFC 8620 §7.3). The Session object must name it (§2), but changes aren't pushed.
+
+    A refusal that lasts, unlike an event stream that says nothing, tells a client to ask /changes instead.
+    """
+
+    surface = "jmap"
+    isLeaf = True
+
+    def __init__(self, jmap: Surface) -> None:
+        super().__init__()
+        self._jmap = jmap
+
+    async def admit(self, request: Request) -> None:
+        """Sign in."""
+        await self._jmap.sign_in(request)
+
+    async def get(self, request: Request) -> Response:
+        """Say that there is nothing to wait for."""
+        raise Problem(501, "This server does not push changes. Ask for them: Email/changes, Mailbox/changes.")
 
 
 class Jmap(Surface):
@@ -116,6 +134,7 @@ class Jmap(Surface):
         api = Api(self)
         api.putChild(b"", Api(self))
         api.putChild(b"session", SessionPage(self))
+        api.putChild(b"eventsource", EventSource(self))
         api.putChild(b"upload", Upload(self))
         api.putChild(b"download", Download(self))
         return {"/.well-known/jmap": WellKnown(), "/jmap": api}

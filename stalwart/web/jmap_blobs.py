@@ -9,7 +9,7 @@ from urllib.parse import quote
 import msgspec
 
 from stalwart.auth import Principal
-from stalwart.http import Endpoint, Problem, Request, Response, authenticate
+from stalwart.http import Endpoint, Problem, Request, Response
 from stalwart.http.auth import RunsInThread
 from stalwart.jmap.blobs import Content
 from stalwart.jmap.errors import OverLimit, RequestError
@@ -17,6 +17,7 @@ from stalwart.jmap.session import accounts_of
 from stalwart.web.jmap_surface import Surface, problem
 
 _BLOCK = 262_144
+"""Octets of an answer that are read and sent at a time."""
 _OCTETS = "application/octet-stream"
 
 # RFC 9110 §5.6.2, §8.3.1
@@ -40,14 +41,12 @@ class Upload(Endpoint):
 
     def too_large(self) -> Problem:
         """The problem for an upload over the limit."""
-        return problem(
-            OverLimit("maxSizeUpload", f"An upload may have at most {self.body_limit} octets.", status=413)
-        )
+        return problem(OverLimit("maxSizeUpload", f"An upload may have at most {self.body_limit} octets.", status=413))
 
     async def admit(self, request: Request) -> None:
         """Sign in, and look at the account and at how many uploads it has under way, before the body comes."""
         jmap = self._jmap
-        principal = await authenticate(request, jmap.authenticator, jmap.pool)
+        principal = await jmap.sign_in(request)
         account = accounts_of(principal, jmap.limits).get(_account_in(request))
         if account is None:
             raise Problem(404, "There is no such account that this user can see.")
@@ -65,9 +64,7 @@ class Upload(Endpoint):
             return jmap.blobs.upload(principal, account, body, media_type)
 
         answer = await jmap.in_thread(request, keep)
-        return Response(
-            body=answer, content_type="application/json", headers=(("Cache-Control", "no-store"),)
-        )
+        return Response(body=answer, content_type="application/json", headers=(("Cache-Control", "no-store"),))
 
 
 def _account_in(request: Request) -> str:
@@ -89,7 +86,7 @@ class Download(Endpoint):
 
     async def admit(self, request: Request) -> None:
         """Sign in."""
-        await authenticate(request, self._jmap.authenticator, self._jmap.pool)
+        await self._jmap.sign_in(request)
 
     async def get(self, request: Request) -> Response:
         """The octets of the blob, of the type and under the name that the client asks for."""
@@ -114,29 +111,39 @@ class Download(Endpoint):
         if request.method == b"HEAD" or (condition and condition != etag):
             asked = ""  # RFC 9110 §14.2, §13.1.5
 
-        def read(principal: Principal) -> _Piece:
-            return _read(jmap.blobs.open(principal, account, blob), asked)
+        read_at_once = request.method != b"HEAD" and not request.header(b"if-none-match")
 
-        piece = await jmap.in_thread(request, read)
+        def look(principal: Principal) -> _Piece:
+            content = jmap.blobs.open(principal, account, blob)
+            status, start, length = byte_range(asked, content.size)
+            first = b""
+            if length and read_at_once and content.held <= _BLOCK:
+                first = content.read(start, min(length, _BLOCK))
+            return _Piece(status=status, content=content, start=start, length=length, first=first)
+
+        piece = await jmap.in_thread(request, look)
+        size = piece.content.size
         if matches(_text(request, b"if-none-match"), etag):
             return Response(status=304, headers=tuple(headers))
         if piece.status == 416:
-            raise Problem(
-                416, "The range begins behind the end.", headers=(("Content-Range", f"bytes */{piece.size}"),)
-            )
+            raise Problem(416, "The range begins behind the end.", headers=(("Content-Range", f"bytes */{size}"),))
         if piece.status == 206:
-            last = piece.start + piece.length - 1
-            headers.append(("Content-Range", f"bytes {piece.start}-{last}/{piece.size}"))
+            headers.append(("Content-Range", f"bytes {piece.start}-{piece.start + piece.length - 1}/{size}"))
         media_type = media_type_of((request.query_args.get("accept") or [""])[0])
+        assert request.principal is not None
+        account_row = request.principal.account_id
+        if piece.content.held > _BLOCK and request.method != b"HEAD":
+            try:
+                jmap.decoded.take(request, account_row, piece.content.held)
+            except RequestError as error:
+                raise problem(error) from error
         if len(piece.first) == piece.length:
-            return Response(
-                status=piece.status, body=piece.first, content_type=media_type, headers=tuple(headers)
-            )
+            return Response(status=piece.status, body=piece.first, content_type=media_type, headers=tuple(headers))
         return Response(
             status=piece.status,
             content_type=media_type,
             headers=tuple(headers),
-            stream=_blocks(piece, jmap.pool),
+            stream=_blocks(piece, jmap.pool if not piece.content.held else jmap.turns.of(account_row)),
             length=piece.length,
         )
 
@@ -146,20 +153,14 @@ class _Piece(msgspec.Struct, frozen=True, kw_only=True):
 
     status: int
     content: Content
-    size: int
     start: int
     length: int
     first: bytes
 
 
-def _read(content: Content, asked: str) -> _Piece:
-    status, start, length = byte_range(asked, content.size)
-    first = content.read(start, min(length, _BLOCK)) if length else b""
-    return _Piece(status=status, content=content, size=content.size, start=start, length=length, first=first)
-
-
 async def _blocks(piece: _Piece, pool: RunsInThread) -> AsyncIterator[bytes]:
-    yield piece.first
+    if piece.first:
+        yield piece.first
     position, end = piece.start + len(piece.first), piece.start + piece.length
     while position < end:
         length = min(_BLOCK, end - position)

@@ -13,37 +13,42 @@ from stalwart.jmap.blobs import Blobs, NoSuchBlob
 from stalwart.jmap.engine import Engine
 from stalwart.jmap.errors import OverLimit, RequestError, SignInExpired
 from stalwart.jmap.limits import Limits
+from stalwart.ops.lanes import Crowded, Lanes
 from stalwart.ops.metrics import Metrics
 from stalwart.store import DiskFull, Store, StoreBusy
 
 T = TypeVar("T")
+
+_PASSWORDS_AT_ONCE = 2
+_MOST_SIGN_INS = 100
+"""Sign-ins of one client address that may wait for their passwords to be checked: some seconds' worth."""
 
 # RFC 3986 §3.2.2, without the signs of sub-delims that no host has
 _HOST = re.compile(rb"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
 
 
 class Turns:
-    """How many requests of each account are under way."""
+    """How much each account has under way of what may only be so much: requests, or octets in memory."""
 
     def __init__(self, limit: str, most: int) -> None:
         self._limit = limit
         self._most = most
         self._running: dict[int, int] = {}
 
-    def take(self, request: Request, account: int) -> None:
-        """Count the request until it has ended. Raises OverLimit when the account has its most."""
+    def take(self, request: Request, account: int, amount: int = 1) -> None:
+        """Count `amount` until the request has ended. Raises OverLimit when that is more than the account may have."""
         running = self._running.get(account, 0)
-        if running >= self._most:
+        if running + amount > self._most:
             raise OverLimit(
                 self._limit,
-                f"At most {self._most} requests of this kind at a time; wait for one to end.",
+                f"At most {self._most} of this at a time ({self._limit}); wait for another request to end.",
                 status=429,
             )
-        self._running[account] = running + 1
-        request.notifyFinish().addBoth(self._ended, account)
+        self._running[account] = running + amount
+        request.notifyFinish().addBoth(self._ended, account, amount)
 
-    def _ended(self, _: object, account: int) -> None:
-        left = self._running[account] - 1
+    def _ended(self, _: object, account: int, amount: int) -> None:
+        left = self._running[account] - amount
         if left:
             self._running[account] = left
         else:
@@ -64,17 +69,25 @@ class Surface:
         metrics: Metrics,
         *,
         hostname: str,
+        threads: int,
         limits: Limits | None = None,
     ) -> None:
+        """`threads` is how many `pool` has. One account or client address never holds all of them, if there are two."""
         self.limits = limits or Limits()
         self.store = store
         self.authenticator = authenticator
         self.pool = pool
+        spare = max(1, threads - 1)
+        self.turns = Lanes(pool, at_once=threads, each=spare)
+        # Whoever tries passwords must not keep those waiting who have signed in.
+        passwords = min(spare, _PASSWORDS_AT_ONCE)
+        self._sign_ins = Lanes(pool, at_once=passwords, each=passwords, most_waiting=_MOST_SIGN_INS)
         self.hostname = hostname
         self.engine = Engine(store, self.limits, metrics, still_valid=authenticator.still_valid)
         self.blobs = Blobs(store, self.limits, authenticator.still_valid)
         self.requests = Turns("maxConcurrentRequests", self.limits.max_concurrent_requests)
         self.uploads = Turns("maxConcurrentUpload", self.limits.max_concurrent_upload)
+        self.decoded = Turns("maxOctetsDecoded", self.limits.max_octets_read)
 
     def base_url(self, request: Request) -> str:
         """How the client reached this server, without a slash at the end."""
@@ -83,6 +96,17 @@ class Surface:
         if _HOST.fullmatch(host):
             return f"{scheme}://{host.decode('ascii').lower()}"
         return f"{scheme}://{self.hostname}"
+
+    async def sign_in(self, request: Request) -> Principal:
+        """Who sends the request. Raises Problem: 401, or 429 when too many sign-ins of the client wait already."""
+        try:
+            return await authenticate(request, self.authenticator, self._sign_ins.of(request.client_address))
+        except Crowded as error:
+            raise Problem(
+                429,
+                "Too many sign-ins from this address wait for their passwords to be checked. Try again.",
+                headers=(("Retry-After", "5"),),
+            ) from error
 
     async def in_thread(self, request: Request, function: Callable[[Principal], T]) -> T:
         """Run `function` for the request's principal in a thread, and turn what the room raises into problems.
@@ -93,11 +117,11 @@ class Surface:
         assert principal is not None
         try:
             try:
-                return await self.pool.run(lambda: function(principal))
+                return await self.turns.run(principal.account_id, lambda: function(principal))
             except SignInExpired:
                 self.authenticator.forget(principal.account_id)
-                renewed = await authenticate(request, self.authenticator, self.pool)
-                return await self.pool.run(lambda: function(renewed))
+                renewed = await self.sign_in(request)
+                return await self.turns.run(renewed.account_id, lambda: function(renewed))
         except SignInExpired as error:
             raise unauthorized(str(error)) from error
         except RequestError as error:
@@ -105,9 +129,7 @@ class Surface:
         except NoSuchBlob as error:
             raise Problem(404, str(error)) from error
         except StoreBusy as error:
-            raise Problem(
-                503, "The mail store is busy. Try again.", headers=(("Retry-After", "5"),)
-            ) from error
+            raise Problem(503, "The mail store is busy. Try again.", headers=(("Retry-After", "5"),)) from error
         except DiskFull as error:
             raise Problem(507, "The mail store is full.") from error
 

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import glob
 import json
+import os
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from stalwart import store
+from stalwart.auth import Principal
 from stalwart.jmap import ids
 from stalwart.jmap.blobs import Blobs, NoSuchBlob
 from stalwart.jmap.errors import SignInExpired
+from stalwart.jmap.limits import Limits
 from stalwart.store import blob_hash
-from tests.jmap.bed import Bed, message
+from tests.jmap.bed import NOW, Bed, message
 
 
 class BlobTests(Bed):
@@ -61,6 +66,41 @@ class BlobTests(Bed):
             part = self.email(self.deliver(data), "bodyStructure")["bodyStructure"]["subParts"][0]
             self.assertEqual((self.octets(part["blobId"]), part["size"]), (decoded, len(decoded)), encoding)
 
+    def test_forged_parts(self) -> None:
+        """A blobId could name any octets of a message: only those of its parts are given out, in their own encoding."""
+        data = message(
+            body="--m\r\nContent-Transfer-Encoding: base64\r\n\r\nSGVsbG8=\r\n--m\r\n\r\nplain\r\n--m--",
+            Content_Type="multipart/mixed; boundary=m",
+        )
+        parts = self.email(self.deliver(data), "bodyStructure")["bodyStructure"]["subParts"]
+        named = [ids.parse_blob_id(part["blobId"]) for part in parts]
+        first, second = (one for one in named if isinstance(one, ids.PartBlob))
+        for start, end, encoding in (
+            (0, len(data), "identity"),
+            (0, 0, "identity"),
+            (first.start, first.end, "identity"),
+            (first.start + 1, first.end, "base64"),
+            (first.start, second.end, "base64"),
+            (first.start - 5, second.end + 5, "identity"),
+            (second.start, second.end, "quoted-printable"),
+        ):
+            self.assertRaises(NoSuchBlob, self.octets, ids.part_blob_id(first.hash, start, end, encoding))
+        self.assertEqual([self.octets(part["blobId"]) for part in parts], [b"Hello", b"plain"])
+        blob = json.loads(self.blobs.upload(self.principal, self.account_id, b"not mail", "a/b"))["blobId"]
+        self.assertRaises(NoSuchBlob, self.octets, ids.part_blob_id(blob[1:], 0, 3, "identity"))
+
+    def test_decoded_late(self) -> None:
+        """The size of an encoded part is known without decoding it, and decoding says how much it holds in memory."""
+        data = message(
+            body="--m\r\nContent-Transfer-Encoding: base64\r\n\r\nSGVsbG8=\r\n--m--",
+            Content_Type="multipart/mixed; boundary=m",
+        )
+        part = self.email(self.deliver(data), "attachments", "bodyStructure")["bodyStructure"]["subParts"][0]
+        content = self.blobs.open(self.principal, self.account_id, part["blobId"])
+        self.assertEqual((content.size, content.held), (5, 5))
+        whole = self.blobs.open(self.principal, self.account_id, ids.blob_id(blob_hash(data)))
+        self.assertEqual((whole.size, whole.held), (len(data), 0))
+
     def test_not_found(self) -> None:
         """Rule 43: unknown and foreign blobs and accounts look the same, also where the octets are there."""
         data = message("Foreign")
@@ -97,6 +137,88 @@ class BlobTests(Bed):
         self.assertRaises(SignInExpired, self.blobs.upload, self.principal, self.account_id, b"x", "a/b")
 
 
+class UploadQuotaTests(Bed):
+    """RFC 8620 §6: what unreferenced uploads may take."""
+
+    limits = Limits(max_octets_of_uploads=100, max_uploads=3)
+
+    def setUp(self) -> None:
+        """Blobs over the store of the bed, on a clock that moves."""
+        super().setUp()
+        self.seconds = NOW
+        self.store.clock = lambda: float(self.seconds)
+        self.blobs = Blobs(self.store, self.limits, self.still_valid)
+
+    def upload(self, data: bytes, principal: Principal | None = None) -> str:
+        """The blobId of an upload, ten seconds after the last."""
+        self.seconds += 10
+        principal = principal or self.principal
+        answer = json.loads(self.blobs.upload(principal, f"A{principal.account_id}", data, "a/b"))
+        os.utime(self.path(answer["blobId"]), (self.seconds, self.seconds))
+        return str(answer["blobId"])
+
+    def path(self, blob: str) -> str:
+        """Where the octets lie."""
+        (path,) = glob.glob(f"{os.path.dirname(self.store.path)}/blobs/?/?/{blob[1:]}")
+        return path
+
+    def kept(self, *blobs: str) -> list[bool]:
+        """Which of them can be downloaded."""
+        found = []
+        for blob in blobs:
+            try:
+                self.blobs.open(self.principal, self.account_id, blob)
+                found.append(True)
+            except NoSuchBlob:
+                found.append(False)
+        return found
+
+    def test_oldest_first(self) -> None:
+        """The oldest go, from the disk too, until there is room; what is uploaded again is new."""
+        first, second, third = (self.upload(letter * 30) for letter in (b"a", b"b", b"c"))
+        self.upload(b"a" * 30)
+        gone = self.path(second)
+        fourth = self.upload(b"d" * 40)
+        self.assertEqual(self.kept(first, second, third, fourth), [True, False, True, True])
+        self.assertFalse(os.path.exists(gone))
+        fifth = self.upload(b"e" * 100)
+        self.assertEqual(self.kept(first, third, fourth, fifth), [False, False, False, True])
+        self.assertEqual(self.kept(self.upload(b"f" * 101)), [True])
+
+    def test_count(self) -> None:
+        """No more than so many are kept, however small."""
+        blobs = [self.upload(bytes([octet])) for octet in range(5)]
+        self.assertEqual(self.kept(*blobs), [False, False, True, True, True])
+
+    def test_same_second(self) -> None:
+        """The newest upload is never the one that goes."""
+        self.store.clock = lambda: float(NOW)
+        for octet in range(20):
+            self.assertEqual(self.kept(self.upload(bytes([octet]) * 60)), [True])
+
+    def test_named_elsewhere(self) -> None:
+        """Octets that a message or another account's upload names stay."""
+        mail = message()
+        with self.store.read() as s:
+            other = store.get_account(s, self.other.id)
+        foreign = Principal(account_id=other.id, address=other.address, name="", is_admin=False, credential_version=1)
+        shared, posted = self.upload(b"s" * 50), "b" + blob_hash(mail)
+        self.upload(b"s" * 50, foreign)
+        self.blobs.upload(self.principal, self.account_id, mail, "message/rfc822")
+        self.deliver(mail)
+        self.upload(b"x" * 100)
+        self.assertEqual(self.kept(shared, posted), [False, True])
+        self.path(shared)
+
+    def test_put_meanwhile(self) -> None:
+        """Octets that somebody has put again and not yet named stay."""
+        blob = self.upload(b"a" * 60)
+        os.utime(self.path(blob), (self.seconds + 5, self.seconds + 5))
+        self.upload(b"b" * 60)
+        self.assertEqual(self.kept(blob), [False])
+        self.path(blob)
+
+
 class IdTests(SynchronousTestCase):
     """Ids and back."""
 
@@ -127,7 +249,5 @@ class IdTests(SynchronousTestCase):
         start, end = sorted((one, two))
         made = ids.part_blob_id(digest, start, end, encoding)
         self.assertRegex(made, r"\A[A-Za-z][A-Za-z0-9_-]{1,254}\Z")
-        self.assertEqual(
-            ids.parse_blob_id(made), ids.PartBlob(hash=digest, start=start, end=end, encoding=encoding)
-        )
+        self.assertEqual(ids.parse_blob_id(made), ids.PartBlob(hash=digest, start=start, end=end, encoding=encoding))
         self.assertEqual(ids.parse_blob_id(ids.blob_id(digest)), ids.WholeBlob(hash=digest))

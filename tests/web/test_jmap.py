@@ -19,7 +19,7 @@ from stalwart.auth import Authenticator, Passwords
 from stalwart.jmap.limits import Limits
 from stalwart.web.jmap import Jmap
 from stalwart.web.jmap_blobs import byte_range, content_disposition, matches, media_type_of
-from tests.http.bed import Answer, Wire
+from tests.http.bed import Answer, Wire, read_answers
 from tests.http.bed import Bed as HttpBed
 from tests.jmap import bed
 from tests.jmap.bed import CORE, MAIL, message
@@ -58,7 +58,11 @@ class WebBed(bed.Bed):
     """An account, and a site with the JMAP surface over it."""
 
     limits = Limits(
-        max_size_request=5000, max_size_upload=1_000_000, max_concurrent_requests=2, max_concurrent_upload=2
+        max_size_request=5000,
+        max_size_upload=1_000_000,
+        max_concurrent_requests=2,
+        max_concurrent_upload=2,
+        max_octets_read=2_100_000,
     )
 
     def setUp(self) -> None:
@@ -76,6 +80,7 @@ class WebBed(bed.Bed):
             self.threads,
             self.metrics,
             hostname="fallback.example.org",
+            threads=3,
             limits=self.limits,
         )
         for path, resource in self.jmap.resources().items():
@@ -90,9 +95,7 @@ class WebBed(bed.Bed):
         lines += [f"{name.replace('_', '-')}: {value}" for name, value in fields.items()]
         return "\r\n".join([*lines, "", ""]).encode()
 
-    def get(
-        self, path: str, *, method: str = "GET", password: str | None = PASSWORD, **fields: str
-    ) -> Answer:
+    def get(self, path: str, *, method: str = "GET", password: str | None = PASSWORD, **fields: str) -> Answer:
         """Ask for a path."""
         return self.http.ask(self.head(method, path, password, **fields), method=method)
 
@@ -101,13 +104,29 @@ class WebBed(bed.Bed):
         fields["Content_Length"] = str(len(body))
         return self.http.ask(self.head("POST", path, password, **fields) + body, method="POST")
 
+    def take_nothing(self, wire: Wire) -> None:
+        """Let the connection be full with whatever is written to it."""
+        write = wire.transport.write
+
+        def fill(octets: bytes) -> None:
+            write(octets)
+            wire.channel.pauseProducing()
+
+        self.patch(wire.transport, "write", fill)
+
+    def take_all(self, wire: Wire) -> bytes:
+        """What comes out of a full connection when the client takes it at last."""
+        octets = b""
+        while more := wire.raw():
+            octets += more
+            wire.channel.resumeProducing()
+        return octets
+
     def api(self, *calls: Any, **fields: str) -> Any:
         """The Response object to calls."""
         fields.setdefault("Content_Type", "application/json")
         answer = self.post("/jmap/", self.body(*calls), **fields)
-        self.assertEqual(
-            (answer.status, answer.headers["content-type"]), (200, "application/json"), answer.body
-        )
+        self.assertEqual((answer.status, answer.headers["content-type"]), (200, "application/json"), answer.body)
         return json.loads(answer.body)
 
     def body(self, *calls: Any) -> bytes:
@@ -153,9 +172,7 @@ class SessionTests(WebBed):
             session = json.loads(self.get("/jmap/session", Host=host).body)
             self.assertEqual(session["uploadUrl"], base + "/jmap/upload/{accountId}/")
         head = (
-            self.head("GET", "/jmap/session", Host="x")
-            .replace(b"Host: x\r\n", b"")
-            .replace(b"HTTP/1.1", b"HTTP/1.0")
+            self.head("GET", "/jmap/session", Host="x").replace(b"Host: x\r\n", b"").replace(b"HTTP/1.1", b"HTTP/1.0")
         )
         session = json.loads(self.http.ask(head).body)
         self.assertEqual(session["uploadUrl"], "http://fallback.example.org/jmap/upload/{accountId}/")
@@ -164,6 +181,7 @@ class SessionTests(WebBed):
         """Without the right password every part is 401 with a challenge, before a body is read."""
         for method, path in (
             ("GET", "/jmap/session"),
+            ("GET", "/jmap/eventsource/?types=*&closeafter=no&ping=0"),
             ("POST", "/jmap/"),
             ("POST", "/jmap/upload/A1/"),
             ("GET", "/jmap/download/A1/b/x"),
@@ -181,11 +199,42 @@ class SessionTests(WebBed):
             ("/jmap/session", "GET, HEAD, OPTIONS"),
             ("/jmap/", "OPTIONS, POST"),
             ("/jmap", "OPTIONS, POST"),
+            ("/jmap/eventsource/", "GET, HEAD, OPTIONS"),
             ("/jmap/upload/A1/", "OPTIONS, POST"),
             ("/jmap/download/A1/b/x", "GET, HEAD, OPTIONS"),
         ):
             answer = self.get(path, method="OPTIONS", password=None)
             self.assertEqual((answer.status, answer.headers["allow"]), (204, allow))
+
+    def test_event_source(self) -> None:
+        """RFC 8620 §2: eventSourceUrl must be there; who connects is told for good that nothing is pushed."""
+        session = json.loads(self.get("/jmap/session").body)
+        path = session["eventSourceUrl"].partition(":8443")[2]
+        for found in (path, "/jmap/eventsource", "/jmap/eventsource/?types=*&closeafter=no&ping=30"):
+            found = found.replace("{types}", "*").replace("{closeafter}", "no").replace("{ping}", "0")
+            document = self.problem(self.get(found, Accept="text/event-stream"), 501)
+            self.assertIn("Email/changes", document["detail"])
+
+    def test_sign_ins_keep_nobody_waiting(self) -> None:
+        """Passwords are checked in some of the threads only; who has signed in is served beside a flood of guesses."""
+        self.api()
+        self.threads.held = True
+        guesses = [self.http.connect() for _ in range(110)]
+        for number, wire in enumerate(guesses):
+            wire.send(self.head("GET", "/jmap/session", f"guess {number}"))
+        self.assertEqual(len(self.threads.waiting), 2)
+        answers = [answer for wire in guesses for answer in wire.answers()]
+        self.assertEqual({answer.status for answer in answers}, {429})
+        self.assertEqual((len(answers), answers[0].headers["retry-after"]), (8, "5"))
+        served = self.http.connect()
+        served.send(self.head("GET", "/jmap/session"))
+        self.assertEqual(len(self.threads.waiting), 3)
+        for wire in guesses[2:]:
+            wire.hang_up()
+        self.threads.release()
+        self.assertEqual(served.answers()[0].status, 200)
+        self.assertEqual([wire.answers()[0].status for wire in guesses[:2]], [401, 401])
+        self.assertEqual(self.threads.turns, 1 + 1 + 2 + 1)
 
     def test_methods(self) -> None:
         """Another method is 405 with Allow; another path is 404."""
@@ -295,6 +344,41 @@ class ApiTests(WebBed):
         self.assertEqual([wire.answers()[0].status for wire in (wires[0], fourth)], [200, 200])
         self.api()
 
+    def test_one_account_never_has_all_threads(self) -> None:
+        """However many requests an account begins and leaves, one thread is left for the others."""
+        self.api()
+        self.threads.held = True
+        body = self.body(("Core/echo", {}, "0"))
+        octets = self.head("POST", "/jmap/", Content_Type="application/json", Content_Length=str(len(body))) + body
+        for _ in range(20):
+            wire = self.http.connect()
+            wire.send(octets)
+            self.assertEqual(wire.answers(), [])
+            wire.hang_up()
+        self.assertEqual(len(self.threads.waiting), 2)
+        last = self.http.connect()
+        last.send(octets)
+        self.threads.release()
+        self.assertEqual(last.answers()[0].status, 200)
+
+    def test_large_answers_count_until_they_are_taken(self) -> None:
+        """A client that asks for much and takes nothing of it has no more than its requests' worth in memory."""
+        email = self.deliver(message(body="x" * 2_000_000))
+        wanted = {"accountId": self.account_id, "ids": [email], "properties": ["bodyValues"]}
+        body = self.body(("Email/get", {**wanted, "fetchTextBodyValues": True}, "0"))
+        octets = self.head("POST", "/jmap/", Content_Type="application/json", Content_Length=str(len(body))) + body
+        wires = [self.http.connect() for _ in range(3)]
+        for wire in wires:
+            self.take_nothing(wire)
+            wire.send(octets)
+        self.assertLess(len(wires[0].transport.value()), 500_000)
+        self.problem(wires[2].answers()[0], 429, "limit")
+        for wire in wires[:2]:
+            (answer,) = read_answers(self.take_all(wire))
+            (value,) = json.loads(answer.body)["methodResponses"][0][1]["list"][0]["bodyValues"].values()
+            self.assertEqual(len(value["value"]), 2_000_001)
+        self.api()
+
     def test_server_fail(self) -> None:
         """A fault in a call is logged with the reference that the client is given."""
         email = self.deliver(message())
@@ -303,7 +387,7 @@ class ApiTests(WebBed):
         with capturedLogs() as events:
             answer = self.api(("Email/get", wanted, "0"))["methodResponses"][0][1]
         self.assertEqual(answer["type"], "serverFail")
-        (event,) = (event for event in events if event["log_namespace"].startswith("stalwart.web.jmap"))
+        (event,) = (event for event in events if event["log_namespace"] == "stalwart.jmap")
         self.assertIn(event["reference"], answer["description"])
         self.assertIn("BlobMissing", event["cause"])
 
@@ -314,9 +398,7 @@ class BlobTests(WebBed):
     def upload(self, data: bytes, **fields: str) -> Any:
         """The answer to an upload."""
         answer = self.post(f"/jmap/upload/{self.account_id}/", data, **fields)
-        self.assertEqual(
-            (answer.status, answer.headers["content-type"]), (200, "application/json"), answer.body
-        )
+        self.assertEqual((answer.status, answer.headers["content-type"]), (200, "application/json"), answer.body)
         return json.loads(answer.body)
 
     def download(self, blob: str, rest: str = "/file?accept=text/plain", **fields: str) -> Answer:
@@ -398,9 +480,7 @@ class BlobTests(WebBed):
             "",
         ):
             answer = self.download(blob, rest)
-            self.assertEqual(
-                (answer.status, answer.headers["content-type"]), (200, "application/octet-stream"), rest
-            )
+            self.assertEqual((answer.status, answer.headers["content-type"]), (200, "application/octet-stream"), rest)
             self.assertNotIn("x-bad", answer.headers)
 
     def test_not_found(self) -> None:
@@ -421,6 +501,28 @@ class BlobTests(WebBed):
         part = self.email(email, "bodyStructure")["bodyStructure"]["subParts"][0]
         answer = self.download(part["blobId"])
         self.assertEqual((answer.status, answer.body), (200, b"Hello"))
+
+    def test_large_parts(self) -> None:
+        """A large encoded part lies decoded in memory while it is sent: one account has only so much of that."""
+        octets = bytes(range(256)) * 3000
+        encoded = base64.encodebytes(octets).decode().replace("\n", "\r\n")
+        body = f"--m\r\nContent-Transfer-Encoding: base64\r\n\r\n{encoded}--m--"
+        email = self.deliver(message(body=body, Content_Type="multipart/mixed; boundary=m"))
+        part = self.email(email, "bodyStructure")["bodyStructure"]["subParts"][0]
+        path = f"/jmap/download/{self.account_id}/{part['blobId']}/x"
+        wires = [self.http.connect() for _ in range(3)]
+        for wire in wires:
+            self.take_nothing(wire)
+            wire.send(self.head("GET", path))
+        document = self.problem(wires[2].answers()[0], 429, "limit")
+        self.assertEqual(document["limit"], "maxOctetsDecoded")
+        turns = self.threads.turns
+        head = self.download(part["blobId"], method="HEAD")
+        self.assertEqual((head.status, head.headers["content-length"]), (200, str(len(octets))))
+        self.assertEqual(self.threads.turns, turns + 1)
+        wires[0].hang_up()
+        self.assertEqual(read_answers(self.take_all(wires[1]))[0].body, octets)
+        self.assertEqual(self.download(part["blobId"], Range="bytes=700000-700009").body, octets[700_000:700_010])
 
     def test_unchanged(self) -> None:
         """RFC 9110 §13.1.2: a copy that the client still has is 304, for who may read it."""
