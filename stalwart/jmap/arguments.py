@@ -22,9 +22,7 @@ Int = Annotated[int, Meta(ge=-MAX_INT, le=MAX_INT)]
 UnsignedInt = Annotated[int, Meta(ge=0, le=MAX_INT)]
 PositiveInt = Annotated[int, Meta(ge=1, le=MAX_INT)]
 # RFC 8620 §1.4: upper case, and UTC. A fraction of zero is let through, since JavaScript writes one.
-UTCDate = Annotated[
-    str, Meta(pattern=r"\A[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?Z\Z")
-]
+UTCDate = Annotated[str, Meta(pattern=r"\A[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?Z\Z")]
 
 A = TypeVar("A")
 T = TypeVar("T")
@@ -50,9 +48,7 @@ class GetArguments(AccountArguments, frozen=True, kw_only=True, rename="camel", 
     properties: list[str] | None = None
 
 
-class ChangesArguments(
-    AccountArguments, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True
-):
+class ChangesArguments(AccountArguments, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
     """RFC 8620 §5.2."""
 
     since_state: str

@@ -9,7 +9,7 @@ from types import TracebackType
 import msgspec
 
 from stalwart import store
-from stalwart.jmap.errors import InvalidResultReference, RequestTooLarge
+from stalwart.jmap.errors import InvalidResultReference, RequestTooLarge, UnsupportedFilter
 from stalwart.jmap.limits import Limits
 from stalwart.jmap.references import CreatedIds, Response
 from stalwart.store import BlobStore, Session, Store
@@ -66,7 +66,7 @@ class Sessions:
 class Exchange:
     """One API request under way: what was answered so far, what was created, and what it may still cost."""
 
-    __slots__ = ("_octets_left", "_reference_octets_left", "created", "limits", "responses", "states")
+    __slots__ = ("_octets_left", "_reference_octets_left", "_text_left", "created", "limits", "responses", "states")
 
     def __init__(self, limits: Limits, created: CreatedIds) -> None:
         self.limits = limits
@@ -76,6 +76,7 @@ class Exchange:
         """States of accounts and types in the snapshot that is being read."""
         self._octets_left = limits.max_octets_read
         self._reference_octets_left = limits.max_size_request
+        self._text_left = limits.max_text_searched
 
     def charge_read(self, octets: int) -> None:
         """Count octets of messages that are about to be read. Raises RequestTooLarge when it is too much."""
@@ -84,6 +85,14 @@ class Exchange:
             raise RequestTooLarge(
                 f"The request would read more than {self.limits.max_octets_read} octets of messages. "
                 "Ask for fewer messages at a time."
+            )
+
+    def charge_text(self, characters: int) -> None:
+        """Count text that is to be searched for. Raises UnsupportedFilter when it is too much."""
+        self._text_left -= characters
+        if self._text_left < 0:
+            raise UnsupportedFilter(
+                f"The filters of one request may have at most {self.limits.max_text_searched} characters of text."
             )
 
     def charge_reference(self, octets: int) -> None:

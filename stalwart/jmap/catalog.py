@@ -61,6 +61,5 @@ CAPABILITIES = (
 )
 
 METHODS: Mapping[str, Method] = {
-    method.name: method
-    for method in (core.ECHO, *methods_of(MAILBOX), *methods_of(THREAD), *methods_of(EMAIL))
+    method.name: method for method in (core.ECHO, *methods_of(MAILBOX), *methods_of(THREAD), *methods_of(EMAIL))
 }

@@ -165,9 +165,7 @@ class _Run:
             return self._failed(counted, error, call_id)
         except (StoreBusy, DiskFull) as error:
             self._report(name, error)
-            return self._failed(
-                counted, ServerUnavailable("The mail store is busy or full. Try again later."), call_id
-            )
+            return self._failed(counted, ServerUnavailable("The mail store is busy or full. Try again later."), call_id)
         except Exception as error:  # noqa: BLE001 - RFC 8620 §3.6.2: an unexpected error is that call's serverFail
             reference = self._report(name, error)
             return self._failed(
@@ -179,9 +177,7 @@ class _Run:
         return response
 
     def _run(self, method: Method, arguments: dict[str, Any]) -> object:
-        decoded: Any = (
-            arguments if method.arguments is None else decode_arguments(arguments, method.arguments)
-        )
+        decoded: Any = arguments if method.arguments is None else decode_arguments(arguments, method.arguments)
         account = self._account(method, decoded)
         blobs = self._engine.store.blobs
         if method.writes:

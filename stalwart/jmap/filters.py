@@ -38,9 +38,7 @@ class _Decoder:
         if not isinstance(value, dict):
             raise InvalidArguments(f"{where}: a FilterOperator or FilterCondition is an object.", "filter")
         if depth > self._call.limits.max_filter_depth:
-            raise UnsupportedFilter(
-                f"The filter is nested more than {self._call.limits.max_filter_depth} deep."
-            )
+            raise UnsupportedFilter(f"The filter is nested more than {self._call.limits.max_filter_depth} deep.")
         if "operator" in value:
             return self._operator(value, depth, where)
         return self._conditions(value, where)
@@ -60,10 +58,7 @@ class _Decoder:
         self._count(1)
         return self._query.combine(
             kind,
-            [
-                self.decode(child, depth + 1, f"{where}.conditions[{index}]")
-                for index, child in enumerate(children)
-            ],
+            [self.decode(child, depth + 1, f"{where}.conditions[{index}]") for index, child in enumerate(children)],
         )
 
     def _conditions(self, value: dict[str, Any], where: str) -> Any:
@@ -80,9 +75,7 @@ class _Decoder:
     def _count(self, conditions: int) -> None:
         self._left -= conditions
         if self._left < 0:
-            raise UnsupportedFilter(
-                f"The filter has more than {self._call.limits.max_filter_conditions} conditions."
-            )
+            raise UnsupportedFilter(f"The filter has more than {self._call.limits.max_filter_conditions} conditions.")
 
 
 def decode_sort(value: list[dict[str, Any]], query: Query[Any]) -> tuple[Comparator, ...]:

@@ -136,14 +136,10 @@ def _point(value: Any, steps: list[str], at: int, key: str, earlier: Earlier) ->
             # RFC 6901 §4: digits without a leading zero
             index = int(step) if step.isascii() and step.isdecimal() and len(step) < 10 else -1
             if not 0 <= index < len(value) or str(index) != step:
-                raise InvalidResultReference(
-                    f"{key}: there is no item {step!r} in the array where the path leads."
-                )
+                raise InvalidResultReference(f"{key}: there is no item {step!r} in the array where the path leads.")
             value = value[index]
         else:
-            raise InvalidResultReference(
-                f"{key}: the path goes on after a value that has nothing inside, at {step!r}."
-            )
+            raise InvalidResultReference(f"{key}: the path goes on after a value that has nothing inside, at {step!r}.")
     return value
 
 

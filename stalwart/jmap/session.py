@@ -66,18 +66,13 @@ def _session_object(row: int, address: str, limits: Limits, base_url: str) -> Se
         },
         # RFC 8620 §2: the core capability SHOULD NOT be present
         "primaryAccounts": {
-            uri: account.id
-            for account in accounts.values()
-            if account.is_personal
-            for uri in account.capabilities
+            uri: account.id for account in accounts.values() if account.is_personal for uri in account.capabilities
         },
         "username": address,
         "apiUrl": f"{base_url}/jmap/",
         "downloadUrl": f"{base_url}/jmap/download/{{accountId}}/{{blobId}}/{{name}}?accept={{type}}",
         "uploadUrl": f"{base_url}/jmap/upload/{{accountId}}/",
-        "eventSourceUrl": (
-            f"{base_url}/jmap/eventsource/?types={{types}}&closeafter={{closeafter}}&ping={{ping}}"
-        ),
+        "eventSourceUrl": (f"{base_url}/jmap/eventsource/?types={{types}}&closeafter={{closeafter}}&ping={{ping}}"),
     }
     # RFC 8620 §2: the state changes with the value of any other property
     state = hashlib.blake2b(_encode(session), digest_size=8).hexdigest()

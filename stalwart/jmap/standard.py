@@ -144,9 +144,7 @@ def changes(call: Call, data_type: DataType[Row, F], arguments: ChangesArguments
     return response
 
 
-def query(
-    call: Call, data_type: DataType[Row, F], declared: Query[F], arguments: QueryArguments
-) -> dict[str, Any]:
+def query(call: Call, data_type: DataType[Row, F], declared: Query[F], arguments: QueryArguments) -> dict[str, Any]:
     """RFC 8620 §5.5."""
     most = call.limits.max_results
     limit = most if arguments.limit is None else min(arguments.limit, most)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from typing import Any
 
@@ -132,9 +133,7 @@ class HeaderTests(Bed):
 
     def test_capitalisation_and_instances(self) -> None:
         """Rule 59: the name as it was asked for; the last instance unless :all; null or [] when there is none."""
-        got = self.email(
-            self.mixed, "header:RECEIVED", "header:received:all", "header:Nope", "header:Nope:all"
-        )
+        got = self.email(self.mixed, "header:RECEIVED", "header:received:all", "header:Nope", "header:Nope:all")
         self.assertEqual(got["header:RECEIVED"], " two")
         self.assertEqual(got["header:received:all"], [" one", " two"])
         self.assertIsNone(got["header:Nope"])
@@ -209,14 +208,9 @@ class BodyTests(Bed):
             self.assertNotIn("subParts", part)
             self.assertIsInstance(part["partId"], str)
             self.assertRegex(part["blobId"], r"\A[A-Za-z][A-Za-z0-9_-]{0,254}\Z")
+        self.assertEqual([root["type"], plain["type"], html["charset"]], ["multipart/mixed", "text/plain", "nonsense"])
         self.assertEqual(
-            [root["type"], plain["type"], html["charset"]], ["multipart/mixed", "text/plain", "nonsense"]
-        )
-        self.assertEqual(
-            {
-                name: pdf[name]
-                for name in ("name", "type", "charset", "disposition", "cid", "language", "size")
-            },
+            {name: pdf[name] for name in ("name", "type", "charset", "disposition", "cid", "language", "size")},
             {
                 "name": "grün.pdf",
                 "type": "application/pdf",
@@ -231,9 +225,7 @@ class BodyTests(Bed):
     def test_lists(self) -> None:
         """RFC 8621 §4.1.4: textBody, htmlBody, attachments; none of their parts has subParts."""
         got = self.email(self.mixed, "textBody", "htmlBody", "attachments", "hasAttachment")
-        types = {
-            name: [part["type"] for part in got[name]] for name in ("textBody", "htmlBody", "attachments")
-        }
+        types = {name: [part["type"] for part in got[name]] for name in ("textBody", "htmlBody", "attachments")}
         self.assertEqual(
             types, {"textBody": ["text/plain"], "htmlBody": ["text/html"], "attachments": ["application/pdf"]}
         )
@@ -272,12 +264,8 @@ class BodyTests(Bed):
         self.assertEqual(len(got["bodyStructure"]["subParts"][0]["subParts"]), 2)
         for wrong in ("nope", "", "header:", "partID"):
             for properties in (["bodyStructure"], ["id"]):
-                error = self.refused(
-                    "Email/get", ids=[self.mixed], properties=properties, bodyProperties=[wrong]
-                )
-                self.assertEqual(
-                    (error["type"], error["arguments"]), ("invalidArguments", ["bodyProperties"])
-                )
+                error = self.refused("Email/get", ids=[self.mixed], properties=properties, bodyProperties=[wrong])
+                self.assertEqual((error["type"], error["arguments"]), ("invalidArguments", ["bodyProperties"]))
 
     def test_values(self) -> None:
         """RFC 8621 §4.2: values of no part, of the text body, of the HTML body, of all; rule 63 on their text."""
@@ -288,9 +276,7 @@ class BodyTests(Bed):
         self.assertEqual({**text, **html}, both)
         self.assertEqual(len(both), 2)
         (plain,) = text.values()
-        self.assertEqual(
-            plain, {"value": "Grüße\nzweite Zeile", "isEncodingProblem": False, "isTruncated": False}
-        )
+        self.assertEqual(plain, {"value": "Grüße\nzweite Zeile", "isEncodingProblem": False, "isTruncated": False})
         (page,) = html.values()
         self.assertEqual(page["value"], "<p>Hello <b>you</b></p>")
         self.assertIs(page["isEncodingProblem"], True)
@@ -321,9 +307,7 @@ class BodyTests(Bed):
 
     def test_digest(self) -> None:
         """Rule 62: a part of a multipart/digest is a message unless it says otherwise; text is us-ascii."""
-        data = message(
-            body="--d\r\n\r\nSubject: in\r\n\r\nx\r\n--d--", Content_Type='multipart/digest; boundary="d"'
-        )
+        data = message(body="--d\r\n\r\nSubject: in\r\n\r\nx\r\n--d--", Content_Type='multipart/digest; boundary="d"')
         root = self.email(self.deliver(data), "bodyStructure")["bodyStructure"]
         self.assertEqual(root["subParts"][0]["type"], "message/rfc822")
         plain = self.email(self.deliver(message()), "textBody")["textBody"][0]
@@ -335,9 +319,7 @@ class BodyTests(Bed):
         email = self.deliver(large)
         got = self.email(email, "bodyValues", "header:Subject:asText", fetchHTMLBodyValues=True)
         self.assertEqual(got["header:Subject:asText"], "Grüße aus dem Norden")
-        self.assertEqual(
-            [value["value"] for value in got["bodyValues"].values()], ["<p>Hello <b>you</b></p>"]
-        )
+        self.assertEqual([value["value"] for value in got["bodyValues"].values()], ["<p>Hello <b>you</b></p>"])
 
     @given(
         st.binary(max_size=400),
@@ -382,9 +364,25 @@ class BudgetTests(Bed):
         self.assertEqual(self.refused("Email/get", ids=emails, **wanted)["type"], "requestTooLarge")
         self.assertEqual(len(self.call("Email/get", ids=emails[:3], **wanted)["list"]), 3)
         self.assertEqual(len(self.call("Email/get", ids=emails, properties=["subject"])["list"]), 4)
-        self.assertEqual(
-            self.refused("Email/query", filter={"header": ["a"] * 1000})["type"], "invalidArguments"
+
+    def test_one_field_under_many_names(self) -> None:
+        """A header field counts each time it is asked for: names without case are many, and so would be the octets."""
+        email = self.deliver(message("x" * 3000))
+        names = ["header:" + "".join(letters) for letters in itertools.product(*zip("subject", "SUBJECT", strict=True))]
+        for wanted in ({"properties": names}, {"properties": ["textBody"], "bodyProperties": names}):
+            self.assertEqual(self.refused("Email/get", ids=[email], **wanted)["type"], "requestTooLarge")
+        got = self.email(email, *names[:50])
+        self.assertEqual({got[name] for name in names[:50]}, {" " + "x" * 3000})
+
+    def test_rows_count(self) -> None:
+        """What comes from the rows counts too: every call of a request could ask for the same large ones."""
+        email = self.deliver(
+            message(Cc=", ".join(f"Person {number} <p{number}@example.org>" for number in range(1000)))
         )
+        wanted = {"accountId": self.account_id, "ids": [email], "properties": ["cc"]}
+        answers = self.request(*[("Email/get", wanted)] * 10)["methodResponses"]
+        self.assertEqual([answers[0][0], answers[-1][1].get("type")], ["Email/get", "requestTooLarge"])
+        self.assertEqual(self.refused("Email/query", filter={"header": ["a"] * 1000})["type"], "invalidArguments")
 
 
 class ThreadTests(Bed):
@@ -417,6 +415,4 @@ class ThreadTests(Bed):
         state = self.call("Thread/get", ids=[])["state"]
         self.deliver(message("Re: A", In_Reply_To="<a@x>"))
         changes = self.call("Thread/changes", sinceState=state)
-        self.assertEqual(
-            (changes["created"], changes["updated"]), ([], [self.email(email, "threadId")["threadId"]])
-        )
+        self.assertEqual((changes["created"], changes["updated"]), ([], [self.email(email, "threadId")["threadId"]]))

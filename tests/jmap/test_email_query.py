@@ -31,9 +31,7 @@ class FilterTests(Bed):
         self.assertEqual(self.found(inMailboxOtherThan=[]), {one, both, trash})
         self.assertEqual(self.found(inMailboxOtherThan=["nope", "M999"]), {one, both, trash})
         self.assertEqual(
-            self.refused("Email/query", filter={"inMailboxOtherThan": [f"M{n}" for n in range(1, 600)]})[
-                "type"
-            ],
+            self.refused("Email/query", filter={"inMailboxOtherThan": [f"M{n}" for n in range(1, 600)]})["type"],
             "unsupportedFilter",
         )
 
@@ -99,9 +97,7 @@ class FilterTests(Bed):
         self.assertEqual(self.found(allInThreadHaveKeyword="$flagged"), {alone})
         self.assertEqual(self.found(noneInThreadHaveKeyword="$flagged"), {plain})
         self.assertEqual(self.found(inMailbox=self.inbox, allInThreadHaveKeyword="$flagged"), {alone})
-        self.assertEqual(
-            self.found(inMailbox=self.mailboxes["archive"], someInThreadHaveKeyword="$flagged"), {reply}
-        )
+        self.assertEqual(self.found(inMailbox=self.mailboxes["archive"], someInThreadHaveKeyword="$flagged"), {reply})
 
     def test_attachments(self) -> None:
         """Rule 65: the hasAttachment filter agrees with the property in both directions."""
@@ -111,9 +107,7 @@ class FilterTests(Bed):
         )
         emails = [self.deliver(with_one), self.deliver(message())]
         for value in (True, False):
-            matching = {
-                email for email in emails if self.email(email, "hasAttachment")["hasAttachment"] is value
-            }
+            matching = {email for email in emails if self.email(email, "hasAttachment")["hasAttachment"] is value}
             self.assertEqual(len(matching), 1)
             self.assertEqual(self.found(hasAttachment=value), matching)
 
@@ -184,9 +178,7 @@ class BoundTests(Bed):
         """Where reading every header is too much, the filter is unsupportedFilter."""
         for _ in range(10):
             self.deliver(message(X_Long="x" * 500))
-        self.assertEqual(
-            self.refused("Email/query", filter={"header": ["x-long"]})["type"], "unsupportedFilter"
-        )
+        self.assertEqual(self.refused("Email/query", filter={"header": ["x-long"]})["type"], "unsupportedFilter")
 
 
 class SortTests(Bed):
@@ -279,6 +271,19 @@ class SortTests(Bed):
         ):
             answer = self.call("Email/query", calculateTotal=True, **arguments)
             self.assertEqual((answer["ids"], answer["total"]), (ids, total), arguments)
-        self.assertEqual(
-            self.refused("Email/query", collapseThreads=True, anchor=old)["type"], "anchorNotFound"
-        )
+        self.assertEqual(self.refused("Email/query", collapseThreads=True, anchor=old)["type"], "anchorNotFound")
+
+
+class TextBudgetTests(Bed):
+    """How much text the filters of one request may search for."""
+
+    limits = Limits(max_text_searched=100)
+
+    def test_text_is_bounded(self) -> None:
+        """Each word costs a look-up in the index, so the texts of all filters count together, and for one request."""
+        texts = {"operator": "OR", "conditions": [{"text": "x" * 40}, {"subject": "y" * 40}]}
+        self.assertEqual(self.call("Email/query", filter=texts)["ids"], [])
+        wanted = {"accountId": self.account_id, "filter": texts}
+        answers = self.request(("Email/query", wanted), ("Email/query", wanted))["methodResponses"]
+        self.assertEqual([answers[0][0], answers[1][1].get("type")], ["Email/query", "unsupportedFilter"])
+        self.assertEqual(self.refused("Email/query", filter={"header": ["X", "z" * 101]})["type"], "unsupportedFilter")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import tracemalloc
 from typing import Any
 
 from hypothesis import given, settings
@@ -26,10 +27,7 @@ class _Members:
 
 
 JSON = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers(-(2**60), 2**60)
-    | st.text(st.sampled_from('ab:"\\{}[],é\n'), max_size=6),
+    st.none() | st.booleans() | st.integers(-(2**60), 2**60) | st.text(st.sampled_from('ab:"\\{}[],é\n'), max_size=6),
     lambda inner: (
         st.lists(inner, max_size=4)
         | st.lists(st.tuples(st.text(st.sampled_from('ab:\\"'), max_size=2), inner), max_size=4).map(_Members)
@@ -40,11 +38,7 @@ JSON = st.recursive(
 
 def _write(value: Any, escape: bool) -> str:
     if isinstance(value, _Members):
-        return (
-            "{"
-            + ",".join(f"{_text(name, escape)} :{_write(one, escape)}" for name, one in value.members)
-            + "}"
-        )
+        return "{" + ",".join(f"{_text(name, escape)} :{_write(one, escape)}" for name, one in value.members) + "}"
     if isinstance(value, list):
         return "[" + ",".join(_write(one, escape) for one in value) + "]"
     if isinstance(value, str):
@@ -181,9 +175,7 @@ class DecodingTests(SynchronousTestCase):
         else:
             self.assertEqual(wire.decode(body), json.loads(body))
 
-    @given(
-        st.binary(max_size=60) | st.text(max_size=60).map(lambda text: text.encode("utf-8", "surrogatepass"))
-    )
+    @given(st.binary(max_size=60) | st.text(max_size=60).map(lambda text: text.encode("utf-8", "surrogatepass")))
     @settings(max_examples=300, deadline=None)
     def test_any_octets(self, body: bytes) -> None:
         """Any octets are a Request object, or end in one of the two errors."""
@@ -196,7 +188,29 @@ class EncodingTests(SynchronousTestCase):
 
     def test_noncharacters_are_replaced(self) -> None:
         """What a message brings along that I-JSON forbids is sent as U+FFFD."""
-        self.assertEqual(
-            json.loads(wire.encode({"a": "x\ufffey\U0001ffffz\ufdd0"})), {"a": "x\ufffdy\ufffdz\ufffd"}
-        )
+        self.assertEqual(json.loads(wire.encode({"a": "x\ufffey\U0001ffffz\ufdd0"})), {"a": "x\ufffdy\ufffdz\ufffd"})
         self.assertEqual(json.loads(wire.encode("\u7fbe\ufffd")), "\u7fbe\ufffd")
+
+    def test_every_noncharacter(self) -> None:
+        """Each of the 66 is replaced, and their neighbours aren't."""
+        codes = [*range(0xFDD0, 0xFDF0), *(code for code in range(0x110000) if code & 0xFFFE == 0xFFFE)]
+        self.assertEqual(len(codes), 66)
+        for code in codes:
+            text = "é" + chr(code) + "b"
+            self.assertEqual(wire.encode(text).decode(), '"é\N{REPLACEMENT CHARACTER}b"', hex(code))
+            self.assertRaises(NotJson, wire.decode, f'"{text}"'.encode())
+            for near in (code - 1, code + 1):
+                if near not in codes and near < 0x110000:
+                    self.assertEqual(wire.encode(chr(near)).decode(), f'"{chr(near)}"')
+
+    def test_many_noncharacters(self) -> None:
+        """A body full of them takes no more memory than a few times its size."""
+        text = "\uffffé" * 1_000_000
+        tracemalloc.start()
+        try:
+            encoded = wire.encode(text)
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        self.assertEqual(encoded.count("\N{REPLACEMENT CHARACTER}".encode()), 1_000_000)
+        self.assertLess(peak, 5 * len(encoded))

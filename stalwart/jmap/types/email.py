@@ -42,6 +42,7 @@ def _fetch(call: Call, rows: Sequence[int] | None) -> Mapping[int, EmailRow]:
     if rows is None:
         rows = store.list_email_ids(call.session, call.account.row, call.limits.max_objects_in_get + 1)
     found = store.get_emails(call.session, call.account.row, rows)
+    call.exchange.charge_read(sum(len(row.summary) + len(row.structure) for row in found.values()))
     return {row: found[row] for row in rows if row in found}
 
 
@@ -76,9 +77,7 @@ _BODY: Mapping[str, Callable[[EmailRow, Body, PartView, Source], object]] = {
     "bodyStructure": lambda row, body, view, source: view.show_tree(body.root, row, source),
     "textBody": lambda row, body, view, source: [view.show(part, row, source) for part in body.lists.text],
     "htmlBody": lambda row, body, view, source: [view.show(part, row, source) for part in body.lists.html],
-    "attachments": lambda row, body, view, source: [
-        view.show(part, row, source) for part in body.lists.attachments
-    ],
+    "attachments": lambda row, body, view, source: [view.show(part, row, source) for part in body.lists.attachments],
 }
 
 
@@ -177,7 +176,7 @@ class _FullView:
         if self._headers:
             fields = source.fields(body.root)
             for name, header in self._headers:
-                shown[name] = all_headers(fields) if header is None else header_value(header, fields)
+                shown[name] = all_headers(fields) if header is None else header_value(header, fields, source.charge)
         return shown
 
 

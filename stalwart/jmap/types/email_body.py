@@ -53,9 +53,7 @@ class PartView:
             elif name.startswith("header:"):
                 self._wanted.append((name, header_property(name, "bodyProperties")))
             else:
-                raise InvalidArguments(
-                    f"bodyProperties: there is no property {name[:200]!r}.", "bodyProperties"
-                )
+                raise InvalidArguments(f"bodyProperties: there is no property {name[:200]!r}.", "bodyProperties")
 
     def show(self, part: Part, row: EmailRow, source: Source) -> dict[str, Any]:
         """One part by itself: its subParts are null."""
@@ -76,7 +74,7 @@ class PartView:
             else:
                 if fields is None:
                     fields = source.fields(part)
-                shown[name] = all_headers(fields) if header is None else header_value(header, fields)
+                shown[name] = all_headers(fields) if header is None else header_value(header, fields, source.charge)
         return shown
 
     def show_tree(self, part: Part, row: EmailRow, source: Source) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -14,6 +14,9 @@ from stalwart.mail.headers import Form, HeaderField, allowed_forms, header_form
 
 # RFC 8621 §4.1.3: printable ASCII but the colon; the form before :all
 _PROPERTY = re.compile(r"header:([\x21-\x39\x3b-\x7e]+)(?::as([A-Za-z]+))?(:all)?", re.ASCII)
+
+_PRICE = 20
+"""Octets that looking at one header field counts for."""
 
 _FORMS: dict[str, Form] = {
     "Raw": "raw",
@@ -54,9 +57,13 @@ def header_property(name: str, argument: str = "properties") -> HeaderProperty:
     return HeaderProperty(field=match[1].lower(), form=form, every=match[3] is not None)
 
 
-def header_value(wanted: HeaderProperty, fields: Sequence[HeaderField]) -> Any:
-    """The value of a header property over the fields of a message or part."""
+def header_value(wanted: HeaderProperty, fields: Sequence[HeaderField], charge: Callable[[int], None]) -> Any:
+    """The value of a header property over the fields of a message or part.
+
+    `charge` is told what it costs in octets before the work is done: one field may be asked for under many names.
+    """
     named = [one.raw for one in fields if one.name.lower() == wanted.field]
+    charge(_PRICE * (1 + len(fields)) + sum(map(len, named)))
     if wanted.every:
         return [header_form(raw, wanted.form) for raw in named]
     # RFC 8621 §4.1.3: the last instance, or null if none

@@ -61,9 +61,7 @@ SORTS = {
 }
 
 
-class EmailQueryArguments(
-    QueryArguments, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True
-):
+class EmailQueryArguments(QueryArguments, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
     """RFC 8621 §4.4."""
 
     collapse_threads: bool = False
@@ -118,13 +116,14 @@ def _thread_keyword(mode: Literal["all", "some", "none"]) -> FilterCondition[Fil
 
 def _text(name: str, field: TextField) -> FilterCondition[Filter]:
     def build(call: Call, value: str) -> Filter:
-        _check_length(value, name)
+        _check_length(call, value, name)
         return Text(field=field, query=value)
 
     return FilterCondition(type=str, build=build)
 
 
-def _check_length(value: str, name: str) -> None:
+def _check_length(call: Call, value: str, name: str) -> None:
+    call.exchange.charge_text(len(value))
     if len(value) > _MOST_TEXT:
         raise UnsupportedFilter(f"{name}: at most {_MOST_TEXT} characters are searched for.")
 
@@ -136,13 +135,11 @@ def _with_header(call: Call, value: list[str]) -> Filter:
         raise InvalidArguments("filter: the name of a header field is not empty.", "filter")
     wanted = _folded(value[1]) if len(value) > 1 else None
     if wanted is not None:
-        _check_length(value[1], "header")
+        _check_length(call, value[1], "header")
     matching: list[int] = []
     every = store.list_email_ids(call.session, call.account.row, 2**62)
     for start in range(0, len(every), _ROWS_AT_ONCE):
-        for row in store.get_emails(
-            call.session, call.account.row, every[start : start + _ROWS_AT_ONCE]
-        ).values():
+        for row in store.get_emails(call.session, call.account.row, every[start : start + _ROWS_AT_ONCE]).values():
             root = decode_structure(row.structure)
             size = root.body_start - root.header_start
             try:

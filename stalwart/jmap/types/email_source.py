@@ -34,6 +34,10 @@ class Source:
             self._whole = self._call.blobs.get(self._hash)
         return self._whole[start:end]
 
+    def charge(self, octets: int) -> None:
+        """Count what is read once more. Raises RequestTooLarge when the request has read too much."""
+        self._call.exchange.charge_read(octets)
+
     def fields(self, part: Part) -> Sequence[HeaderField]:
         """The header fields of a part of the message."""
         return parse_fields(self.octets(part.header_start, part.body_start))

@@ -51,9 +51,7 @@ _OWNER = MailboxRights()
 _OWNER_OF_INBOX = MailboxRights(may_delete=False)  # mail is delivered there
 
 
-class MailboxQueryArguments(
-    QueryArguments, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True
-):
+class MailboxQueryArguments(QueryArguments, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
     """RFC 8621 §2.3."""
 
     sort_as_tree: bool = False
