@@ -20,7 +20,7 @@ from twisted.python.logfile import LogFile
 
 from stalwart import __version__, config
 from stalwart.app import Daemon
-from stalwart.ops.log import EventLog, LogOutput
+from stalwart.ops.log import EventLog, LogOutput, Syslog
 from stalwart.ops.metrics import Metrics
 
 _log = Logger(namespace="stalwart")
@@ -64,9 +64,13 @@ class Options(usage.Options):
             sys.stderr.write(f"{errors}\n")
             raise SystemExit(1) from None
         self.metrics = Metrics(__version__)
-        self.log_file = self._open_log_file()
-        stream = cast(TextIO, self.log_file) if self.log_file is not None else _standard_output()
-        self.output = LogOutput(stream, self.settings.log_format, self.settings.log_level)
+        self.log_file = None if self.parent.get("syslog") else self._open_log_file()
+        self.output = LogOutput(self._log_stream(), self.settings.log_format, self.settings.log_level)
+
+    def _log_stream(self) -> TextIO:
+        if self.parent.get("syslog"):
+            return Syslog(self.parent["prefix"])
+        return cast(TextIO, self.log_file) if self.log_file is not None else _standard_output()
 
     def _open_log_file(self) -> LogFile | None:
         """The file to log into, None for standard output. One that can't be opened ends the start with 1."""
@@ -102,11 +106,11 @@ class LoggingDaemon(Daemon):
             options.settings, reactor, metrics=options.metrics, output=options.output, foreground=options.foreground
         )
         self._log_file = options.log_file
-        self._observer = None if options.parent.get("syslog") else EventLog(options.output, options.metrics)
+        self._observer = EventLog(options.output, options.metrics)
 
     def setServiceParent(self, parent: IServiceCollection) -> None:
-        """Become the application's service, and its log; `--logger` and `--syslog` go before."""
-        if self._observer is not None and isinstance(parent, Componentized):
+        """Become the application's service, and its log; `--logger` goes before."""
+        if isinstance(parent, Componentized):
             parent.setComponent(ILogObserver, self._observer)  # type: ignore[no-untyped-call]
         super().setServiceParent(parent)  # type: ignore[no-untyped-call]
 
@@ -132,7 +136,7 @@ class LoggingDaemon(Daemon):
         """Begin a new log file. One that was moved away, as logrotate does, is only opened again."""
         log_file = self._log_file
         if log_file is None:
-            _log.info("SIGUSR1: the log goes to standard output, nothing to rotate")
+            _log.info("SIGUSR1: the log goes to no file, nothing to rotate")
         elif os.path.exists(log_file.path):
             log_file.rotate()
         else:

@@ -190,7 +190,11 @@ def _record(row: AccountRow) -> dict[str, object]:
 
 
 def _password_from_stdin() -> str:
-    password = sys.stdin.readline().rstrip("\r\n")
+    try:
+        password = sys.stdin.buffer.readline().decode("utf-8").rstrip("\r\n")
+    except UnicodeDecodeError:
+        # HTTP Basic sends passwords in UTF-8 (RFC 7617 §2.1), so that no client could sign in with it.
+        raise click.UsageError("--password-stdin: the password must be UTF-8") from None
     if not password:
         raise click.UsageError("--password-stdin: standard input held no password on its first line")
     return password

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from io import TextIOWrapper
 
 import click
 
@@ -43,6 +44,8 @@ stalwart.add_command(import_mail)
 
 def main() -> None:
     """Run the command; errors of the store are one line, not a traceback."""
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # for a terminal without Unicode
     try:
         stalwart(prog_name="stalwart")
     except StoreError as error:

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import json
 import re
+import syslog
 import time
 from collections.abc import Callable
+from io import StringIO
 from typing import Literal, Protocol, TextIO
 
 from twisted.logger import ILogObserver, LogEvent, LogLevel, formatEvent
@@ -99,6 +101,20 @@ class LogOutput:
             record = {"time": self.stamp(), "level": "error", "logger": "stalwart.log", "message": message}
             return [json.dumps(record, ensure_ascii=False)]
         return [f"{self.stamp()} ERROR stalwart.log: {_one_line(message)}"]
+
+
+class Syslog(StringIO):
+    """The system's log as a stream of lines."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        syslog.openlog(name, syslog.LOG_PID, syslog.LOG_MAIL)
+
+    def write(self, text: str) -> int:
+        """Send each line as a message."""
+        for line in text.splitlines():
+            syslog.syslog(line)
+        return len(text)
 
 
 @implementer(ILogObserver)

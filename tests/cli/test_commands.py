@@ -103,6 +103,10 @@ class CommandTests(SynchronousTestCase):
             account = find_account(session, ADDRESS)
             assert account is not None
             self.assertTrue(Passwords().verify(account.password_hash, "changed"))
+        latin = CliRunner().invoke(
+            stalwart, ["--config", str(self.config), "account", "passwd", ADDRESS, "--password-stdin"], input=b"\xfc\n"
+        )
+        self.assertEqual((latin.exit_code, "must be UTF-8" in latin.output), (2, True))
         refused = self.run_command("account", "passwd", ADDRESS, "--password-stdin", stdin="\n")
         self.assertEqual(refused.exit_code, 2)
         self.assertIn("no password on its first line", refused.output)

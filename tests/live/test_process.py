@@ -65,6 +65,26 @@ class ProcessTests(SynchronousTestCase):
                 self.assertIn(wanted, done.stderr)
             self.assertNotIn("Traceback", done.stdout + done.stderr)
 
+    def test_terminal_without_unicode(self) -> None:
+        """The admin command prints names that the terminal can't show as escapes."""
+        path = self.home / "stalwart.toml"
+        path.write_text(configuration(self.home, free_port(), free_port()))
+        shown = [
+            subprocess.run(
+                [sys.executable, "-c", "from stalwart.cli.main import main; main()", "-c", str(path), *arguments],
+                env={**environment(), "PYTHONIOENCODING": "iso-8859-1"},
+                capture_output=True,
+                text=True,
+                check=True,
+            ).stdout
+            for arguments in (
+                ("domain", "create", "example.org"),
+                ("account", "create", ADDRESS, "--name", "\u65e5"),
+                ("account", "list"),
+            )
+        ]
+        self.assertIn("\\u65e5", shown[2])
+
     def test_missing_configuration(self) -> None:
         """A file that was named and isn't there is an error, not a reason for defaults."""
         done = self.twistd("-n", "stalwart", "-c", str(self.home / "none.toml"))

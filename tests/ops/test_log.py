@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import io
 import json
+import syslog
 
 from twisted.internet.task import Clock
 from twisted.logger import ILogObserver, LogEvent, Logger, LogPublisher
@@ -12,7 +13,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
-from stalwart.ops.log import AccessLog, EventLog, Format, Level, LogOutput
+from stalwart.ops.log import AccessLog, EventLog, Format, Level, LogOutput, Syslog
 
 
 @implementer(ILogObserver)
@@ -144,6 +145,18 @@ class LogTests(SynchronousTestCase):
         stream = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
         LogOutput(stream, "text", "info").write("file \udcff")
         self.assertEqual(stream.buffer.getvalue(), b"file \\udcff\n")
+
+    def test_syslog(self) -> None:
+        """Each line is a message of the system's log, under the name that twistd was given."""
+        messages: list[str] = []
+        opened: list[tuple[object, ...]] = []
+        self.patch(syslog, "openlog", lambda *arguments: opened.append(arguments))
+        self.patch(syslog, "syslog", messages.append)
+        output = LogOutput(Syslog("mail1"), "text", "info")
+        output.write_soon("one")
+        output.write("two\n    traceback")
+        self.assertEqual(messages, ["one", "two", "    traceback"])
+        self.assertEqual(opened[0][0], "mail1")
 
     def test_failure_has_its_traceback(self) -> None:
         """A failure is followed by its traceback, indented."""
