@@ -7,13 +7,22 @@ Twisted's `H2Connection` sends and receives frames; what is overridden here says
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from h2.errors import ErrorCodes
-from h2.events import DataReceived, PriorityUpdated, RequestReceived, StreamEnded, StreamReset
+from h2.events import (
+    ConnectionTerminated,
+    DataReceived,
+    Event,
+    RequestReceived,
+    StreamEnded,
+    StreamReset,
+)
 from h2.exceptions import ProtocolError
 from hyperframe.frame import GoAwayFrame
 from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionLost
 from twisted.internet.interfaces import IPushProducer
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
@@ -70,9 +79,38 @@ class Http2Channel(H2Connection):
 
     def dataReceived(self, data: bytes) -> None:
         """Frames, or parts of them."""
-        if self._stillProducing:
-            super().dataReceived(data)
-            self._wake()
+        if not self._stillProducing:
+            return
+        try:
+            events = self.conn.receive_data(data)
+        except ProtocolError:
+            self._terminate(Failure())
+            return
+        if any(isinstance(event, ConnectionTerminated) for event in events):
+            self.transport.loseConnection()
+            self.connectionLost(Failure(ConnectionLost("the client sent GOAWAY")), _cancelTimeouts=False)
+            return
+        # h2 has read all these frames before the first is acted on, and sends nothing more on streams they reset.
+        reset = {event.stream_id: event for event in events if isinstance(event, StreamReset)}
+        for stream_id in sorted(reset.keys() & self.streams.keys()):
+            self._requestAborted(reset[stream_id])
+        for event in events:
+            self._act_on(event, reset)
+        self._tryToWriteControlData()
+        self._wake()
+
+    def _act_on(self, event: Event, reset: Mapping[int, StreamReset]) -> None:
+        if not self._stillProducing:
+            return
+        if isinstance(event, RequestReceived):
+            self._requestReceived(event, reset.get(event.stream_id))
+        elif isinstance(event, DataReceived):
+            if event.stream_id in self.streams:
+                self._requestDataReceived(event)
+            elif event.flow_controlled_length:
+                self.openStreamWindow(event.stream_id, event.flow_controlled_length)
+        elif isinstance(event, StreamEnded) and event.stream_id in self.streams:
+            self._requestEnded(event)
 
     def connectionLost(self, reason: Failure = connectionDone, _cancelTimeouts: bool = True) -> None:
         """The connection is gone, or (without `_cancelTimeouts`) no more is sent on it."""
@@ -138,12 +176,13 @@ class Http2Channel(H2Connection):
             self._paced = False
             self.transport.unregisterProducer()
 
-    # Streams. Twisted forgets a stream when its answer is out and then trips over what the client still sends on it.
+    # Streams.
 
-    def _requestReceived(self, event: RequestReceived) -> None:
+    def _requestReceived(self, event: RequestReceived, reset: StreamReset | None = None) -> None:
         stream_id = event.stream_id
         if self._going_away:
-            self.conn.reset_stream(stream_id, error_code=ErrorCodes.REFUSED_STREAM)
+            if reset is None:
+                self.conn.reset_stream(stream_id, error_code=ErrorCodes.REFUSED_STREAM)
             return
         stream = Http2Stream(stream_id, self, event.headers, self.requestFactory, self.site, self.factory)
         self.streams[stream_id] = stream
@@ -151,21 +190,10 @@ class Http2Channel(H2Connection):
         self._outboundStreamQueues[stream_id] = deque()
         self.priority.insert_stream(stream_id)
         self.priority.block(stream_id)
-        stream.start(ended=event.stream_ended is not None)
-
-    def _requestDataReceived(self, event: DataReceived) -> None:
-        if event.stream_id in self.streams:
-            super()._requestDataReceived(event)
-        elif event.flow_controlled_length:
-            self.openStreamWindow(event.stream_id, event.flow_controlled_length)
-
-    def _requestEnded(self, event: StreamEnded) -> None:
-        if event.stream_id in self.streams:
-            super()._requestEnded(event)
-
-    def _requestAborted(self, event: StreamReset) -> None:
-        if event.stream_id in self.streams:
-            super()._requestAborted(event)
+        if reset is None:
+            stream.start(ended=event.stream_ended is not None)
+        else:
+            self._requestAborted(reset)
 
     def _requestDone(self, streamID: int) -> None:
         stream = self.streams.get(streamID)
@@ -194,9 +222,6 @@ class Http2Channel(H2Connection):
             return  # the client was faster
         self._tryToWriteControlData()
 
-    def _handlePriorityUpdate(self, event: PriorityUpdated) -> None:
-        """RFC 9113 §5.3.2 has given this scheme up; obeying it lets a client fill the tree."""
-
     # Sending. Twisted goes round without a pause while a client's window is closed, and queues as much as an open
     # one allows.
 
@@ -210,6 +235,8 @@ class Http2Channel(H2Connection):
         super()._sendPrioritisedData(*args)
         self._sent += 1
         for stream_id, stream in list(self.streams.items()):
+            if stream_id not in self.streams:
+                continue  # one that went on has ended it
             if self._outboundStreamQueues[stream_id] and self.conn.local_flow_control_window(stream_id) <= 0:
                 self.priority.block(stream_id)
             elif stream.producer is not None:
@@ -217,16 +244,17 @@ class Http2Channel(H2Connection):
 
     def _wake(self) -> None:
         """Go on sending what a window was closed for."""
-        if self._sendingDeferred is None or not self._stillProducing:
+        if not self._stillProducing:
             return
-        open_ = [
-            stream_id
-            for stream_id, queue in self._outboundStreamQueues.items()
-            if queue and self.conn.local_flow_control_window(stream_id) > 0
-        ]
-        for stream_id in open_:
-            self.priority.unblock(stream_id)
-        if open_:
+        for stream_id, stream in list(self.streams.items()):
+            if stream_id in self.streams:  # one that went on may have ended another
+                stream.windowUpdated()
+        going = False
+        for stream_id, queue in self._outboundStreamQueues.items():
+            if queue and self.conn.local_flow_control_window(stream_id) > 0:
+                self.priority.unblock(stream_id)
+                going = True
+        if going and self._sendingDeferred is not None:
             sending, self._sendingDeferred = self._sendingDeferred, None
             sending.callback(None)
 

@@ -104,6 +104,14 @@ class Client:
         return stream
 
 
+class Large(Endpoint):
+    """More than a window."""
+
+    async def get(self, request: Request) -> Response:
+        """A megabyte."""
+        return Response(body=b"x" * 1_000_000)
+
+
 class Http2(SynchronousTestCase):
     """Requests as streams."""
 
@@ -294,6 +302,82 @@ class Http2(SynchronousTestCase):
         self.assertEqual(self.bed.later.cancelled, 1)
         self.assertEqual([line["status"] for line in self.bed.log.lines], [499])
         self.assertEqual(self.client.status[self.client.ask("/hello")], 200)
+
+    def test_reset_at_once(self) -> None:
+        """Requests that are reset in the same read aren't run, and harm no other stream of the connection."""
+        later = self.client.ask("/later")
+        fields = [(":method", "GET"), (":scheme", "https"), (":authority", "a"), (":path", "/hello")]
+        for reset in ([], [later]):
+            for _ in range(3):
+                stream = self.client.h2.get_next_available_stream_id()
+                self.client.h2.send_headers(stream, fields, end_stream=True)
+                self.client.h2.reset_stream(stream)
+            for stream in reset:
+                self.client.h2.reset_stream(stream)
+            self.client.pump()
+            self.assertEqual(self.client.body[self.client.ask("/hello")], b"hello\n")
+        self.assertEqual(self.bed.later.cancelled, 1)
+        self.assertEqual([line["status"] for line in self.bed.log.lines], [499] * 3 + [200] + [499] * 4 + [200])
+
+    def test_reset_while_sending(self) -> None:
+        """A stream with unsent octets that is reset beside a new request doesn't stop the sending."""
+        self.bed.mount("/large", Large())
+        self.client.take = False
+        large = self.client.ask("/large")
+        self.client.h2.increment_flow_control_window(100_000)
+        self.client.h2.increment_flow_control_window(100_000, large)
+        stream = self.client.h2.get_next_available_stream_id()
+        fields = [(":method", "GET"), (":scheme", "https"), (":authority", "a"), (":path", "/hello")]
+        self.client.h2.send_headers(stream, fields, end_stream=True)
+        self.client.h2.reset_stream(large)
+        self.client.pump()
+        self.assertEqual(self.client.body[stream], b"hello\n")
+
+    def test_exactly_a_window(self) -> None:
+        """An answer as large as the windows ends when they open, whichever of them opens last."""
+
+        class Exact(Endpoint):
+            async def get(self, request: Request) -> Response:
+                return Response(stream=[b"x" * 65_535], length=65_535)
+
+        self.bed.mount("/exact", Exact())
+        self.client.take = False
+        for last in (None, "stream"):
+            stream = self.client.ask("/exact")
+            other = self.client.ask("/later")
+            self.assertEqual(len(self.client.body[stream]), 65_535)
+            for which in ("connection", "stream") if last == "stream" else ("stream", "connection"):
+                self.client.h2.increment_flow_control_window(65_535, stream if which == "stream" else None)
+                self.client.pump()
+            self.assertIn(stream, self.client.ended)
+            self.bed.later.waiting.pop().callback(Response(body=b"done"))
+            self.client.pump()
+            self.assertEqual(self.client.body[other], b"done")
+            self.client.h2.increment_flow_control_window(4)
+
+    def test_goodbye_with_request(self) -> None:
+        """A request in the same read as GOAWAY has no one who waits for it."""
+        stream = self.client.h2.get_next_available_stream_id()
+        fields = [(":method", "GET"), (":scheme", "https"), (":authority", "a"), (":path", "/hello")]
+        self.client.h2.send_headers(stream, fields, end_stream=True)
+        self.client.h2.close_connection()
+        self.client.pump()
+        self.assertTrue(self.client.transport.disconnecting)
+
+    def test_many_resets(self) -> None:
+        """A client that does nothing but reset is sent away (CVE-2023-44487)."""
+        fields = [(":method", "GET"), (":scheme", "https"), (":authority", "a"), (":path", "/hello")]
+        for _ in range(12):
+            for _ in range(100):
+                stream = self.client.h2.get_next_available_stream_id()
+                self.client.h2.send_headers(stream, fields, end_stream=True)
+                self.client.h2.reset_stream(stream)
+            self.client.pump()
+            if self.client.gone is not None:
+                break
+        assert self.client.gone is not None
+        self.assertEqual(self.client.gone.error_code, ErrorCodes.ENHANCE_YOUR_CALM)
+        self.assertEqual(len(self.bed.log.lines), 1001)
 
     def test_window_of_reset_streams(self) -> None:
         """What came on streams that were reset before they were admitted is given back to the connection."""
