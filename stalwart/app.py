@@ -198,7 +198,10 @@ class _Backend:
             reactor, self.store.run_batch, "writer"
         )
         self.authenticator = Authenticator(self.store, Passwords(), clock=time.monotonic, metrics=metrics)
-        self._housekeeping = Housekeeping(self.store, self.pool, reactor)
+        # A sweep over many blobs takes a while; requests must not wait for it.
+        self._sweeper = ThreadPool(reactor, 1, "housekeeping")
+        self._housekeeping = Housekeeping(self.store, self._sweeper, reactor)
+        self._sweeper.start()
         self.pool.start()
         self.writer.start()
         self._housekeeping.startService()
@@ -206,6 +209,7 @@ class _Backend:
     def close(self) -> None:
         """Finish what the threads have, and close the store."""
         self._housekeeping.stopService()
+        self._sweeper.stop()
         self.pool.stop()
         self.writer.stop()
         self.store.close()

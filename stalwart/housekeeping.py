@@ -45,7 +45,7 @@ class Housekeeping(Service):
         self._plan(_FIRST_SECONDS)
 
     def stopService(self) -> None:
-        """Plan no more; a run that is under way is finished by the pool."""
+        """Plan no more; a run that is under way ends soon."""
         super().stopService()  # type: ignore[no-untyped-call]
         if self._next is not None:
             self._next.cancel()
@@ -61,7 +61,7 @@ class Housekeeping(Service):
     def _clean(self) -> int:
         with self._store.write() as session:
             forget_destroyed(session, int(self._store.clock()) - _TOMBSTONE_SECONDS)
-        return sweep(self._store)
+        return sweep(self._store, wanted=lambda: bool(self.running))
 
     def _done(self, blobs: int) -> None:
         _log.info("housekeeping: {blobs} unreferenced blobs removed", blobs=blobs)

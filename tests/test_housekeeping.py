@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
@@ -11,7 +12,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from stalwart.housekeeping import Housekeeping
-from stalwart.store import BlobMissing, FsBlobs, Store
+from stalwart.store import BlobMissing, FsBlobs, Store, sweep
 
 T = TypeVar("T")
 DAY = 86_400.0
@@ -77,3 +78,19 @@ class HousekeepingTests(SynchronousTestCase):
         self.clock.advance(600)
         self.service.stopService()
         self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_stop_ends_a_run(self) -> None:
+        """A run that is under way when the daemon stops leaves the rest for another day."""
+        names = [self.store.blobs.put(b"%d" % number) for number in range(3)]
+        self.time += 2 * DAY
+        self.patch(sys.modules[sweep.__module__], "_AT_ONCE", 1)
+        delete = self.store.blobs.delete_untouched
+
+        def delete_and_stop(blob_hash: str, time: float) -> bool:
+            self.service.stopService()
+            return delete(blob_hash, time)
+
+        self.patch(self.store.blobs, "delete_untouched", delete_and_stop)
+        self.service.startService()
+        self.clock.advance(600)
+        self.assertEqual(len(set(names) & set(self.store.blobs.untouched_since(self.time))), 2)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 
 from sqlalchemy import bindparam, delete, select, union
@@ -22,17 +22,20 @@ _NAMED = union(
 )
 
 
-def sweep(store: Store, keep_seconds: float = _KEEP_SECONDS) -> int:
+def sweep(store: Store, keep_seconds: float = _KEEP_SECONDS, *, wanted: Callable[[], bool] = lambda: True) -> int:
     """Forget uploads and unreferenced blobs older than `keep_seconds`; gives how many blobs went.
 
     Safe beside running deliveries: a blob that was put again since then stays. `keep_seconds` must be longer than any
     time between a put and the commit of the row that names it, and at least an hour for uploads (RFC 8620 §6.1).
+    It ends early once `wanted()` is false, which it asks every few hundred blobs.
     """
     before = store.clock() - keep_seconds
     with store.write() as s:
         s.connection.execute(_EXPIRE, {"before": int(before)})
     removed = 0
     for hashes in _portions(store.blobs.untouched_since(before)):
+        if not wanted():
+            break
         with store.read() as s:
             named = _named(s, hashes)
         removed += sum(store.blobs.delete_untouched(name, before) for name in hashes if name not in named)
