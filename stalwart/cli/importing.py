@@ -20,6 +20,7 @@ from stalwart.cli.opening import open_store
 from stalwart.config.errors import printable
 from stalwart.mail.summary import Digest, summarize
 from stalwart.store import (
+    InvalidName,
     NewEmail,
     NotFound,
     OverQuota,
@@ -114,7 +115,7 @@ class _Import:
         self._over_quota: OverQuota | None = None
 
     def take(self, messages: Iterable[FoundMessage | Unreadable], advance: Callable[[int], object]) -> None:
-        """Import in batches that are one transaction each. OverQuota, with all before it imported."""
+        """Import in batches that are one transaction each. StoreError; after OverQuota all before it is imported."""
         batch: list[FoundMessage] = []
         octets = 0
         for found in messages:
@@ -147,19 +148,19 @@ class _Import:
                 digest=digest,
             )
             jobs.append(partial(self._add, message.folder, new))
+        self.skipped += len(found) - len(fresh)
+        trouble: BaseException | None = None
         for message, result in zip(fresh.values(), self._store.run_batch(jobs), strict=True):
-            if isinstance(result, OverQuota):
-                continue
-            if isinstance(result, StoreError):
-                self.failed.append(Unreadable(where=message.where, reason=str(result)))
-            elif isinstance(result, BaseException):
-                raise result
-            else:
+            if isinstance(result, bool):
                 self.imported += result
                 self.skipped += not result
-        self.skipped = self.skipped + len(found) - len(fresh)
-        if self._over_quota is not None:
-            raise self._over_quota
+            elif isinstance(result, InvalidName) and self._mailbox is None:
+                # The folder of this message has a name that no mailbox can have; others may be fine.
+                self.failed.append(Unreadable(where=message.where, reason=str(result)))
+            else:
+                trouble = trouble or result
+        if trouble is not None:
+            raise trouble
         advance(found[-1].progress - self._progress)
         self._progress = found[-1].progress
 

@@ -17,6 +17,7 @@ from stalwart.cli import importing
 from stalwart.cli.main import stalwart
 from stalwart.mail.summary import Digest, summarize
 from stalwart.store import (
+    InvalidName,
     MailboxRow,
     Store,
     StoreError,
@@ -232,6 +233,35 @@ class CommandTests(SynchronousTestCase):
         self.assertEqual(result.exit_code, 1)
         self.assertIn("1 imported, 0 already there, 1 failed", result.output)
         self.assertNotIn("\x01", result.output)
+
+    def test_import_into_an_impossible_mailbox(self) -> None:
+        """A name that no mailbox can have is refused once, not for each message."""
+        self.run_fine("account", "create", ADDRESS)
+        mail = self.write_mail(self.root / "mail", "one", "two")
+        result = self.run_command("import", ADDRESS, str(mail), "--mailbox", "Work//Plans")
+        self.assertIsInstance(result.exception, InvalidName)
+        self.assertIn("0 imported, 0 already there, 0 failed", result.output)
+        self.assertNotIn("Work", self.mailboxes())
+
+    def test_json(self) -> None:
+        """What programs read from --json keeps its names and kinds."""
+        self.run_fine("account", "create", ADDRESS, "--quota", "1000")
+        self.assertEqual(json.loads(self.run_fine("domain", "list", "--json")), ["example.org"])
+        [listed] = json.loads(self.run_fine("account", "list", "--json"))
+        self.assertRegex(listed.pop("created"), r"\A\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ\Z")
+        expected = {
+            "address": ADDRESS,
+            "name": "",
+            "admin": False,
+            "aliases": [],
+            "quota": 1000,
+            "used": 0,
+            "messages": 0,
+        }
+        self.assertEqual(listed, expected)
+        shown = json.loads(self.run_fine("account", "show", ADDRESS, "--json"))
+        self.assertEqual({key: shown[key] for key in expected}, expected)
+        self.assertEqual(shown["mailboxes"][0], {"name": "Inbox", "role": "inbox", "messages": 0, "unread": 0})
 
     def test_import_keeps_dates_that_jmap_can_name(self) -> None:
         """A Received field from after the year 9999, as UTC counts, becomes the last second of that year."""
