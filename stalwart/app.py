@@ -37,6 +37,10 @@ _MESSAGE_MEMORY = 300_000_000
 """Octets of messages that all LMTP sessions together may hold: four of the largest."""
 
 
+_LEAST_THREADS = 2
+"""With one thread a slow request would stop all others, also on a machine with one CPU."""
+
+
 class StartFailed(Exception):
     """The daemon can't start. The text says why and what to do."""
 
@@ -123,7 +127,7 @@ class Daemon(Service):
             backend.pool,
             self._metrics,
             hostname=self._settings.hostname,
-            threads=self._settings.worker_pool_size,
+            threads=backend.threads,
         )
 
         def tree() -> Branch:
@@ -193,7 +197,8 @@ class _Backend:
         self.store = Store.open(
             settings.data.path, open_blobs(settings.blob), clock=time.time, metrics=metrics, exclusive=True
         )
-        self.pool = ThreadPool(reactor, settings.worker_pool_size, "worker")
+        self.threads = max(_LEAST_THREADS, settings.worker_pool_size)
+        self.pool = ThreadPool(reactor, self.threads, "worker")
         self.writer: BatchThread[Callable[[Session], StoredEmail], StoredEmail] = BatchThread(
             reactor, self.store.run_batch, "writer"
         )

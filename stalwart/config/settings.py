@@ -277,7 +277,8 @@ class Declared(msgspec.Struct, frozen=True, kw_only=True):
         Annotated[int, whole(1, 1024)],
         Key(
             name="worker-pool-size",
-            doc="Threads for work that waits, above all for the store.",
+            doc="Threads for work that waits, above all for the store. "
+            "For 1 two are made: no request may hold up all others.",
             example="4",
             default="the number of CPUs",
         ),

@@ -255,6 +255,21 @@ class SessionTests(WebBed):
         self.problem(self.get("/jmap/session"), 401)
         self.assertEqual(self.get("/jmap/session", password="new").status, 200)
 
+    def test_deleted_account(self) -> None:
+        """An account that was deleted is refused at once everywhere, though its sign-in is still remembered here."""
+        blob = "b" + store.blob_hash(message())
+        self.deliver(message())
+        self.assertEqual(self.get(f"/jmap/download/{self.account_id}/{blob}/x").status, 200)
+        with self.store.write() as s:
+            store.delete_account(s, self.account.id)
+        for answer in (
+            self.get("/jmap/session"),
+            self.get(f"/jmap/download/{self.account_id}/{blob}/x"),
+            self.post("/jmap/", self.body(), Content_Type="application/json"),
+            self.post(f"/jmap/upload/{self.account_id}/", b"x"),
+        ):
+            self.problem(answer, 401)
+
     def test_same_password_set_again(self) -> None:
         """Where the password was set anew to what it is, clients notice nothing."""
         self.api()
