@@ -17,6 +17,10 @@ _ADVICE = {
     errno.EADDRNOTAVAIL: "this machine has no such address",
     errno.EAFNOSUPPORT: "this machine has no such kind of address (is IPv6 switched off?)",
     errno.ENOENT: "the folder of the Unix socket does not exist",
+    errno.ENOTDIR: "the folder of the Unix socket does not exist",
+    errno.EINVAL: "the system refuses it; a link-local address needs its interface, as in [fe80::1%eth0]:8080",
+    errno.ENODEV: "this machine has no such network interface",
+    socket.EAI_NONAME: "this machine has no such network interface",
 }
 
 

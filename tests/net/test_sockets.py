@@ -75,6 +75,11 @@ class Sockets(SynchronousTestCase):
         """An address of another machine can't be listened on."""
         self.assertIn("this machine has no such address", self.refused([TcpAddress(host="192.0.2.1", port=0)]))
 
+    def test_link_local(self) -> None:
+        """A link-local address must name an interface, and one that is there."""
+        self.assertIn("needs its interface", self.refused([TcpAddress(host="fe80::1", port=0)]))
+        self.assertIn("no such network interface", self.refused([TcpAddress(host="fe80::1%none9", port=0)]))
+
     def test_unix(self) -> None:
         """A Unix socket is for the owner and the group."""
         path = os.path.join(os.path.abspath(self.mktemp()))
@@ -107,5 +112,8 @@ class Sockets(SynchronousTestCase):
 
     def test_unix_no_folder(self) -> None:
         """A missing folder is named as such."""
-        path = os.path.join(os.path.abspath(self.mktemp()), "x")
-        self.assertIn("the folder of the Unix socket does not exist", self.refused([UnixAddress(path=path)]))
+        folder = os.path.abspath(self.mktemp())
+        text = "the folder of the Unix socket does not exist"
+        self.assertIn(text, self.refused([UnixAddress(path=f"{folder}/x")]))
+        with open(folder, "w"):
+            self.assertIn(text, self.refused([UnixAddress(path=f"{folder}/x")]))

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+from prometheus_client.parser import text_string_to_metric_families
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -153,7 +154,17 @@ class Pages(SynchronousTestCase):
         self.threads.work()
         (answer,) = wire.answers()
         self.assertEqual(answer.headers["content-type"], "text/plain; version=0.0.4; charset=utf-8")
-        self.assertIn(b'stalwart_http_requests_total{listener="test",method="GET"', answer.body)
+        families = {family.name: family for family in text_string_to_metric_families(answer.body.decode())}
+        requests = [
+            sample
+            for sample in families["stalwart_http_requests"].samples
+            if sample.name == "stalwart_http_requests_total"
+        ]
+        self.assertEqual(
+            [(sample.labels, sample.value) for sample in requests],
+            [({"listener": "test", "surface": "health", "method": "GET", "status": "200"}, 1.0)],
+        )
+        self.assertTrue(all(family.documentation for family in families.values()))
 
     def test_robots(self) -> None:
         """Crawlers are asked to stay away."""
