@@ -374,6 +374,17 @@ class BudgetTests(Bed):
         got = self.email(email, *names[:50])
         self.assertEqual({got[name] for name in names[:50]}, {" " + "x" * 3000})
 
+    def test_small_mail_large_answer(self) -> None:
+        """Parts and header fields count by what they are in the answer: of each octet of a message could be twenty."""
+        parts = self.deliver(message(body="--m\r\n\r\nx\r\n" * 900, Content_Type="multipart/mixed; boundary=m"))
+        fields = self.deliver(b"a:\r\n" * 5000 + b"\r\nx")
+        for email, wanted in (
+            (parts, {"properties": ["bodyStructure", "attachments"]}),
+            (fields, {"properties": ["headers"]}),
+            (fields, {"properties": ["bodyStructure"], "bodyProperties": ["headers"]}),
+        ):
+            self.assertEqual(self.refused("Email/get", ids=[email], **wanted)["type"], "requestTooLarge", wanted)
+
     def test_rows_count(self) -> None:
         """What comes from the rows counts too: every call of a request could ask for the same large ones."""
         email = self.deliver(

@@ -176,7 +176,11 @@ class _FullView:
         if self._headers:
             fields = source.fields(body.root)
             for name, header in self._headers:
-                shown[name] = all_headers(fields) if header is None else header_value(header, fields, source.charge)
+                shown[name] = (
+                    all_headers(fields, source.charge)
+                    if header is None
+                    else header_value(header, fields, source.charge)
+                )
         return shown
 
 

@@ -28,6 +28,9 @@ DEFAULT_PART_PROPERTIES = (
     "location",
 )
 
+_PRICE_OF_PROPERTY = 30
+"""Octets that one property of one part has in an answer, about. A message of many parts is small."""
+
 _PLAIN: dict[str, Callable[[Part], object]] = {
     "partId": lambda part: part.part_id,
     "size": lambda part: part.size,
@@ -57,6 +60,7 @@ class PartView:
 
     def show(self, part: Part, row: EmailRow, source: Source) -> dict[str, Any]:
         """One part by itself: its subParts are null."""
+        source.charge(_PRICE_OF_PROPERTY * len(self._wanted))
         shown: dict[str, Any] = {}
         fields = None
         for name, header in self._wanted:
@@ -74,7 +78,11 @@ class PartView:
             else:
                 if fields is None:
                     fields = source.fields(part)
-                shown[name] = all_headers(fields) if header is None else header_value(header, fields, source.charge)
+                shown[name] = (
+                    all_headers(fields, source.charge)
+                    if header is None
+                    else header_value(header, fields, source.charge)
+                )
         return shown
 
     def show_tree(self, part: Part, row: EmailRow, source: Source) -> dict[str, Any]:

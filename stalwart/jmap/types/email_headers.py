@@ -18,6 +18,9 @@ _PROPERTY = re.compile(r"header:([\x21-\x39\x3b-\x7e]+)(?::as([A-Za-z]+))?(:all)
 _PRICE = 20
 """Octets that looking at one header field counts for."""
 
+_PRICE_OF_ENTRY = 60
+"""Octets that a member of `headers` has beside its value, about."""
+
 _FORMS: dict[str, Form] = {
     "Raw": "raw",
     "Text": "text",
@@ -70,6 +73,7 @@ def header_value(wanted: HeaderProperty, fields: Sequence[HeaderField], charge: 
     return header_form(named[-1], wanted.form) if named else None
 
 
-def all_headers(fields: Sequence[HeaderField]) -> list[dict[str, Any]]:
-    """The `headers` property: every field in order, in Raw form."""
+def all_headers(fields: Sequence[HeaderField], charge: Callable[[int], None]) -> list[dict[str, Any]]:
+    """The `headers` property: every field in order, in Raw form. `charge` as in `header_value`."""
+    charge(sum(_PRICE_OF_ENTRY + len(one.raw) for one in fields))
     return [{"name": one.name, "value": header_form(one.raw, "raw")} for one in fields]
