@@ -41,9 +41,9 @@ class Client:
         self.channel = Http2Channel(bed.site)
         self.channel.makeConnection(self.transport)
         self.h2 = H2Connection(H2Configuration(client_side=True, header_encoding="utf-8"))
-        if window is not None:
-            self.h2.local_settings[SettingCodes.INITIAL_WINDOW_SIZE] = window
         self.h2.initiate_connection()
+        if window is not None:
+            self.h2.update_settings({SettingCodes.INITIAL_WINDOW_SIZE: window})
         self.status: dict[int, int] = {}
         self.headers: dict[int, dict[str, str]] = {}
         self.body: dict[int, bytes] = {}
