@@ -25,6 +25,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionLost
 from twisted.internet.interfaces import IPushProducer
 from twisted.internet.protocol import connectionDone
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web._http2 import H2Connection, H2Stream
 from zope.interface import implementer
@@ -37,6 +38,7 @@ from stalwart.http.request import Request
 if TYPE_CHECKING:
     from stalwart.http.site import Site
 
+_log = Logger(namespace="stalwart.http")
 _FRAME = 16_384
 _MOST_QUEUED = 262_144
 _FORBIDDEN = b"\x00\r\n"
@@ -59,6 +61,7 @@ class Http2Channel(H2Connection):
         self.site = site
         self.factory = site  # type: ignore[assignment]
         self.requestFactory = site.requestFactory
+        self._log = _log
         self._limits = site.limits
         self._since = site.monotonic()  # when the last stream ended, or this side closed
         self._stuck_since: float | None = None

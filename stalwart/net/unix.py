@@ -8,8 +8,10 @@ from typing import Any
 
 from twisted.internet import tcp, unix
 from twisted.internet.interfaces import IProtocolFactory
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+_logger = Logger(namespace="twisted.internet.unix")
 UNIX_MODE = 0o660
 """The owner and the group may connect."""
 
@@ -24,6 +26,8 @@ class UnixPort(unix.Port):
     def __init__(self, sock: socket.socket, factory: IProtocolFactory, backlog: int, reactor: Any) -> None:
         super().__init__(os.fsencode(sock.getsockname()), factory, backlog, UNIX_MODE, reactor)
         self._preexistingSocket = sock
+        # Of the base class: else what Twisted tells of each accept without a free descriptor would be shown as ours.
+        self._logger = _logger
 
     def connectionLost(self, reason: Failure) -> None:
         """Close the socket; whoever bound it removes its file."""
