@@ -155,6 +155,9 @@ class FsBlobs:
         folder = os.path.dirname(path)
         if folder not in self._folders:
             create_private_folder(folder)
+            # If another process has just made them, it may not have come to this yet.
+            for above in (os.path.dirname(folder), self._root):
+                sync(above)
             self._folders.add(folder)
         temporary = os.path.join(self._temporary, secrets.token_hex(12))
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)

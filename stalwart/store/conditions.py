@@ -47,6 +47,7 @@ from stalwart.store.tables import email, email_keyword, email_mailbox
 
 _MOST_CONDITIONS = 400
 _DEEPEST = 30
+_MOST_SMALL = 10
 _NO_NUMBER = 2**63 - 1
 
 _other = email_mailbox.alias("other")
@@ -58,7 +59,7 @@ def build(account_id: int, condition: Filter | None, sorts: Sequence[Sort]) -> S
 
     If the filter demands one mailbox, the mailbox's own list is walked; it is in the order of receivedAt already.
     """
-    _check_size(condition)
+    _count(condition)
     mailbox_id = _demanded_mailbox(condition)
     query = _Query(account_id, walks_mailbox=mailbox_id is not None)
     where = [query.in_account()]
@@ -106,7 +107,7 @@ class _Query:
                 return true() if node.id == leave_out else self._in_mailbox(node.id)
             case InMailboxOtherThan():
                 # RFC 8621 §4.4.1: in at least one mailbox not in this list.
-                return exists().where(_other.c.email_id == self.id, _other.c.mailbox_id.not_in(node.ids))
+                return exists().where(_other.c.email_id == self.id, _other.c.mailbox_id.not_in(listed(node.ids)))
             case Before():
                 return self._received_at < node.time
             case After():
@@ -196,7 +197,13 @@ def _demanded_mailbox(node: Filter | None) -> int | None:
     return None
 
 
-def _check_size(condition: Filter | None) -> None:
+def is_large(condition: Filter | None) -> bool:
+    """Whether the compiled statement would take much memory (some ten kilobytes for each condition)."""
+    return _count(condition) > _MOST_SMALL
+
+
+def _count(condition: Filter | None) -> int:
+    """How many conditions and operators there are. FilterTooComplex."""
     level: list[Filter] = [condition] if condition is not None else []
     depth = count = 0
     while level:
@@ -207,3 +214,4 @@ def _check_size(condition: Filter | None) -> None:
                 f"a filter may have {_MOST_CONDITIONS} conditions and operators, nested {_DEEPEST} deep at most"
             )
         level = [child for node in level if isinstance(node, AllOf | AnyOf | NoneOf) for child in node.children]
+    return count

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import TypeVar
 
 from sqlalchemy import Connection, Engine
@@ -15,12 +16,21 @@ from stalwart.ops.metrics import Metrics
 from stalwart.store import migrate
 from stalwart.store.blobs import BlobStore
 from stalwart.store.blobs_timed import TimedBlobs
-from stalwart.store.errors import StoreError
+from stalwart.store.errors import StoreError, StoreInUse
 from stalwart.store.lock import ProcessLock
 from stalwart.store.session import Session
-from stalwart.store.sqlite import create_private_file, disk_errors, make_engine, transaction, translated
+from stalwart.store.sqlite import (
+    LOG_OCTETS,
+    create_private_file,
+    disk_errors,
+    make_engine,
+    restart_log,
+    transaction,
+    translated,
+)
 
 T = TypeVar("T")
+_RESTART_LOG_SECONDS = 30.0
 Announce = Callable[[Mapping[int, Mapping[str, int]]], None]
 
 
@@ -49,6 +59,7 @@ class Store:
         self._closed = False
         self._write_lock = threading.Lock()
         self._writer: Connection | None = None
+        self._restart_log_at = 0.0
         self._subscribers: list[Announce] = []
         seconds = metrics.store_seconds.labels if metrics is not None else None
         self._read_time, self._write_time, self._commit_time = (
@@ -78,14 +89,8 @@ class Store:
             engine = make_engine(path)
             lock = ProcessLock(f"{path}.lock")
             undo.callback(lock.release)
-            if exclusive:
-                lock.acquire("serve")
-            if not migrate.is_current(engine, path):
-                if not exclusive:
-                    lock.acquire("migrate")
-                migrate.upgrade(engine, path)
-                if not exclusive:
-                    lock.release()
+            if exclusive or not migrate.is_current(engine, path):
+                _bring_up_to_date(engine, path, lock, exclusive=exclusive)
             undo.pop_all()
         return cls(path, engine, blobs, lock, clock, metrics)
 
@@ -98,8 +103,10 @@ class Store:
             try:
                 with transaction(connection, writing=False) as driver:
                     yield Session(connection, driver, self.clock)
-            finally:
-                self._give_reader(connection)
+            except BaseException:
+                connection.close()  # who knows what state it is in
+                raise
+            self._give_reader(connection)
         self._read_time(time.perf_counter() - started)
 
     @contextmanager
@@ -172,14 +179,34 @@ class Store:
         started = time.perf_counter()
         with translated(self.path), self._write_lock:
             connection = self._take_writer()
-            with transaction(connection, writing=True) as driver:
-                yield Session(connection, driver, self.clock), moved
-                committing = time.perf_counter()
-            self._commit_time(time.perf_counter() - committing)
+            try:
+                with transaction(connection, writing=True) as driver:
+                    yield Session(connection, driver, self.clock), moved
+                    committing = time.perf_counter()
+                self._commit_time(time.perf_counter() - committing)
+            except BaseException:
+                self._writer = None
+                connection.close()  # who knows what state it is in
+                raise
+            self._limit_log(driver)
         self._write_time(time.perf_counter() - started)
         if moved:
             for callback in self._subscribers:
                 callback(moved)
+
+    def _limit_log(self, driver: sqlite3.Connection) -> None:
+        """After a commit, see to it that the write-ahead log doesn't grow for as long as reads overlap."""
+        now = time.monotonic()
+        if now < self._restart_log_at:
+            return
+        # The transaction is committed: trouble with the log must not look as if it weren't. The next one will meet it.
+        with suppress(OSError, sqlite3.Error):
+            if os.stat(f"{self.path}-wal").st_size <= LOG_OCTETS:
+                return
+            with self._pool_lock:  # no new reads here until those that run have ended
+                done = restart_log(driver)
+            if not done:
+                self._restart_log_at = now + _RESTART_LOG_SECONDS  # a long read is in the way: don't wait each time
 
     def _take_reader(self) -> Connection:
         with self._pool_lock:
@@ -202,6 +229,22 @@ class Store:
         if self._writer is None:
             self._writer = self._engine.connect()
         return self._writer
+
+
+def _bring_up_to_date(engine: Engine, path: str, lock: ProcessLock, *, exclusive: bool) -> None:
+    """Migrate if that is needed, under the lock, which is kept if `exclusive`."""
+    try:
+        lock.acquire("migrate")
+    except StoreInUse:
+        if exclusive or not migrate.is_current(engine, path):
+            raise
+        return  # a daemon that was just starting has done it
+    if not migrate.is_current(engine, path):  # another process may have been first
+        migrate.upgrade(engine, path)
+    if exclusive:
+        lock.state("serve")
+    else:
+        lock.release()
 
 
 def _merge(into: dict[int, dict[str, int]], moved: Mapping[int, Mapping[str, int]]) -> None:

@@ -35,10 +35,16 @@ class ProcessLock:
                     f"{self._path.removesuffix('.lock')} is in use by process {pid or '(unknown)'}; "
                     "stop that one first, or give this one a data folder of its own"
                 ) from None
-            os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, f"{os.getpid()} {purpose}\n".encode("ascii"), 0)
             self._descriptor = descriptor
+            self.state(purpose)
             return
+
+    def state(self, purpose: str) -> None:
+        """Say what the lock, which is held, is for from now on."""
+        assert self._descriptor is not None
+        text = f"{os.getpid()} {purpose}\n".encode("ascii")
+        os.pwrite(self._descriptor, text, 0)  # over the old text, so that nobody finds the file empty
+        os.ftruncate(self._descriptor, len(text))
 
     def release(self) -> None:
         """Give the lock up. Harmless if it isn't held."""

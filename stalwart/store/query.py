@@ -6,8 +6,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 
 from sqlalchemy import bindparam, func, select
+from sqlalchemy.engine.interfaces import CoreExecuteOptionsParameter
 
-from stalwart.store.conditions import build
+from stalwart.store.conditions import build, is_large
 from stalwart.store.errors import AnchorNotFound
 from stalwart.store.filters import Filter, InMailbox, QueryResult, Sort
 from stalwart.store.prepared import Prepared
@@ -118,7 +119,9 @@ class _Matches:
         statement = build(self._account_id, self._condition, self._sorts)
         if limit is not None or offset:
             statement = statement.limit(_ALL if limit is None else limit).offset(offset)
-        return self._s.connection.execute(statement)
+        # Statements of odd filters must not fill the memory: nobody is likely to ask for them again.
+        options: CoreExecuteOptionsParameter = {"compiled_cache": None} if is_large(self._condition) else {}
+        return self._s.connection.execute(statement, execution_options=options)
 
 
 def _first_of_threads(rows: Iterable[tuple[int, int]]) -> Iterator[int]:

@@ -15,12 +15,14 @@ from sqlalchemy.exc import DBAPIError
 from stalwart.store.errors import DiskFull, StoreBusy, StoreDamaged, StoreError
 
 BUSY_SECONDS = 30.0
+LOG_OCTETS = 64 * 1024 * 1024
+_RESTART_MILLISECONDS = 1000
 _PRAGMAS = (
     "PRAGMA journal_mode=WAL",
     "PRAGMA synchronous=FULL",  # a commit is on disk when it returns
     "PRAGMA foreign_keys=ON",
     "PRAGMA cache_size=-8192",  # KiB per connection
-    "PRAGMA journal_size_limit=67108864",
+    f"PRAGMA journal_size_limit={LOG_OCTETS}",
     "PRAGMA temp_store=MEMORY",
 )
 
@@ -28,7 +30,7 @@ _PRAGMAS = (
 def connect(path: str) -> sqlite3.Connection:
     """A connection of the driver, prepared. It starts no transactions of its own: a lone statement commits itself."""
     connection = sqlite3.connect(
-        path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False, cached_statements=256
+        path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False, cached_statements=128
     )
     try:
         for pragma in _PRAGMAS:
@@ -42,7 +44,7 @@ def connect(path: str) -> sqlite3.Connection:
 def make_engine(path: str) -> Engine:
     """An engine for one database file. It keeps no connections: whoever opens one owns it."""
 
-    return create_engine("sqlite://", creator=lambda: connect(path), poolclass=NullPool, query_cache_size=1000)
+    return create_engine("sqlite://", creator=lambda: connect(path), poolclass=NullPool, query_cache_size=200)
 
 
 @contextmanager
@@ -58,13 +60,28 @@ def transaction(connection: Connection, *, writing: bool) -> Iterator[sqlite3.Co
         # IMMEDIATE takes the write lock now, where waiting is possible; a read that becomes a write can't wait.
         driver.execute("BEGIN IMMEDIATE" if writing else "BEGIN")
         yield driver
+        if writing:
+            outer.commit()
     except BaseException:
+        driver.rollback()  # SQLAlchemy doesn't, when it was the commit that failed
         outer.rollback()
         raise
-    if writing:
-        outer.commit()
-    else:
+    if not writing:
         outer.rollback()
+
+
+def restart_log(driver: sqlite3.Connection) -> bool:
+    """Copy the whole write-ahead log into the database, so that the next transaction begins it anew; False if not.
+
+    SQLite does that by itself when nobody reads for a moment; while reads overlap without a gap, the log grows. Waits
+    a second at most for those who read now; others may read meanwhile.
+    """
+    driver.execute(f"PRAGMA busy_timeout={_RESTART_MILLISECONDS}")
+    try:
+        busy, _, _ = driver.execute("PRAGMA wal_checkpoint(RESTART)").fetchone()
+    finally:
+        driver.execute(f"PRAGMA busy_timeout={BUSY_SECONDS * 1000:.0f}")
+    return not busy
 
 
 def driver_of(connection: Connection) -> sqlite3.Connection:
@@ -77,6 +94,8 @@ def driver_of(connection: Connection) -> sqlite3.Connection:
 def create_private_file(path: str) -> None:
     """Make the database file, empty and for this user only, unless it exists. SQLite gives its -wal the same mode."""
     create_private_folder(os.path.dirname(path))
+    if os.path.isdir(path):
+        raise StoreError(f"{path}: this is a folder; wanted the name of the database file")
     with suppress(FileExistsError):
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
 
@@ -121,7 +140,9 @@ def disk_errors(path: str) -> Iterator[None]:
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise DiskFull(f"{path}: no space left on the device; nothing was written") from error
-        raise StoreError(f"{path}: {error.strerror or error}") from error
+        place = error.filename if isinstance(error.filename, str) else path
+        advice = "; check the owner of the file and its folder" if isinstance(error, PermissionError) else ""
+        raise StoreError(f"{place}: {error.strerror or error}{advice}") from error
 
 
 def _translate(path: str, error: BaseException | None) -> StoreError | None:
@@ -131,7 +152,7 @@ def _translate(path: str, error: BaseException | None) -> StoreError | None:
     primary = code & 0xFF  # the rest is detail: https://sqlite.org/rescode.html
     if primary == sqlite3.SQLITE_FULL:
         return DiskFull(f"{path}: no space left on the device; nothing was written")
-    if primary in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+    if primary in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL):
         return StoreBusy(f"{path}: another process kept the database locked for {BUSY_SECONDS:.0f} seconds")
     if primary == sqlite3.SQLITE_NOTADB:
         return StoreDamaged(f"{path}: this file is not a SQLite database; check the path, or restore a copy")
@@ -163,15 +184,19 @@ def copy_database(engine: Engine, path: str, label: str) -> str:
     while os.path.exists(target):
         number += 1
         target = f"{path}.{label}.{number}"
-    create_private_file(target)  # VACUUM INTO accepts an empty file
+    partial = f"{path}.{label}.partial"  # so that what an interrupted copy leaves is not taken for a whole one
+    with suppress(FileNotFoundError):
+        os.unlink(partial)
+    create_private_file(partial)  # VACUUM INTO accepts an empty file
     try:
         with engine.connect() as connection:
-            driver_of(connection).execute("VACUUM INTO ?", (target,))
-        for name in (target, os.path.dirname(target) or "."):
-            sync(name)
+            driver_of(connection).execute("VACUUM INTO ?", (partial,))
+        sync(partial)
+        os.rename(partial, target)
     except BaseException:
-        os.unlink(target)
+        os.unlink(partial)
         raise
+    sync(os.path.dirname(target) or ".")
     return target
 
 

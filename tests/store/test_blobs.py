@@ -13,7 +13,17 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from stalwart.ops.metrics import Metrics
-from stalwart.store import BlobMissing, BlobStore, DiskFull, FsBlobs, SqliteBlobs, StoreDamaged, StoreError, blob_hash
+from stalwart.store import (
+    BlobMissing,
+    BlobStore,
+    DiskFull,
+    FsBlobs,
+    SqliteBlobs,
+    StoreDamaged,
+    StoreError,
+    blob_hash,
+    blobs,
+)
 from stalwart.store.blobs_timed import TimedBlobs
 
 NOWHERE = blob_hash(b"never put")
@@ -156,6 +166,16 @@ class FsBlobsTests(BlobContract, SynchronousTestCase):
         self.blobs.put(b"data")
         self.assertEqual([call for call in calls if call != "sync folder"], ["sync file", "rename"])
         self.assertEqual(calls[-1], "sync folder")
+
+    def test_folders_of_others_synced(self) -> None:
+        """Folders that another process may have just made are synced too, before the first blob in them is promised."""
+        synced: list[str] = []
+        name = blob_hash(b"data")
+        os.makedirs(os.path.join(self.path, name[0], name[1]))
+        self.patch(blobs, "sync", synced.append)
+        self.blobs.put(b"data")
+        folders = [self.path, os.path.join(self.path, name[0]), os.path.join(self.path, name[0], name[1])]
+        self.assertEqual(sorted(synced), [os.path.abspath(folder) for folder in folders])
 
     def test_disk_full(self) -> None:
         """A full disk is DiskFull, and leaves nothing behind."""

@@ -9,8 +9,11 @@ import stat
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Mapping
 from typing import IO
+
+from sqlalchemy.exc import IntegrityError
 
 from stalwart.ops.metrics import Metrics
 from stalwart.store import (
@@ -26,11 +29,15 @@ from stalwart.store import (
     StoreInUse,
     create_account,
     create_domain,
+    database,
     find_account,
     list_domains,
+    migrate,
     state,
     sweep,
 )
+from stalwart.store.lock import ProcessLock
+from stalwart.store.sqlite import make_engine
 from tests.store.bed import StoreTestCase, message
 
 _OTHER_PROCESS = """
@@ -80,6 +87,42 @@ class OpeningTests(StoreTestCase):
             self.assertEqual(stat.S_IMODE(os.stat(name).st_mode), 0o600, name)
         for name in (os.path.dirname(path), os.path.join(self.folder, "a")):
             self.assertEqual(stat.S_IMODE(os.stat(name).st_mode), 0o700, name)
+
+    def test_folder(self) -> None:
+        """A folder where the file should be is called one."""
+        self.assertIn("this is a folder", str(self.assertRaises(StoreError, self.open, self.folder)))
+
+    def test_while_a_daemon_starts(self) -> None:
+        """The admin command waits for a daemon that is about to make or migrate the database, then works beside it."""
+        path = os.path.join(self.folder, "new.sqlite")
+        daemon = ProcessLock(f"{path}.lock")
+        daemon.acquire("migrate")
+        self.addCleanup(daemon.release)
+        waited: list[float] = []
+
+        def sleep(seconds: float) -> None:
+            waited.append(seconds)
+            migrate.upgrade(make_engine(path), path)
+            daemon.state("serve")
+
+        self.patch(time, "sleep", sleep)
+        store = self.open(path, exclusive=False)
+        store.ping()
+        self.assertEqual(len(waited), 1)
+
+    def test_two_make_it(self) -> None:
+        """Whoever waited for another to make the database neither makes it again nor copies it."""
+        path = os.path.join(self.folder, "new.sqlite")
+        other = ProcessLock(f"{path}.lock")
+        other.acquire("migrate")
+
+        def sleep(seconds: float) -> None:
+            migrate.upgrade(make_engine(path), path)
+            other.release()
+
+        self.patch(time, "sleep", sleep)
+        self.open(path, exclusive=False)
+        self.assertEqual([name for name in os.listdir(self.folder) if ".before-" in name], [])
 
     def test_odd_path(self) -> None:
         """A path may hold spaces, per cent signs, question marks and letters beyond ASCII."""
@@ -231,6 +274,84 @@ class TransactionTests(StoreTestCase):
         self.assertEqual(self.announced, [])
         self.add()
         self.assertEqual(len(self.announced), 1)
+
+    def break_at_commit(self, s: Session) -> None:
+        """Do what SQLite only complains of at the commit."""
+        s.driver.execute("PRAGMA defer_foreign_keys = ON")
+        s.driver.execute("INSERT INTO address (address, domain_id, account_id, is_alias) VALUES ('x', 99, 99, 1)")
+
+    def test_failed_commit(self) -> None:
+        """A commit that fails keeps nothing, gives nobody a result, and the next transaction works."""
+
+        def write() -> None:
+            with self.store.write() as s:
+                create_domain(s, "example.com")
+                self.break_at_commit(s)
+
+        def batch() -> None:
+            self.store.run_batch([lambda s: create_domain(s, "example.com"), self.break_at_commit])
+
+        for fail in (write, batch, write):
+            self.assertRaises(IntegrityError, fail)
+            self.assertEqual(self.names(), ["example.org"])
+        self.assertEqual(self.announced, [])
+        with self.store.write() as s:
+            create_domain(s, "example.net")
+        self.assertEqual(self.names(), ["example.net", "example.org"])
+
+    def test_log_stays_small(self) -> None:
+        """The write-ahead log does not grow without bound while reads overlap without a gap."""
+        self.patch(database, "LOG_OCTETS", 1_000_000)
+        stopped = threading.Event()
+        started = threading.Barrier(4)
+
+        def read() -> None:
+            started.wait()
+            while not stopped.is_set():
+                with self.store.read() as s:
+                    list_domains(s)
+                    stopped.wait(0.01)
+
+        readers = [threading.Thread(target=read) for _ in range(3)]
+        for reader in readers:
+            reader.start()
+        try:
+            started.wait()
+            largest = 0
+            for _ in range(200):
+                with self.store.write() as s:
+                    s.driver.execute("UPDATE account SET name = hex(randomblob(25000))")
+                largest = max(largest, os.path.getsize(f"{self.path}-wal"))
+        finally:
+            stopped.set()
+            for reader in readers:
+                reader.join()
+        self.assertLess(largest, 2_500_000)
+
+    def test_log_and_long_read(self) -> None:
+        """A read that goes on for long holds up one transaction for a moment, not each."""
+        self.patch(database, "LOG_OCTETS", 0)
+        tried: list[bool] = []
+
+        def restart(driver: sqlite3.Connection) -> bool:
+            tried.append(True)
+            return False
+
+        self.patch(database, "restart_log", restart)
+        for number in range(3):
+            with self.store.write() as s:
+                create_domain(s, f"d{number}.example")
+        self.assertEqual(len(tried), 1)
+
+    def test_log_trouble(self) -> None:
+        """Trouble with the log after the commit does not make a committed transaction look undone."""
+        self.patch(database, "LOG_OCTETS", 0)
+
+        def restart(driver: sqlite3.Connection) -> bool:
+            raise sqlite3.OperationalError("disk I/O error")
+
+        self.patch(database, "restart_log", restart)
+        self.assertEqual(self.store.run_batch([lambda s: create_domain(s, "example.com")]), ["example.com"])
 
     def test_snapshot(self) -> None:
         """A read sees one moment, whatever is written meanwhile."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import shutil
@@ -14,7 +15,17 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine
 
-from stalwart.store import SchemaTooNew, Store, StoreDamaged, StoreInUse, create_domain, list_domains, migrate, search
+from stalwart.store import (
+    SchemaTooNew,
+    Store,
+    StoreDamaged,
+    StoreInUse,
+    create_domain,
+    list_domains,
+    migrate,
+    search,
+    sqlite,
+)
 from stalwart.store.sqlite import make_engine
 from stalwart.store.tables import metadata
 from tests.store.bed import StoreTestCase
@@ -129,6 +140,25 @@ class UpgradeTests(StoreTestCase):
         with store.read() as s:
             self.assertEqual(list_domains(s), ["example.org"])
         store.close()
+
+    def test_interrupted_copy(self) -> None:
+        """What a killed process left of a copy never has the name of one, and is replaced."""
+        with open(self.path + ".before-0002-at-0001.partial", "w") as file:
+            file.write("half a copy")
+        self.assertEqual(self.upgrade(), self.path + ".before-0002-at-0001")
+        self.assertEqual(self.copies(), ["stalwart.sqlite.before-0002-at-0001"])
+
+    def test_failed_copy(self) -> None:
+        """Without a whole copy nothing is changed, and no part of one stays."""
+
+        def full(path: str) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        before = schema_of(self.path)
+        self.patch(sqlite, "sync", full)
+        self.assertRaises(OSError, self.upgrade)
+        self.assertEqual(self.copies(), [])
+        self.assertEqual(schema_of(self.path), before)
 
     def test_older_copy_kept(self) -> None:
         """A copy from an earlier attempt is not overwritten."""

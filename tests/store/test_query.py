@@ -351,6 +351,30 @@ class WindowTests(QueryTestCase):
             deep = NoneOf(children=(deep,))
         self.assertRaises(FilterTooComplex, self.query, deep)
 
+    def test_many_ids(self) -> None:
+        """A condition may list more ids than a statement may have parameters."""
+        everything = self.query(None).ids
+        many = tuple(range(10**6, 10**6 + 300_000))
+        self.assertEqual(self.query(InMailboxOtherThan(ids=many)).ids, everything)
+        self.assertEqual(self.query(InMailboxOtherThan(ids=(*many, *self.mailbox_ids_of_all()))).ids, [])
+        self.assertEqual(self.query(AmongIds(ids=(*many, *everything))).ids, everything)
+
+    def mailbox_ids_of_all(self) -> list[int]:
+        """Every mailbox of the account."""
+        with self.store.read() as s:
+            return [mailbox.id for mailbox in list_mailboxes(s, self.account_id)]
+
+    def test_odd_filters_not_kept(self) -> None:
+        """Filters of all shapes don't fill the memory with statements that nobody asks for again."""
+        with self.store.read() as s:
+            kept = s.connection.engine._compiled_cache
+        assert kept is not None
+        self.query(None)
+        before = len(kept)
+        for number in range(20, 40):
+            self.query(AllOf(children=tuple(MinSize(size=1) for _ in range(number))))
+        self.assertEqual(len(kept), before)
+
     def test_texts_together(self) -> None:
         """Several text conditions in one filter each look for their own words."""
         for first, second in (("apple", "plum"), ("plum", "apple"), ("apple", "apple")):

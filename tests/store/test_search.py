@@ -138,7 +138,7 @@ class SearchTests(StoreTestCase):
         mine, found = self.account_id, self.found
         with self.store.write() as s:
             self.account_id = create_account(s, "bob@example.org", password_hash="h").id
-        self.add(message("fox fox fox"))
+        self.add(message("fox fox fox", body=f"account a{mine} a{mine} fox", From=f"a{mine} <a{mine}@example.org>"))
         self.account_id = mine
         self.assert_found("fox")
         self.assertEqual(self.found, found)
