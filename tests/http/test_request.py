@@ -525,6 +525,13 @@ class Noted(SynchronousTestCase):
         wire.send(b"GET /hello HTTP/1.1\r\nHost: a\r\n\r\n" * 3)
         self.assertEqual(len({answer.headers["x-request-id"] for answer in wire.answers()}), 3)
 
+    def test_id_of_client(self) -> None:
+        """An id that the client sends is neither taken over nor sent back."""
+        bed = Bed()
+        answer = bed.get("/hello", headers="X-Request-Id: evil\r\n")
+        self.assertEqual(answer.headers["x-request-id"], "ab-1")
+        self.assertEqual(bed.log.lines[0]["request_id"], "ab-1")
+
     def test_query(self) -> None:
         """Parameters are decoded; a query that isn't well formed is refused where they are asked for."""
 

@@ -9,6 +9,7 @@ import ssl
 import stat
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any, TypeVar
 
 from h2.config import H2Configuration
@@ -319,17 +320,28 @@ class Tls(Real):
     def test_silent_at_the_end(self) -> Any:
         """Idle clients that answer nothing, not even close_notify, don't hold up the end, and are told of it."""
         certificate, pem = _certificate("a.example.org")
+
+        def ask(port: int, alpn: str) -> ssl.SSLSocket:
+            sock = self.connect(port, "a.example.org", pem, [alpn])
+            if alpn == "h2":
+                _h2_get(sock, "/hello")
+            else:
+                sock.sendall(b"GET /hello HTTP/1.1\r\nHost: a\r\n\r\n")
+                answer = b""
+                while not answer.endswith(b"hello\n"):
+                    answer += sock.recv(65_536)
+            return sock
+
         for alpn in ("h2", "http/1.1"):
             service = self.listen(_V4, certificates=Certificates([certificate], "host"))
-            port = self.port(service)
-            sock = yield self.thread(lambda: self.connect(port, "a.example.org", pem, [alpn]))  # noqa: B023
+            sock = yield self.thread(partial(ask, self.port(service), alpn))
             self.addCleanup(sock.close)
             started = time.monotonic()
             yield service.stopService()
             self.assertLess(time.monotonic() - started, 2)
-            # An end without close_notify would be an error.
-            octets = yield self.thread(lambda: _read_to_end(sock))  # noqa: B023
-            self.assertEqual(bool(octets), alpn == "h2")
+            # An end without close_notify would be an error here.
+            octets = yield self.thread(partial(_read_to_end, sock))
+            self.assertEqual(bool(octets), alpn == "h2", octets)
 
     @inlineCallbacks
     def test_handshake_unfinished_at_the_end(self) -> Any:
