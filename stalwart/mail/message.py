@@ -304,10 +304,7 @@ def _finish(node: _Node, data: bytes, numbers: _Numbers) -> Part:
             # No delimiter was found: shown as the text that it is, not as an empty container.
             part_type, charset = _TEXT_PLAIN, "us-ascii"
         encoding = content.encoding
-        if encoding == "identity":
-            size = body_end - body_start
-        else:
-            size = len(transfer.decode(data[body_start:body_end], encoding))
+        size = transfer.decoded_size(data, body_start, body_end, encoding)
     return Part(
         part_id=part_id,
         type=part_type,

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import binascii
 import re
+from collections.abc import Iterator
 from typing import Final, Literal
 
-__all__ = ["Encoding", "decode", "decode_base64", "decode_quoted_printable", "encoding_named"]
+__all__ = ["Encoding", "decode", "decode_base64", "decode_quoted_printable", "decoded_size", "encoding_named"]
 
 Encoding = Literal["identity", "base64", "quoted-printable"]
 
@@ -17,6 +18,7 @@ _BASE64_ALPHABET: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz
 _NOT_BASE64: Final = bytes(octet for octet in range(256) if octet not in _BASE64_ALPHABET)
 _BASE64_LINE: Final = re.compile(rb"[=\s]*+([A-Za-z0-9+/]{4,}+=*+)[ \t\r]*+(?:\n|\Z)")
 _MAX_SEGMENTS: Final = 1000
+#: Octets that are decoded at once, so that a large part costs no more memory than it must.
 _CHUNK: Final = 1 << 20
 
 # The look-behind keeps a long run of blanks from being tried at each of its octets.
@@ -43,51 +45,72 @@ def encoding_named(value: str) -> tuple[Encoding, bool]:
 
 def decode(octets: bytes, encoding: Encoding) -> bytes:
     """The octets that were encoded."""
-    if encoding == "base64":
-        return decode_base64(octets)
-    if encoding == "quoted-printable":
-        return decode_quoted_printable(octets)
-    return octets
+    if encoding == "identity":
+        return octets
+    return b"".join(_pieces(octets, 0, len(octets), encoding))
+
+
+def decoded_size(octets: bytes, start: int, end: int, encoding: Encoding) -> int:
+    """How many octets `octets[start:end]` stand for, found without holding them all."""
+    if encoding == "identity":
+        return end - start
+    return sum(map(len, _pieces(octets, start, end, encoding)))
 
 
 def decode_base64(octets: bytes) -> bytes:
     """Undo base64: characters outside the alphabet are skipped, padding may be missing or in the middle."""
-    # RFC 2045 §6.8: all characters not found in Table 1 must be ignored by decoding software.
-    first_pad = octets.find(b"=")
-    if first_pad < 0:
-        return _decode_segment(octets)
-    pieces = [_decode_segment(octets[:first_pad])]
-    position = first_pad
-    # Two encoded texts may have been joined; a footer that a mailing list appended is not a third.
-    while len(pieces) < _MAX_SEGMENTS:
-        more = _BASE64_LINE.match(octets, position)
-        if more is None:
-            break
-        start = more.start(1)
-        end = octets.find(b"=", start)
-        end = len(octets) if end < 0 else end
-        pieces.append(_decode_segment(octets[start:end]))
-        position = end
-    return b"".join(pieces)
-
-
-def _decode_segment(octets: bytes) -> bytes:
-    kept = octets.translate(None, _NOT_BASE64)
-    surplus = len(kept) % 4
-    if surplus == 1:  # six bits are no octet
-        kept = kept[:-1]
-    elif surplus:
-        kept += b"==="[: 4 - surplus]
-    return binascii.a2b_base64(kept)
+    return decode(octets, "base64")
 
 
 def decode_quoted_printable(octets: bytes) -> bytes:
     """Undo quoted-printable: what is no valid escape stays as it stands (RFC 2045 §6.7)."""
+    return decode(octets, "quoted-printable")
+
+
+def _pieces(octets: bytes, start: int, end: int, encoding: Encoding) -> Iterator[bytes]:
+    """What `octets[start:end]` stand for, a chunk at a time."""
+    return (_base64_pieces if encoding == "base64" else _quoted_printable_pieces)(octets, start, end)
+
+
+def _base64_pieces(octets: bytes, start: int, end: int) -> Iterator[bytes]:
+    # Two encoded texts may have been joined; a footer that a mailing list appended is not a third.
+    for _ in range(_MAX_SEGMENTS):
+        pad = octets.find(b"=", start, end)
+        yield from _segment_pieces(octets, start, end if pad < 0 else pad)
+        more = None if pad < 0 else _BASE64_LINE.match(octets, pad, end)
+        if more is None:
+            break
+        start = more.start(1)
+
+
+def _segment_pieces(octets: bytes, start: int, end: int) -> Iterator[bytes]:
+    """Base64 without padding inside."""
+    rest = b""
+    for at in range(start, end, _CHUNK):
+        # RFC 2045 §6.8: all characters not found in Table 1 must be ignored by decoding software.
+        kept = rest + octets[at : min(at + _CHUNK, end)].translate(None, _NOT_BASE64)
+        whole = len(kept) // 4 * 4
+        rest = kept[whole:]
+        yield binascii.a2b_base64(kept[:whole])
+    if len(rest) > 1:  # six bits are no octet
+        yield binascii.a2b_base64(rest + b"==="[: 4 - len(rest)])
+
+
+def _quoted_printable_pieces(octets: bytes, start: int, end: int) -> Iterator[bytes]:
+    while start < end:
+        # Cut after a line break: no escape and no trailing blank goes over one.
+        cut = octets.find(b"\n", min(start + _CHUNK, end), end) + 1 or end
+        yield _decode_quoted_lines(octets[start:cut])
+        start = cut
+
+
+def _decode_quoted_lines(octets: bytes) -> bytes:
     if b"=\r" in octets:
         # A soft line break may end in CRLF or, in old Mac mail, in CR alone.
         octets = octets.replace(b"=\r\n", b"=\n").replace(b"=\r", b"=\n")
     if _ends_in_blank(octets):
-        octets = _strip_lines(octets)
+        # RFC 2045 §6.7 rule 3: trailing white space on an encoded line must be deleted.
+        octets = _TRAILING_BLANKS.sub(b"", octets)
     return binascii.a2b_qp(octets)
 
 
@@ -100,19 +123,3 @@ def _ends_in_blank(octets: bytes) -> bool:
         or b"\t\n" in octets
         or octets.endswith((b" ", b"\t"))
     )
-
-
-def _strip_lines(octets: bytes) -> bytes:
-    """RFC 2045 §6.7 rule 3: trailing white space on an encoded line must be deleted.
-
-    Done in chunks that end at line breaks, since substitution takes memory for each of its matches.
-    """
-    if len(octets) <= _CHUNK:
-        return _TRAILING_BLANKS.sub(b"", octets)
-    pieces: list[bytes] = []
-    start = 0
-    while start < len(octets):
-        end = octets.find(b"\n", start + _CHUNK) + 1 or len(octets)
-        pieces.append(_TRAILING_BLANKS.sub(b"", octets[start:end]))
-        start = end
-    return b"".join(pieces)

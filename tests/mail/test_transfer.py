@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import base64
 import quopri
+import tracemalloc
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from stalwart.mail.transfer import decode, decode_base64, decode_quoted_printable, encoding_named
+from stalwart.mail import transfer
+from stalwart.mail.transfer import (
+    Encoding,
+    decode,
+    decode_base64,
+    decode_quoted_printable,
+    decoded_size,
+    encoding_named,
+)
 
 
 class NameTests(SynchronousTestCase):
@@ -97,3 +106,31 @@ class QuotedPrintableTests(SynchronousTestCase):
         """Any octets are accepted, and never become more."""
         decoded = decode(octets, encoding)  # type: ignore[arg-type]
         self.assertLessEqual(len(decoded), len(octets))
+
+
+_ENCODED: tuple[Encoding, ...] = ("base64", "quoted-printable")
+_PIECES = [b"=", b"AAAA", b"QQ==", b"\r\n", b"\n", b"\r", b" ", b"\t", b"x", b"=C3", b"=\r\n", b"%", b"=\r"]
+
+
+class ChunkTests(SynchronousTestCase):
+    @settings(deadline=None, max_examples=300)
+    @given(st.lists(st.sampled_from(_PIECES), max_size=30).map(b"".join), st.integers(1, 9))
+    def test_chunks(self, encoded: bytes, chunk: int) -> None:
+        """Where the chunks end changes nothing, and the size is that of what is decoded, whatever lies around it."""
+        for encoding in _ENCODED:
+            whole = decode(encoded, encoding)
+            self.assertEqual(decoded_size(b"QQ" + encoded + b"==\r\nQUJD", 2, 2 + len(encoded), encoding), len(whole))
+            self.patch(transfer, "_CHUNK", chunk)
+            self.assertEqual(decode(encoded, encoding), whole)
+            self.patch(transfer, "_CHUNK", 1 << 20)
+
+    def test_memory_of_sizes(self) -> None:
+        """The size of a large part is found in a few megabytes of memory."""
+        for encoding, line in zip(_ENCODED, (b"QUJD" * 19 + b"\r\n", b"=C3=A9 abc =\r\n"), strict=True):
+            octets = line * (16_000_000 // len(line))
+            tracemalloc.start()
+            try:
+                self.assertGreater(decoded_size(octets, 0, len(octets), encoding), 6_000_000)
+                self.assertLess(tracemalloc.get_traced_memory()[1], 6_000_000, encoding)
+            finally:
+                tracemalloc.stop()
