@@ -74,6 +74,8 @@ class _Reader:
         # How many of the tokens stand before the angle-addr: its display-name.
         self.name_length = 0
         self.comment: str | None = None
+        # The ">" that was found last, which is the next one for every "<" before it.
+        self.close = -1
         # Set once a search for the closing mark has failed, so that it isn't made again at each opening one.
         self.no_more: set[str] = set()
 
@@ -147,11 +149,12 @@ class _Reader:
         if quoted is not None:
             inner, end = quoted[0][:-1], quoted.end()
         else:
-            close = -1 if ">" in self.no_more else self.text.find(">", start)
-            opening = self.text.find("<", start, close) if close >= 0 else -1
-            if close < 0:
-                self.no_more.add(">")
-            if close < 0 or opening >= 0:
+            if self.close < start and ">" not in self.no_more:
+                self.close = self.text.find(">", start)
+                if self.close < 0:
+                    self.no_more.add(">")
+            close = self.close
+            if close < 0 or self.text.find("<", start, close) >= 0:
                 rest = _ANGLE_REST.match(self.text, start)
                 end = rest.end() if rest else start
                 inner = self.text[start:end]

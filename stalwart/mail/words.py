@@ -13,10 +13,13 @@ from stalwart.mail.transfer import decode_base64
 __all__ = ["decode_anywhere", "decode_words", "nfc", "unfold"]
 
 # RFC 2047 §2, with RFC 2231 §5's language; "?" is let pass inside the text, since senders forget to encode it.
-_PATTERN: Final = r"=\?([^?*\s]{1,64})(?:\*[^?\s]*)?\?([bBqQ])\?((?:[^?\s]|\?(?!=)){0,2000}+)\?="
-_WORD: Final = re.compile(_PATTERN)
+# "=?" is not, which keeps words without an end from being read again at each of their beginnings.
+_WORD: Final = re.compile(
+    r"=\?([^?*\s]{1,64})(?:\*[^?\s]*+)?\?([bBqQ])\?((?:[^?=\s]|=(?!\?(?!=))|\?(?!=)){0,2000}+)\?="
+)
 _SPACE: Final = re.compile(r"([ \t\r\n]+)")
-_FOLD: Final = re.compile(r"[\r\n]+(?=[ \t])")
+# The look-behind keeps a long run of line breaks from being tried at each of them.
+_FOLD: Final = re.compile(r"(?<![\r\n])[\r\n]++(?=[ \t])")
 _CONTROLS: Final = dict.fromkeys((*range(32), *range(127, 160)))
 _BARE: Final = {0: None, 10: " ", 13: " "}
 
