@@ -10,7 +10,7 @@ import msgspec
 from stalwart.mail import charsets, transfer
 from stalwart.mail.message import Part
 
-__all__ = ["BodyLists", "BodyValue", "body_lists", "body_value", "decode_octets", "decode_part", "walk"]
+__all__ = ["BodyLists", "BodyValue", "body_lists", "body_value", "decode_octets", "decode_part", "text_charset", "walk"]
 
 _TAG_START: Final = re.compile(r"<(?=[A-Za-z/!?])")
 _TAG: Final = re.compile(r"<!--(?:[^-]|-(?!->))*+-->|<(?!!--)[^<>\"']*+(?:\"[^\"]*+\"[^<>\"']*+|'[^']*+'[^<>\"']*+)*+>")
@@ -38,6 +38,14 @@ def walk(part: Part) -> list[Part]:
     if part.sub_parts is None:
         return [part]
     return [leaf for sub_part in part.sub_parts for leaf in walk(sub_part)]
+
+
+def text_charset(root: Part) -> str | None:
+    """The charset of the first text that says one: old programs write header fields in it as well."""
+    for part in walk(root):
+        if part.type.startswith("text/") and part.charset not in (None, "us-ascii"):
+            return part.charset
+    return None
 
 
 def decode_part(data: bytes, part: Part) -> bytes:

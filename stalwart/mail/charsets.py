@@ -146,6 +146,9 @@ _GUESSES: Final = _names(
     "gb18030 big5 cp932 euc_jp cp949"
 )
 
+_EAST_ASIAN: Final = frozenset({"gb18030", "big5hkscs", "cp950", "cp932", "cp949", "euc_jp"})
+_ASCII_PROBE: Final = b"Ab0 <@>:,"
+
 _LATIN: Final = frozenset({"cp1250", "cp1254", "cp1257", "iso8859_2"})
 # Signs between letters: what Polish or Czech look like when they are read as windows-1252.
 _WITHIN_WORD: Final = re.compile(r"[^\W\d_][\xa1-\xbf\xd7\xf7][^\W\d_]")
@@ -211,16 +214,32 @@ def decode(octets: bytes, label: str | None, *, guess: bool = True) -> Decoded:
     return Decoded(text=text.removeprefix("\ufeff"), problem=problem)
 
 
-def decode_header(octets: bytes) -> str:
-    """Octets of a header field as text: UTF-8 (RFC 6532), windows-1252 when little of it is UTF-8."""
+def decode_header(octets: bytes, charset: str | None = None) -> str:
+    """Octets of a header field as text: UTF-8 (RFC 6532), or else what old programs sent.
+
+    That is the charset of the body, which `charset` names if it is known, and windows-1252 otherwise.
+    """
     if b"\x1b$" in octets:
         return decode(octets, "iso-2022-jp", guess=False).text  # sent raw by old Japanese programs
     try:
         return octets.decode("utf-8")
     except UnicodeDecodeError:
-        if _mostly_utf_8(octets):
-            return octets.decode("utf-8", "replace")
-        return _decode_windows_1252(octets)
+        codec = None if charset is None else codec_named(charset)
+        mostly_utf_8 = _mostly_utf_8(octets)
+        # Any octets are well-formed in a charset of one octet a character, few are in one of several.
+        if codec is not None and (codec in _EAST_ASIAN or not mostly_utf_8):
+            text = _decode_like_ascii(octets, codec)
+            if text is not None:
+                return text
+        return octets.decode("utf-8", "replace") if mostly_utf_8 else _decode_windows_1252(octets)
+
+
+def _decode_like_ascii(octets: bytes, codec: str) -> str | None:
+    """The text, if the octets are well-formed and the charset has ASCII in its place, as header fields need it."""
+    try:
+        return octets.decode(codec) if _ASCII_PROBE.decode(codec) == _ASCII_PROBE.decode("ascii") else None
+    except UnicodeError:
+        return None
 
 
 def _decode_windows_iso_2022_jp(octets: bytes) -> str:

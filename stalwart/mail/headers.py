@@ -87,46 +87,49 @@ def parse_fields(header: bytes) -> tuple[HeaderField, ...]:
     )
 
 
-def header_form(raw: bytes, form: Form) -> HeaderValue:
-    """A value in one of the forms, as JSON has it. Whether the field may have the form is not asked here."""
+def header_form(raw: bytes, form: Form, charset: str | None = None) -> HeaderValue:
+    """A value in one of the forms, as JSON has it. Whether the field may have the form is not asked here.
+
+    `charset` is that of the message's text (`bodies.text_charset`), which 8-bit octets may be in.
+    """
     match form:
         case "raw":
             # RFC 8621 §4.1.2.1: U+FFFD for what is no UTF-8, NUL dropped.
             return raw.decode("utf-8", "replace").replace("\0", "")
         case "text":
-            return as_text(raw)
+            return as_text(raw, charset)
         case "addresses":
-            return [_builtin(address) for address in as_addresses(raw)]
+            return [_builtin(address) for address in as_addresses(raw, charset)]
         case "grouped-addresses":
             return [
                 {"name": group.name, "addresses": [_builtin(address) for address in group.addresses]}
-                for group in parse_address_list(unfolded(raw))
+                for group in parse_address_list(unfolded(raw, charset))
             ]
         case "message-ids":
-            return parse_message_ids(unfolded(raw))
+            return parse_message_ids(unfolded(raw, charset))
         case "date":
-            moment = parse_date(unfolded(raw))
+            moment = parse_date(unfolded(raw, charset))
             return None if moment is None else format_date(moment)
         case "urls":
-            return parse_urls(unfolded(raw))
+            return parse_urls(unfolded(raw, charset))
 
 
-def as_text(raw: bytes) -> str:
+def as_text(raw: bytes, charset: str | None = None) -> str:
     """RFC 8621 §4.1.2.2: unfolded, encoded words decoded, in NFC."""
-    return nfc(decode_words(unfolded(raw).lstrip(" \t")))
+    return nfc(decode_words(unfolded(raw, charset).lstrip(" \t")))
 
 
-def as_addresses(raw: bytes) -> tuple[Address, ...]:
+def as_addresses(raw: bytes, charset: str | None = None) -> tuple[Address, ...]:
     """RFC 8621 §4.1.2.3: the mailboxes of an address list, those of groups among them."""
-    groups = parse_address_list(unfolded(raw))
+    groups = parse_address_list(unfolded(raw, charset))
     if len(groups) == 1:
         return groups[0].addresses
     return tuple(address for group in groups for address in group.addresses)
 
 
-def unfolded(raw: bytes) -> str:
+def unfolded(raw: bytes, charset: str | None = None) -> str:
     """A value as one line of text, its encoded words untouched."""
-    return unfold(decode_header(raw[:_MAX_VALUE]))
+    return unfold(decode_header(raw[:_MAX_VALUE], charset))
 
 
 def _builtin(address: Address) -> dict[str, Any]:

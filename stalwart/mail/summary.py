@@ -12,7 +12,7 @@ import msgspec
 
 from stalwart.mail import charsets, transfer
 from stalwart.mail.addresses import Address
-from stalwart.mail.bodies import BodyLists, body_lists, is_media, normalize_lines
+from stalwart.mail.bodies import BodyLists, body_lists, is_media, normalize_lines, text_charset
 from stalwart.mail.dates import format_date, parse_date
 from stalwart.mail.fields import Span
 from stalwart.mail.headers import as_addresses, as_text, unfolded
@@ -103,7 +103,7 @@ def encode_summary(summary: Summary) -> bytes:
 def summarize(data: bytes) -> Digest:
     """Read a message once: any octets, never an error."""
     root, fields = scan(data)
-    header = _Header(data, fields)
+    header = _Header(data, fields, text_charset(root))
     texts = _Texts(data)
     lists = body_lists(root)
     subject = header.text(b"subject")
@@ -148,8 +148,9 @@ def summarize(data: bytes) -> Digest:
 class _Header:
     """The fields of the message's own header that the summary needs."""
 
-    def __init__(self, data: bytes, fields: list[Span]) -> None:
+    def __init__(self, data: bytes, fields: list[Span], charset: str | None) -> None:
         self.data = data
+        self.charset = charset
         # RFC 8621 §4.1.3: a property without ":all" is the last instance of its field.
         self.last = {field.name: field for field in fields}
         self.received = self._received(fields)
@@ -160,15 +161,15 @@ class _Header:
 
     def text(self, name: bytes) -> str | None:
         raw = self.raw(name)
-        return None if raw is None else as_text(raw)
+        return None if raw is None else as_text(raw, self.charset)
 
     def addresses(self, name: bytes) -> _Addresses:
         raw = self.raw(name)
-        return None if raw is None else as_addresses(raw)
+        return None if raw is None else as_addresses(raw, self.charset)
 
     def ids(self, name: bytes) -> _Ids:
         raw = self.raw(name)
-        ids = None if raw is None else parse_message_ids(unfolded(raw))
+        ids = None if raw is None else parse_message_ids(unfolded(raw, self.charset))
         return None if ids is None else tuple(ids)
 
     def date(self, name: bytes) -> str | None:
@@ -271,7 +272,7 @@ class _Search:
         data = self.texts.data[part.body_start : min(part.body_end, part.body_start + _MAX_PART_OCTETS)]
         attached = transfer.decode(data, part.encoding)
         root, fields = scan(attached)
-        header = _Header(attached, fields)
+        header = _Header(attached, fields, text_charset(root))
         self._add(header.text(b"subject") or "")
         for name in _ADDRESS_FIELDS:
             self._add(_listing(header.addresses(name)))

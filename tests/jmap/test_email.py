@@ -123,6 +123,17 @@ class HeaderTests(Bed):
         self.assertEqual(self.header("from"), [{"name": "Jörg", "email": "joerg@example.org"}])
         self.assertEqual(self.header("references"), ["a@example.org", "b@example.org"])
 
+    def test_raw_octets(self) -> None:
+        """8-bit octets in a header are in the charset that the body names, alike in a property, a form and a filter."""
+        fields = "From: Вася <v@example.org>\r\nSubject: Привет\r\n".encode("koi8-r")
+        email = self.deliver(fields + b"Content-Type: text/plain; charset=koi8-r\r\n\r\n" + "да".encode("koi8-r"))
+        got = self.email(email, "from", "subject", "header:From:asAddresses", "header:Subject:asText")
+        self.assertEqual((got["subject"], got["header:Subject:asText"]), ("Привет", "Привет"))
+        self.assertEqual(got["from"], [{"name": "Вася", "email": "v@example.org"}])
+        self.assertEqual(got["header:From:asAddresses"], got["from"])
+        found = self.query(filter={"header": ["Subject", "привет"]})
+        self.assertEqual(found, [email])
+
     def test_headers(self) -> None:
         """RFC 8621 §4.1.3: every field in order, in Raw form; rule 60: leading space and folding are kept."""
         headers = self.header("headers")

@@ -149,3 +149,22 @@ class HeaderTests(SynchronousTestCase):
         self.assertEqual(decode_header(b"S\xe4ying"), "Säying")
         self.assertEqual(decode_header("Säying ".encode() + b"\xff"), "Säying \ufffd")
         self.assertEqual(decode_header(b"\x1b$B%F%9%H\x1b(B"), "テスト")
+
+    def test_charset_of_the_body(self) -> None:
+        """8-bit octets that are no UTF-8 are in the charset of the body, if they can be."""
+        for charset, text in {
+            "koi8-r": "Привет, Мир",
+            "Big5": "會議通知",
+            "gb2312": "会议",
+            "euc-kr": "안녕하세요",
+            "shift_jis": "テスト表示",
+            "iso-8859-2": "Zażółć gęślą",
+        }.items():
+            self.assertEqual(decode_header(text.encode(charset), charset), text)
+        # Not well-formed there, or a charset in which no header field can be.
+        self.assertEqual(decode_header(b"S\xe4y\xff", "big5"), "Säyÿ")
+        for charset in ("utf-16", "cp037", "utf-7", "iso-2022-jp", "no-such-charset", "utf-8"):
+            self.assertEqual(decode_header(b"S\xe4ying", charset), "Säying")
+        # What is UTF-8 is UTF-8 whatever the body says, and with a fault too.
+        self.assertEqual(decode_header("Säying".encode(), "koi8-r"), "Säying")
+        self.assertEqual(decode_header("Säying ".encode() + b"\xff", "koi8-r"), "Säying \ufffd")

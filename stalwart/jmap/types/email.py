@@ -21,6 +21,7 @@ from stalwart.jmap.types.email_body import DEFAULT_PART_PROPERTIES, Body, PartVi
 from stalwart.jmap.types.email_headers import HeaderProperty, all_headers, header_property, header_value
 from stalwart.jmap.types.email_query import QUERY
 from stalwart.jmap.types.email_source import Source
+from stalwart.mail.bodies import text_charset
 from stalwart.store import EmailRow, Filter
 
 # RFC 8621 §4.1.1: printable ASCII, without parentheses, { ] % * " and backslash
@@ -167,8 +168,8 @@ class _FullView:
     def show(self, row: EmailRow) -> object:
         listed = self._lister.show(row)
         shown = {name: getattr(listed, attribute) for name, attribute in self._lister.attributes.items()}
-        source = Source(self._call, row)
         body = body_of(row)
+        source = Source(self._call, row, text_charset(body.root))
         for name, read in self._body:
             shown[name] = read(row, body, self._parts, source)
         if self._values is not None:
@@ -179,7 +180,7 @@ class _FullView:
                 shown[name] = (
                     all_headers(fields, source.charge)
                     if header is None
-                    else header_value(header, fields, source.charge)
+                    else header_value(header, fields, source.charset, source.charge)
                 )
         return shown
 

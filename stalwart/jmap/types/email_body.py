@@ -81,7 +81,7 @@ class PartView:
                 shown[name] = (
                     all_headers(fields, source.charge)
                     if header is None
-                    else header_value(header, fields, source.charge)
+                    else header_value(header, fields, source.charset, source.charge)
                 )
         return shown
 

@@ -60,17 +60,19 @@ def header_property(name: str, argument: str = "properties") -> HeaderProperty:
     return HeaderProperty(field=match[1].lower(), form=form, every=match[3] is not None)
 
 
-def header_value(wanted: HeaderProperty, fields: Sequence[HeaderField], charge: Callable[[int], None]) -> Any:
-    """The value of a header property over the fields of a message or part.
+def header_value(
+    wanted: HeaderProperty, fields: Sequence[HeaderField], charset: str | None, charge: Callable[[int], None]
+) -> Any:
+    """The value of a header property over the fields of a message or part; `charset` is that of the message's text.
 
     `charge` is told what it costs in octets before the work is done: one field may be asked for under many names.
     """
     named = [one.raw for one in fields if one.name.lower() == wanted.field]
     charge(_PRICE * (1 + len(fields)) + sum(map(len, named)))
     if wanted.every:
-        return [header_form(raw, wanted.form) for raw in named]
+        return [header_form(raw, wanted.form, charset) for raw in named]
     # RFC 8621 §4.1.3: the last instance, or null if none
-    return header_form(named[-1], wanted.form) if named else None
+    return header_form(named[-1], wanted.form, charset) if named else None
 
 
 def all_headers(fields: Sequence[HeaderField], charge: Callable[[int], None]) -> list[dict[str, Any]]:

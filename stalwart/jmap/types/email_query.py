@@ -15,6 +15,7 @@ from stalwart.jmap.call import Call
 from stalwart.jmap.declare import FilterCondition, Found, Operator, Query, Search, SortKey
 from stalwart.jmap.errors import AnchorNotFound, InvalidArguments, RequestTooLarge, UnsupportedFilter
 from stalwart.jmap.ids import row_of
+from stalwart.mail.bodies import text_charset
 from stalwart.mail.headers import as_text, parse_fields
 from stalwart.mail.message import decode_structure
 from stalwart.store import (
@@ -141,6 +142,7 @@ def _with_header(call: Call, value: list[str]) -> Filter:
     for start in range(0, len(every), _ROWS_AT_ONCE):
         for row in store.get_emails(call.session, call.account.row, every[start : start + _ROWS_AT_ONCE]).values():
             root = decode_structure(row.structure)
+            charset = text_charset(root)
             size = root.body_start - root.header_start
             try:
                 call.exchange.charge_read(max(size, _LEAST_PRICE))
@@ -150,7 +152,7 @@ def _with_header(call: Call, value: list[str]) -> Filter:
             except BlobMissing:
                 continue
             if any(
-                field.name.lower() == name and (wanted is None or wanted in _folded(as_text(field.raw)))
+                field.name.lower() == name and (wanted is None or wanted in _folded(as_text(field.raw, charset)))
                 for field in fields
             ):
                 matching.append(row.id)

@@ -14,11 +14,15 @@ _READ_WHOLE = 65_536
 
 
 class Source:
-    """A message's octets. What is read counts against what the request may cost."""
+    """A message's octets. What is read counts against what the request may cost.
 
-    __slots__ = ("_call", "_hash", "_size", "_whole")
+    `charset` is that of the message's text, in which its header fields may be too.
+    """
 
-    def __init__(self, call: Call, row: EmailRow) -> None:
+    __slots__ = ("_call", "_hash", "_size", "_whole", "charset")
+
+    def __init__(self, call: Call, row: EmailRow, charset: str | None) -> None:
+        self.charset = charset
         self._call = call
         self._hash = row.blob_hash
         self._size = row.size
