@@ -40,8 +40,8 @@ _CELLS: Final = _names("td th img input button")
 def html_to_text(html: str, *, attributes: bool = False, quotes: bool = True) -> str:
     """The text of an HTML body, one line for each block; character references decoded, white space collapsed.
 
-    `attributes` adds what `alt` and `title` say (RFC 8621 §4.4.1); without `quotes` what stands in
-    blockquote elements is left out. Head, script, style and elements that are hidden are always left out.
+    `attributes` adds what `alt` and `title` say (RFC 8621 §4.4.1); without `quotes` a blockquote element becomes
+    a line ">". Head, script, style and elements that are hidden are always left out.
     """
     # A line break in the source is white space and no new line; from here on "\n" is a break between blocks.
     pieces = html[:MAX_INPUT].replace("\n", " ").split("<")
@@ -94,6 +94,8 @@ def html_to_text(html: str, *, attributes: bool = False, quotes: bool = True) ->
             out.append(" " if name in _CELLS else "\n")
         if not closing:
             if name in _UNSEEN or (name == "blockquote" and not quotes):
+                if name == "blockquote":
+                    out.append(">\n")
                 if not attributes_text.endswith("/"):
                     skipped, depth = name, 1
                 continue

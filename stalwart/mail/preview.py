@@ -21,6 +21,7 @@ _UNSEEN: Final = (0xAD, 0x34F, 0x61C, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x180E, 0x
 _INVISIBLE: Final = re.compile(f"[{''.join(map(chr, _UNSEEN))}\u200b-\u200f\u202a-\u202e\u2060-\u206f]+")
 _CONTROLS: Final = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x9f]+")
 _RULE: Final = re.compile(r"([-=_*~#+.])\1{3,}+")
+_DIGIT: Final = re.compile(r"\d")
 _ATTRIBUTION: Final = re.compile(
     r"\b(?:wrote|writes|schrieb|écrit|escribió|scrisse|ha scritto|schreef|skrev|escreveu|napisał|написал|пишет)\b"
     r"[^\n]{0,100}:\Z|(?:写道|書きました|写了)[^\n]{0,5}[:\uff1a]?\Z"
@@ -29,10 +30,20 @@ _ATTRIBUTION: Final = re.compile(
 
 def preview_of_text(text: str) -> str:
     """The start of a plain text: without quotes, their attribution, rules and signature where more is left."""
-    text = text[:_LOOKED_AT]
+    return _unquoted(text) or _squeeze(text)
+
+
+def preview_of_html(html: str) -> str:
+    """The start of what an HTML body shows."""
+    html = html[:_HTML_LOOKED_AT]
+    return _unquoted(html_to_text(html, quotes=False)) or preview_of_text(html_to_text(html))
+
+
+def _unquoted(text: str) -> str:
+    """What of the start of a text is its writer's own."""
     kept: list[str] = []
     length = 0
-    for line in text.split("\n"):
+    for line in text[:_LOOKED_AT].split("\n"):
         if length > _ENOUGH:
             break
         if line.startswith("-- ") and line.rstrip() == "--" and kept:
@@ -41,21 +52,17 @@ def preview_of_text(text: str) -> str:
             while kept and not kept[-1].strip():
                 kept.pop()
             if kept and _ATTRIBUTION.search(kept[-1].rstrip()[-200:]):
-                kept.pop()
+                dated = _DIGIT.search(kept.pop())
+                if not dated and kept and _DIGIT.search(kept[-1][-200:]):
+                    kept.pop()  # a long one is folded between the date and the name
             continue
         kept.append(line)
         length += len(line)
-    return _squeeze("\n".join(kept)) or _squeeze(text)
-
-
-def preview_of_html(html: str) -> str:
-    """The start of what an HTML body shows."""
-    html = html[:_HTML_LOOKED_AT]
-    return preview_of_text(html_to_text(html, quotes=False)) or preview_of_text(html_to_text(html))
+    return _squeeze("\n".join(kept))
 
 
 def _squeeze(text: str) -> str:
-    """White space collapsed, and what nobody sees taken out."""
+    """The start with white space collapsed, and what nobody sees taken out."""
     squeezed = ""
     for length in (_ENOUGH, _LOOKED_AT):
         squeezed = _CONTROLS.sub(" ", text[:length])

@@ -61,7 +61,9 @@ class HtmlTests(SynchronousTestCase):
 
     def test_blockquotes(self) -> None:
         """Quotes can be left out."""
-        self.assertEqual(html_to_text("a<blockquote>b<blockquote>c</blockquote></blockquote>d", quotes=False), "a\nd")
+        self.assertEqual(
+            html_to_text("a<blockquote>b<blockquote>c</blockquote></blockquote>d", quotes=False), "a\n>\nd"
+        )
 
     @settings(deadline=None, max_examples=200)
     @given(st.text(alphabet="<>/!-\"'=&;#ab \npdivhead", max_size=200))
@@ -98,3 +100,12 @@ class PreviewTests(SynchronousTestCase):
         self.assertEqual(preview_of_html("<p>new</p><blockquote>old</blockquote>"), "new")
         self.assertEqual(preview_of_html("<blockquote>old</blockquote>"), "old")
         self.assertEqual(preview_of_html("<style>x</style>"), "")
+
+    def test_attribution(self) -> None:
+        """What introduces the quote goes with it, folded or in HTML."""
+        folded = "Thanks!\n\nOn Mon, 1 Jan 2024 at 10:00, Bob\n<bob@example.org> wrote:\n\n> hello\n"
+        self.assertEqual(preview_of_text(folded), "Thanks!")
+        self.assertEqual(preview_of_text("Yes, at 10.\nOn 1 Jan Bob wrote:\n> hello\n"), "Yes, at 10.")
+        html = "<div>Yes</div><div><div>On Mon, Bob wrote:<br></div><blockquote>old</blockquote></div>"
+        self.assertEqual(preview_of_html(html), "Yes")
+        self.assertEqual(preview_of_html("<blockquote>old</blockquote>"), "old")
