@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import secrets
 import sys
 import time
@@ -41,6 +42,10 @@ _LEAST_THREADS = 2
 """With one thread a slow request would stop all others, also on a machine with one CPU."""
 
 
+# Databases, blobs being written, logs.
+_OTHER_DESCRIPTORS = 256
+
+
 class StartFailed(Exception):
     """The daemon can't start. The text says why and what to do."""
 
@@ -69,6 +74,7 @@ class Daemon(Service):
 
     def privilegedStartService(self) -> None:
         """Bind the sockets."""
+        _allow_descriptors(sum(listener.listener.max_connections for listener in self._listeners))
         try:
             for listener in self._listeners:
                 listener.privilegedStartService()
@@ -188,6 +194,24 @@ class Daemon(Service):
             raise SystemExit(1) from None
         # twistd writes the exception's first 100 octets to the terminal it was started from, and leaves with 1.
         raise StartFailed(reason) from None
+
+
+def _allow_descriptors(connections: int) -> None:
+    """Have room for that many connections: shells and twistd leave the limit at 1024 where 8192 are promised."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = connections + _OTHER_DESCRIPTORS
+    if hard != resource.RLIM_INFINITY:
+        wanted = min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+        soft = wanted
+    if soft != resource.RLIM_INFINITY and soft < connections:
+        _log.warn(
+            "the limit of open files is {limit}, and the listeners may have {connections} connections: raise it "
+            "(LimitNOFILE in the systemd unit, ulimit -n in a shell) or lower max-connections",
+            limit=soft,
+            connections=connections,
+        )
 
 
 class _Backend:

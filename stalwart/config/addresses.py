@@ -49,11 +49,7 @@ def parse_address(text: str, folder: str) -> Address:
     try:
         host = ipaddress.IPv6Address(match["v6"]) if match["v6"] else ipaddress.IPv4Address(match["v4"])
     except ValueError:
-        what = (
-            "an IPv6 address in the brackets"
-            if match["v6"]
-            else "an IPv4 address, not a name, before the colon"
-        )
+        what = "an IPv6 address in the brackets" if match["v6"] else "an IPv4 address, not a name, before the colon"
         raise BadAddress(f'{what}, as in "127.0.0.1:8080" or "[::1]:8080"') from None
     port = int(match["port"])
     if port > 65535:
@@ -64,6 +60,10 @@ def parse_address(text: str, folder: str) -> Address:
 def _unix(path: str, folder: str) -> UnixAddress:
     if not path or "\0" in path:
         raise BadAddress('the path of a socket after "unix:", as in "unix:/run/stalwart/lmtp.sock"')
+    if path.startswith("@"):
+        raise BadAddress(
+            'a socket in a folder, as in "unix:/run/stalwart/lmtp.sock"; abstract ones guard nobody\'s access'
+        )
     path = os.path.normpath(os.path.join(folder, path))
     if len(os.fsencode(path)) > _UNIX_PATH_LIMIT:
         raise BadAddress(f"a socket path of at most {_UNIX_PATH_LIMIT} octets, which is the system's limit")
@@ -73,9 +73,7 @@ def _unix(path: str, folder: str) -> UnixAddress:
 def _shape_wanted(text: str) -> str:
     examples = '"127.0.0.1:8080", "[::1]:8080" or "unix:/run/stalwart.sock"'
     if text.startswith(("*:", ":")) and text.count(":") == 1:
-        return (
-            f'an IP address before the port, "[::]{text[text.index(":") :]}" for all addresses of the machine'
-        )
+        return f'an IP address before the port, "[::]{text[text.index(":") :]}" for all addresses of the machine'
     if text.startswith("/"):
         return f'"unix:{text}" for a Unix socket'
     try:

@@ -28,9 +28,7 @@ def check_addresses(listeners: Sequence[Listener], report: Report) -> None:
                     line = report.document.line(other_path)
                     where = key_text(other_path) + (f" (line {line})" if line is not None else "")
                     same = "has it" if address == other else f'has "{other}", which takes the same port'
-                    report.error(
-                        path, found=quoted(str(address)), wanted=f"an address of its own; {where} {same}"
-                    )
+                    report.error(path, found=quoted(str(address)), wanted=f"an address of its own; {where} {same}")
                     break
             taken.append((path, address))
 
@@ -43,9 +41,7 @@ def _place(listener: Listener, index: int, report: Report) -> KeyPath:
     return path  # a single value, or an array of which a part could not be read
 
 
-def check_certificates(
-    certificates: Sequence[Certificate], now: datetime.datetime | None, report: Report
-) -> None:
+def check_certificates(certificates: Sequence[Certificate], now: datetime.datetime | None, report: Report) -> None:
     """Every certificate is readable, has its key and is in date (if `now` is known); one at most is the default."""
     for certificate in certificates:
         _check_certificate(certificate, now, report)
@@ -112,9 +108,7 @@ class Stores:
             return store
         if store is not None:
             tag = store.__struct_config__.tag
-            self._report.error(
-                path, found=f'{quoted(name)}, a store of type "{tag}"', wanted=f"one of type {wanted}"
-            )
+            self._report.error(path, found=f'{quoted(name)}, a store of type "{tag}"', wanted=f"one of type {wanted}")
         elif name not in self._declared:  # else it was read and reported
             near = difflib.get_close_matches(name[:100], sorted(self._declared), n=1)
             hint = f", perhaps {quoted(near[0])}" if near else ""
@@ -143,6 +137,4 @@ class Stores:
             if other != store.id:
                 path = ("store", store.id, "path")
                 first = key_text(("store", other))
-                self._report.error(
-                    path, found=quoted(store.path), wanted=f"a path of its own; {first} has it"
-                )
+                self._report.error(path, found=quoted(store.path), wanted=f"a path of its own; {first} has it")

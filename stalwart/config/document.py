@@ -16,9 +16,7 @@ SIZE_LIMIT = 1024 * 1024  # octets, of the file and of each file that a macro na
 
 ReadFile = Callable[[str], bytes]
 
-_PLACE = re.compile(
-    r"^(?P<text>.*) \(at (?:line (?P<line>[0-9]+), column (?P<column>[0-9]+)|end of document)\)$", re.S
-)
+_PLACE = re.compile(r"^(?P<text>.*) \(at (?:line (?P<line>[0-9]+), column (?P<column>[0-9]+)|end of document)\)$", re.S)
 
 
 class Document(msgspec.Struct, frozen=True, kw_only=True):
@@ -91,9 +89,7 @@ def _syntax_fault(path: str, text: str, message: str) -> ConfigErrors:
         message = f"{match['text']}, at column {match['column']}"
     elif match is not None:
         message = f"{match['text']}, at the end of the file"
-    return _fault(
-        path, line, f"a syntax error ({printable(message)})", "TOML (see https://toml.io/en/v1.0.0)"
-    )
+    return _fault(path, line, f"a syntax error ({printable(message)})", "TOML (see https://toml.io/en/v1.0.0)")
 
 
 def _fault(path: str, line: int | None, found: str | None, wanted: str) -> ConfigErrors:

@@ -98,9 +98,7 @@ class Reader:
             if setting.used_by is not None:
                 self._look_up(setting.path, setting.shape)
 
-    def _setting(
-        self, member: Member, note: Key, prefix: tuple[str, ...], fallback: tuple[str, ...] | None
-    ) -> object:
+    def _setting(self, member: Member, note: Key, prefix: tuple[str, ...], fallback: tuple[str, ...] | None) -> object:
         name = split(note.name)
         path, wanted = (*prefix, *name), shape(member.type)
         found = self._look_up(path, wanted)
@@ -152,9 +150,7 @@ class Reader:
         wanted = type_shape(tags)
         found = self._look_up((*path, "type"), wanted)
         if found is None:
-            self.report.error(
-                (*path, "type"), found=None, wanted=f"{wanted.kind.wanted}; the key is required"
-            )
+            self.report.error((*path, "type"), found=None, wanted=f"{wanted.kind.wanted}; the key is required")
             return None
         if found.value is _INVALID:
             return None

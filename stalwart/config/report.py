@@ -24,9 +24,7 @@ class Report:
     def warn(self, path: KeyPath, text: str) -> None:
         """Note something that works, but hardly as it was meant."""
         line = self.document.line(path)
-        self._warnings.append(
-            ConfigWarning(file=self.document.file, line=line, key=key_text(path), text=text)
-        )
+        self._warnings.append(ConfigWarning(file=self.document.file, line=line, key=key_text(path), text=text))
 
     @property
     def errors(self) -> tuple[ConfigError, ...]:

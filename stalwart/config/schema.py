@@ -99,9 +99,7 @@ def members(struct: type[msgspec.Struct]) -> tuple[Member, ...]:
     for field in msgspec.structs.fields(struct):
         notes = [note for note in _notes(field.type) if isinstance(note, Key | Group | Table)]
         if notes:
-            found.append(
-                Member(attribute=field.name, note=notes[0], type=_bare(field.type), default=field.default)
-            )
+            found.append(Member(attribute=field.name, note=notes[0], type=_bare(field.type), default=field.default))
     return tuple(found)
 
 
@@ -183,9 +181,7 @@ def _table(member: Member, note: Table) -> Iterator[Section]:
     found: list[Setting] = []
     if None not in tags:
         found.append(
-            Setting(
-                path=(*path, "type"), note=type_key(tags), shape=type_shape(tags), default=msgspec.NODEFAULT
-            )
+            Setting(path=(*path, "type"), note=type_key(tags), shape=type_shape(tags), default=msgspec.NODEFAULT)
         )
     for tag, struct in tags.items():
         found.extend(_within(struct, path, tag, fallback))
@@ -206,9 +202,7 @@ def _within(
             raise TypeError(f"{struct.__name__}.{member.attribute}: a table inside a table is not supported")
 
 
-def _setting(
-    member: Member, path: tuple[str, ...], variant: str | None, fallback: tuple[str, ...] | None
-) -> Setting:
+def _setting(member: Member, path: tuple[str, ...], variant: str | None, fallback: tuple[str, ...] | None) -> Setting:
     note = member.note
     assert isinstance(note, Key)
     name = split(note.name)
@@ -228,6 +222,4 @@ def every_setting(struct: type[msgspec.Struct]) -> Iterator[Setting]:
         yield from section.settings
         for setting in section.settings:
             if setting.fallback is not None:
-                yield msgspec.structs.replace(
-                    setting, path=setting.fallback, fallback=None, used_by=setting.path
-                )
+                yield msgspec.structs.replace(setting, path=setting.fallback, fallback=None, used_by=setting.path)

@@ -153,9 +153,9 @@ class Listener(msgspec.Struct, frozen=True, kw_only=True):
             inherited=True,
         ),
     ] = 8192
-    socket: Annotated[
-        SocketOptions, Group(name="socket", doc="Options of the listener's sockets.", inherited=True)
-    ] = SocketOptions()
+    socket: Annotated[SocketOptions, Group(name="socket", doc="Options of the listener's sockets.", inherited=True)] = (
+        SocketOptions()
+    )
 
 
 class Certificate(msgspec.Struct, frozen=True, kw_only=True):
@@ -269,9 +269,7 @@ class Declared(msgspec.Struct, frozen=True, kw_only=True):
     ] = "info"
     log_format: Annotated[
         LogFormat,
-        Key(
-            name="log-format", doc="Lines to be read by people, or one JSON object a line.", example='"json"'
-        ),
+        Key(name="log-format", doc="Lines to be read by people, or one JSON object a line.", example='"json"'),
     ] = "text"
     worker_pool_size: Annotated[
         Annotated[int, whole(1, 1024)],

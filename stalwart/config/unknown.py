@@ -112,9 +112,7 @@ def _below(top: Node, path: Path) -> dict[str, Path]:
     for node in _nodes(top):
         if node.path and node.path[-1] != ID:
             place = tuple(
-                path[index]
-                if part == ID and path[:index] == node.path[:index] and len(path) > index
-                else part
+                path[index] if part == ID and path[:index] == node.path[:index] and len(path) > index else part
                 for index, part in enumerate(node.path)
             )
             found.setdefault(node.path[-1], place)

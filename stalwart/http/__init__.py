@@ -5,7 +5,6 @@ What is served lies in `stalwart.web`; nothing here knows about mail.
 
 from __future__ import annotations
 
-from stalwart.http.accesslog import NoRequestLog, RequestLog
 from stalwart.http.auth import authenticate, unauthorized
 from stalwart.http.endpoint import Branch, Endpoint
 from stalwart.http.limits import Limits
@@ -21,13 +20,11 @@ __all__ = [
     "Endpoint",
     "Limits",
     "ListenerContext",
-    "NoRequestLog",
     "Policy",
     "PolicyRequest",
     "Problem",
     "Request",
     "RequestIds",
-    "RequestLog",
     "Response",
     "Site",
     "authenticate",

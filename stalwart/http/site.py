@@ -12,7 +12,6 @@ from twisted.internet.interfaces import IAddress, IProtocol, IReactorTime
 from twisted.web import server
 from twisted.web.resource import IResource, getChildForRequest
 
-from stalwart.http.accesslog import NoRequestLog, RequestLog
 from stalwart.http.channel import Http1Channel
 from stalwart.http.endpoint import Branch, Endpoint
 from stalwart.http.foreign import Foreign
@@ -22,6 +21,7 @@ from stalwart.http.request import Request
 from stalwart.http.response import Response
 from stalwart.http.sweep import Sweeper, Swept
 from stalwart.http.tls import NegotiatedProtocol
+from stalwart.ops.log import AccessLog
 from stalwart.ops.metrics import Metrics
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class Site(server.Site):
         reactor: IReactorTime,
         request_ids: Callable[[], str],
         policy: Policy | None = None,
-        access_log: RequestLog | None = None,
+        access_log: AccessLog | None = None,
         limits: Limits | None = None,
         acme_responder: object | None = None,
         monotonic: Callable[[], float] = time.monotonic,
@@ -81,7 +81,7 @@ class Site(server.Site):
         self.draining = False
         self._wall = wall
         self._metrics = metrics
-        self._access_log = access_log or NoRequestLog()
+        self._access_log = access_log
         self._counts: dict[tuple[str, bytes, int], Counter] = {}
         self._seconds: dict[str, Histogram] = {}
         self._date_second = -1
@@ -130,6 +130,8 @@ class Site(server.Site):
         if histogram is None:
             histogram = self._seconds[surface] = self._metrics.http_seconds.labels(self.listener.id, surface)
         histogram.observe(seconds)
+        if self._access_log is None:
+            return
         self._access_log.request(
             request_id=request.request_id,
             listener=self.listener.id,

@@ -22,9 +22,7 @@ class CommandTests(SynchronousTestCase):
         os.mkdir(folder)
         self.good, self.bad = os.path.join(folder, "good.toml"), os.path.join(folder, "bad.toml")
         with open(self.good, "w") as file:
-            file.write(
-                'log-level = "debug"\nworker-pool-size = "%{env:THREADS}%"\n[server]\nmax-connections = 9\n'
-            )
+            file.write('log-level = "debug"\nworker-pool-size = "%{env:THREADS}%"\n[server]\nmax-connections = 9\n')
             file.write('[server.listener.a]\nprotocol = "http"\nbind = "127.0.0.1:1"\ntls.implicit = true\n')
         with open(self.bad, "w") as file:
             file.write('log-level = "loud"\nlog-fromat = "text"\n')
@@ -93,9 +91,7 @@ class CommandTests(SynchronousTestCase):
                 "variables": ["THREADS"],
             },
         )
-        self.assertEqual(
-            entries["server.listener.a.max-connections"]["inheritedFrom"], "server.max-connections"
-        )
+        self.assertEqual(entries["server.listener.a.max-connections"]["inheritedFrom"], "server.max-connections")
         self.assertEqual(entries["log-format"], {"key": "log-format", "value": "text", "source": "default"})
 
     def test_show_wrong_file(self) -> None:

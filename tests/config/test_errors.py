@@ -263,17 +263,14 @@ class ShapeTests(SynchronousTestCase):
 
     def test_fallbacks_are_read_without_listeners_using_them(self) -> None:
         """An error under [server] shows once, whether listeners use the key or not."""
-        unused = (
-            listener("a", '"127.0.0.1:1"', more="max-connections = 1") + "[server]\nmax-connections = 0\n"
-        )
+        unused = listener("a", '"127.0.0.1:1"', more="max-connections = 1") + "[server]\nmax-connections = 0\n"
         for text in ("server.max-connections = 0", unused):
             self.assertEqual([error.key for error in errors_of(text)], ["server.max-connections"])
 
     def test_required_keys(self) -> None:
         """A listener needs protocol and bind, a certificate both halves, a store type and path."""
         keys = [
-            error.key
-            for error in errors_of("[server.listener.a]\n[certificate.b]\n[store.c]\n[store.d]\ntype='fs'")
+            error.key for error in errors_of("[server.listener.a]\n[certificate.b]\n[store.c]\n[store.d]\ntype='fs'")
         ]
         self.assertEqual(
             keys,

@@ -161,9 +161,7 @@ def written_value(draw: st.DrawFn, depth: int = 2) -> str:
     """Any TOML value."""
     kind = draw(st.sampled_from(["plain", "string", "array", "table"] if depth else ["plain", "string"]))
     if kind == "plain":
-        return draw(
-            st.sampled_from(["1", "-0.5e3", "true", "0xff", "inf", "1979-05-27 07:32:00", "07:32:00", "1_0"])
-        )
+        return draw(st.sampled_from(["1", "-0.5e3", "true", "0xff", "inf", "1979-05-27 07:32:00", "07:32:00", "1_0"]))
     if kind == "string":
         return draw(written_string())
     items = draw(st.lists(written_value(depth=depth - 1), max_size=3))

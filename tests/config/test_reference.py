@@ -101,9 +101,7 @@ class ReferenceTests(SynchronousTestCase):
             for setting in every_setting(Declared)
             if setting.path[0] != "storage" and setting.path[-1] != "type"
         )
-        self.assertEqual(
-            errors_of(text + 'store.sqlite.type="sqlite"\nstore.fs.type="fs"\n', files=files), ()
-        )
+        self.assertEqual(errors_of(text + 'store.sqlite.type="sqlite"\nstore.fs.type="fs"\n', files=files), ())
 
 
 class SampleTests(SynchronousTestCase):
@@ -126,9 +124,7 @@ class SampleTests(SynchronousTestCase):
                 lines.pop()  # the other form of the line before
             lines.append(switched_on)
         errors = errors_of("\n".join(lines))
-        self.assertEqual(
-            [error.key for error in errors], ["certificate.main.cert", "certificate.main.private-key"]
-        )
+        self.assertEqual([error.key for error in errors], ["certificate.main.cert", "certificate.main.private-key"])
 
 
 def _name(setting: Setting) -> str:

@@ -65,9 +65,7 @@ class KindTests(SynchronousTestCase):
         given = ["5m", "30s", "1500ms", "2h", "1d", " 5 M ", "250", 250]
         seconds = [300, 30, 1.5, 7200, 86400, 300, 0.25, 0.25]
         self.assertEqual(self.accepted(kinds.DURATION, *given), seconds)
-        self.refused(
-            kinds.DURATION, 0, "0", "0s", "-1s", "5 minutes", "m", "", True, 1.5, "9" * 100 + "d", []
-        )
+        self.refused(kinds.DURATION, 0, "0", "0s", "-1s", "5 minutes", "m", "", True, 1.5, "9" * 100 + "d", [])
 
     def test_durations_are_shown_short(self) -> None:
         """The largest unit that is exact."""
@@ -145,6 +143,7 @@ class AddressTests(SynchronousTestCase):
             ("[127.0.0.1]:80", "an IPv6 address"),
             ("/run/a.sock", '"unix:/run/a.sock"'),
             ("unix:", "the path"),
+            ("unix:@stalwart", "a socket in a folder"),
             ("unix:/" + "a" * 107, "107 octets"),
             ("unix:/a\0b", "the path"),
             ("127.0.0.1:٨٠", "an IP address and a port"),

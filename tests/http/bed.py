@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -27,14 +28,16 @@ from stalwart.http import (
     Site,
 )
 from stalwart.http.channel import Http1Channel
+from stalwart.ops.log import AccessLog, LogOutput
 from stalwart.ops.metrics import Metrics
 from stalwart.web.root import mount
 
 
-class Lines:
+class Lines(AccessLog):
     """Keeps what would be logged."""
 
     def __init__(self) -> None:
+        super().__init__(LogOutput(io.StringIO(), "text", "info"), Clock())
         self.lines: list[dict[str, Any]] = []
 
     def request(self, **fields: Any) -> None:
