@@ -30,9 +30,7 @@ CHARSETS = {
 ENCODINGS = {"7bit", "8bit", "base64", "quoted-printable"}
 
 # What is wrong with a file is its point.
-BROKEN = (
-    "Junk/2026-11-09-ihr-abo-laeuft-ab-broken.eml"  # no closing boundary, unknown charset, raw 8-bit subject
-)
+BROKEN = "Junk/2026-11-09-ihr-abo-laeuft-ab-broken.eml"  # no closing boundary, unknown charset, raw 8-bit subject
 UTF8_HEADERS = "Inbox/2026-10-25-shelves-and-dumplings.eml"  # RFC 6532
 ENCODED_WORD_IN_PARAMETER = {  # RFC 2047 §5 forbids it; mail programs do it
     "Archive/2026-03-12-quotation-for-the-roof.eml",
@@ -138,9 +136,7 @@ class SampleMail(SynchronousTestCase):
             fields = message.get_all("Received", [])
             self.assertEqual(not fields, name == NOT_RECEIVED, name)
             if fields:
-                stamp = parse(b"Date: " + str(fields[0]).rsplit(";", 1)[1].strip().encode() + b"\r\n\r\n")[
-                    "Date"
-                ]
+                stamp = parse(b"Date: " + str(fields[0]).rsplit(";", 1)[1].strip().encode() + b"\r\n\r\n")["Date"]
                 assert isinstance(stamp, DateHeader), name
                 assert stamp.datetime is not None, name
                 months.add(stamp.datetime.month)
@@ -148,9 +144,7 @@ class SampleMail(SynchronousTestCase):
 
     def test_subjects(self) -> None:
         """One message has no subject."""
-        self.assertEqual(
-            [name for name, message in self.messages.items() if message["Subject"] is None], [NO_SUBJECT]
-        )
+        self.assertEqual([name for name, message in self.messages.items() if message["Subject"] is None], [NO_SUBJECT])
 
     def test_message_ids(self) -> None:
         """Each message has one Message-ID of its own."""
