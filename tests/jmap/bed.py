@@ -118,9 +118,7 @@ class Bed(SynchronousTestCase):
         )
         return json.loads(self.engine.handle(body, caller))
 
-    def request(
-        self, *calls: tuple[str, dict[str, Any]], using: tuple[str, ...] = (CORE, MAIL), **more: Any
-    ) -> Any:
+    def request(self, *calls: tuple[str, dict[str, Any]], using: tuple[str, ...] = (CORE, MAIL), **more: Any) -> Any:
         """The Response object for these calls, whose ids are "0", "1" and so on."""
         numbered = [[name, arguments, str(index)] for index, (name, arguments) in enumerate(calls)]
         return self.send(json.dumps({"using": using, "methodCalls": numbered, **more}).encode())

@@ -105,9 +105,7 @@ _ODD = st.one_of(
     st.integers(-(2**64), 2**64),
     st.floats(allow_nan=False, allow_infinity=False),
     st.sampled_from([0, -1, 2**53, 2**63, [], {}, [[]], [{}], {"operator": "AND"}]),
-    st.sampled_from(
-        ["", "#", "#k", "*", "/", "~", "E1", "M1", "T1", "A1", "$seen", "header:", "\x00", "\ud7ff"]
-    ),
+    st.sampled_from(["", "#", "#k", "*", "/", "~", "E1", "M1", "T1", "A1", "$seen", "header:", "\x00", "\ud7ff"]),
     st.sampled_from(["AND", "operator", "conditions", "'", '"', "\\", "é" * 300]),
     st.text(max_size=5),
 )
@@ -145,11 +143,7 @@ def _mutated(draw: st.DrawFn) -> Any:
                     del node[path[-1]]
                 case "rename":
                     node[
-                        draw(
-                            st.sampled_from(
-                                ["ids", "#ids", "filter", "header", "before", "subject", "limit", ""]
-                            )
-                        )
+                        draw(st.sampled_from(["ids", "#ids", "filter", "header", "before", "subject", "limit", ""]))
                     ] = node.pop(path[-1])
                 case _:
                     node[draw(st.text(max_size=4))] = draw(_ODD)
@@ -199,7 +193,6 @@ class AnyRequestTests(Bed):
         for _ in range(data.draw(st.integers(1, 5))):
             at = data.draw(st.integers(0, len(body) - 1))
             body[at : at + data.draw(st.integers(0, 3))] = data.draw(
-                st.binary(max_size=3)
-                | st.sampled_from([b'"', b"{", b"}", b"[", b"]", b",", b":", b"#", b"0", b"\\"])
+                st.binary(max_size=3) | st.sampled_from([b'"', b"{", b"}", b"[", b"]", b",", b":", b"#", b"0", b"\\"])
             )
         self.check(bytes(body))

@@ -33,9 +33,7 @@ class RequestTests(Bed):
 
     def test_unknown_capability(self) -> None:
         """Rule 12: an unknown URI in `using` refuses the whole request."""
-        error = self.assertRaises(
-            UnknownCapability, self.request, ("Core/echo", {}), using=(CORE, "urn:example:x")
-        )
+        error = self.assertRaises(UnknownCapability, self.request, ("Core/echo", {}), using=(CORE, "urn:example:x"))
         self.assertEqual(
             json.loads(error.document()),
             {
@@ -50,9 +48,7 @@ class RequestTests(Bed):
         """Rule 12: a method whose capability isn't in `using` is an unknownMethod, as is one that there is not."""
         get = ("Mailbox/get", {"accountId": self.account_id})
         for using, call in (((CORE,), get), ((), ("Core/echo", {})), ((MAIL,), ("Core/echo", {}))):
-            self.assertEqual(
-                self.request(call, using=using)["methodResponses"][0][1]["type"], "unknownMethod"
-            )
+            self.assertEqual(self.request(call, using=using)["methodResponses"][0][1]["type"], "unknownMethod")
         for name in ("Mailbox/foo", "core/echo", "", "Mailbox/get "):
             self.assertEqual(self.refused(name)["type"], "unknownMethod")
 
@@ -193,15 +189,11 @@ class FailureTests(Bed):
             )
         ]
         methods = {**METHODS, **{method.name: method for method in made}}
-        self.engine = Engine(
-            self.store, self.limits, self.metrics, still_valid=self.still_valid, methods=methods
-        )
+        self.engine = Engine(self.store, self.limits, self.metrics, still_valid=self.still_valid, methods=methods)
 
     def test_server_fail(self) -> None:
         """A bug in one call is that call's serverFail, with a reference id that is also given to the log."""
-        calls = [
-            (name, {"accountId": self.account_id}) for name in ("Test/boom", "Mailbox/get", "Test/unsendable")
-        ]
+        calls = [(name, {"accountId": self.account_id}) for name in ("Test/boom", "Mailbox/get", "Test/unsendable")]
         answers = self.request(*calls)["methodResponses"]
         self.assertEqual([name for name, _, _ in answers], ["error", "Mailbox/get", "error"])
         self.assertEqual(answers[0][1]["type"], "serverFail")
@@ -250,9 +242,7 @@ class FailureTests(Bed):
     def counted(self, method: str, outcome: str) -> float | None:
         """A sample of the metrics."""
         registry: CollectorRegistry = self.metrics.registry
-        return registry.get_sample_value(
-            "stalwart_jmap_method_calls_total", {"method": method, "outcome": outcome}
-        )
+        return registry.get_sample_value("stalwart_jmap_method_calls_total", {"method": method, "outcome": outcome})
 
     def test_every_error_has_a_code(self) -> None:
         """Each method error has a wire code of RFC 8620 or RFC 8621."""

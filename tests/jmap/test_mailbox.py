@@ -67,9 +67,7 @@ class MailboxTests(Bed):
             ("junk", (0, 0, 0, 0)),
         ):
             mailbox = self.mailbox(role)
-            got = tuple(
-                mailbox[name] for name in ("totalEmails", "unreadEmails", "totalThreads", "unreadThreads")
-            )
+            got = tuple(mailbox[name] for name in ("totalEmails", "unreadEmails", "totalThreads", "unreadThreads"))
             self.assertEqual(got, counts, role)
             for collapse, count in ((False, counts[0]), (True, counts[2])):
                 answer = self.call(
@@ -90,9 +88,7 @@ class MailboxTests(Bed):
         self.deliver(message())
         answer = self.call("Mailbox/changes", sinceState=state)
         self.assertEqual(answer["updated"], [self.inbox])
-        self.assertEqual(
-            answer["updatedProperties"], ["totalEmails", "unreadEmails", "totalThreads", "unreadThreads"]
-        )
+        self.assertEqual(answer["updatedProperties"], ["totalEmails", "unreadEmails", "totalThreads", "unreadThreads"])
         account = {"accountId": self.account_id}
         chained = self.request(
             ("Mailbox/changes", {**account, "sinceState": state}),
@@ -165,16 +161,12 @@ class MailboxQueryTests(Bed):
             self.assertEqual(set(self.find(filter=condition)), found, condition)
         for wrong in ({"role": 1}, {"name": None}, {"hasAnyRole": None}, {"isSubscribed": "x"}):
             self.assertEqual(self.refused("Mailbox/query", filter=wrong)["type"], "invalidArguments")
-        self.assertEqual(
-            self.refused("Mailbox/query", filter={"inMailbox": "x"})["type"], "unsupportedFilter"
-        )
+        self.assertEqual(self.refused("Mailbox/query", filter={"inMailbox": "x"})["type"], "unsupportedFilter")
 
     def test_sorts(self) -> None:
         """RFC 8621 §2.3: sortOrder, name, parentId; names by the collations that are advertised."""
         children = {"parentId": self.work}
-        self.assertEqual(
-            self.find(filter=children, sort=[{"property": "name"}]), [self.ten, self.nine, self.lower]
-        )
+        self.assertEqual(self.find(filter=children, sort=[{"property": "name"}]), [self.ten, self.nine, self.lower])
         self.assertEqual(
             self.find(filter=children, sort=[{"property": "name", "isAscending": False}]),
             [self.lower, self.nine, self.ten],
@@ -187,16 +179,10 @@ class MailboxQueryTests(Bed):
                 self.find(filter=umlaut, sort=[{"property": "name", "collation": collation}]),
                 [self.work, self.trouble],
             )
-        self.assertEqual(
-            self.find(filter={"hasAnyRole": True}, sort=[{"property": "sortOrder"}])[0], self.inbox
-        )
-        by_parent = self.find(
-            filter={"hasAnyRole": False}, sort=[{"property": "parentId", "isAscending": False}]
-        )
+        self.assertEqual(self.find(filter={"hasAnyRole": True}, sort=[{"property": "sortOrder"}])[0], self.inbox)
+        by_parent = self.find(filter={"hasAnyRole": False}, sort=[{"property": "parentId", "isAscending": False}])
         self.assertEqual(by_parent[0], self.deep)
-        self.assertEqual(
-            self.refused("Mailbox/query", sort=[{"property": "role"}])["type"], "unsupportedSort"
-        )
+        self.assertEqual(self.refused("Mailbox/query", sort=[{"property": "role"}])["type"], "unsupportedSort")
 
     def test_sort_as_tree(self) -> None:
         """RFC 8621 §2.3: with sortAsTree children follow their parent, each set of them sorted."""
@@ -217,13 +203,9 @@ class MailboxQueryTests(Bed):
         """RFC 8620 §5.5 holds here too: position, anchor, limit, total."""
         everything = self.find(sort=[{"property": "name"}])
         self.assertEqual(len(everything), 12)
-        answer = self.call(
-            "Mailbox/query", sort=[{"property": "name"}], position=-2, limit=1, calculateTotal=True
-        )
+        answer = self.call("Mailbox/query", sort=[{"property": "name"}], position=-2, limit=1, calculateTotal=True)
         self.assertEqual((answer["ids"], answer["position"], answer["total"]), (everything[-2:-1], 10, 12))
-        answer = self.call(
-            "Mailbox/query", sort=[{"property": "name"}], anchor=self.work, anchorOffset=-1, limit=2
-        )
+        answer = self.call("Mailbox/query", sort=[{"property": "name"}], anchor=self.work, anchorOffset=-1, limit=2)
         at = everything.index(self.work)
         self.assertEqual((answer["ids"], answer["position"]), (everything[at - 1 : at + 1], at - 1))
         self.assertEqual(self.refused("Mailbox/query", anchor="M999")["type"], "anchorNotFound")

@@ -103,9 +103,7 @@ class ReferenceTests(Bed):
 
     def test_both(self) -> None:
         """Rule 18: `foo` beside `#foo` is invalidArguments."""
-        answers = self.request(("Core/echo", {"a": 1}), ("Core/echo", {"x": 1, "#x": ref("/a")}))[
-            "methodResponses"
-        ]
+        answers = self.request(("Core/echo", {"a": 1}), ("Core/echo", {"x": 1, "#x": ref("/a")}))["methodResponses"]
         self.assertEqual((answers[1][0], answers[1][1]["type"]), ("error", "invalidArguments"))
         self.assertEqual(answers[1][1]["arguments"], ["x"])
 
@@ -149,9 +147,7 @@ class ReferenceTests(Bed):
     @given(
         st.recursive(
             st.integers(0, 3),
-            lambda inner: (
-                st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from("abc"), inner, max_size=3)
-            ),
+            lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from("abc"), inner, max_size=3),
             max_leaves=10,
         ),
         st.lists(st.sampled_from(["*", "0", "1", "a", "b", "c", "-", "~0", "~"]), max_size=5),

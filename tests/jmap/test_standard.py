@@ -103,9 +103,7 @@ class GetTests(Bed):
         self.assertEqual({name for name in before if before[name] != after[name]}, {"Mailbox"})
         self.deliver(message())
         last = {name: self.call(f"{name}/get", ids=[])["state"] for name in ("Email", "Mailbox", "Thread")}
-        self.assertEqual(
-            {name for name in before if last[name] != after[name]}, {"Email", "Mailbox", "Thread"}
-        )
+        self.assertEqual({name for name in before if last[name] != after[name]}, {"Email", "Mailbox", "Thread"})
 
 
 class ChangesTests(Bed):
@@ -129,9 +127,7 @@ class ChangesTests(Bed):
         )
         email = self.deliver(message())
         self.assertEqual(self.call("Email/changes", sinceState=state)["created"], [email])
-        self.assertEqual(
-            self.call("Thread/changes", sinceState=state)["created"], [self.email(email)["threadId"]]
-        )
+        self.assertEqual(self.call("Thread/changes", sinceState=state)["created"], [self.email(email)["threadId"]])
 
     def test_parts(self) -> None:
         """Rule 31: at most maxChanges ids at a time, and the state in between can be gone on from."""
@@ -159,9 +155,7 @@ class ChangesTests(Bed):
     def test_unknown_states(self) -> None:
         """Rule 33: a state that this server did not give is cannotCalculateChanges, never a partial answer."""
         for state in ("", "x", "-1", "01", "1.0", " 1", "\u0661", "9" * 18, "9" * 19, "9" * 300, str(2**63)):
-            self.assertEqual(
-                self.refused("Email/changes", sinceState=state)["type"], "cannotCalculateChanges", state
-            )
+            self.assertEqual(self.refused("Email/changes", sinceState=state)["type"], "cannotCalculateChanges", state)
         self.assertEqual(self.refused("Email/changes")["arguments"], ["sinceState"])
 
 
@@ -312,9 +306,7 @@ class QueryTests(Bed):
         ):
             self.assertEqual(self.query(filter={"operator": operator, "conditions": conditions}), found)
         self.assertEqual(self.query(filter={}), self.emails)
-        self.assertEqual(
-            self.query(filter={"subject": "number", "after": "1970-01-01T00:16:48Z"}), self.emails[:2]
-        )
+        self.assertEqual(self.query(filter={"subject": "number", "after": "1970-01-01T00:16:48Z"}), self.emails[:2])
 
     def test_wrong_filters(self) -> None:
         """Rule 36: an unknown condition is unsupportedFilter; a wrong type or operator is invalidArguments."""
