@@ -74,6 +74,13 @@ _UNSPACED = re.compile(
     "\uac00-\ud7a3\uf900-\ufaff\U00020000-\U0003ffff])"
 )
 
+# What a reader doesn't look for: accents of all alphabets (FTS5 knows the Latin ones only), vowel points of Hebrew and
+# Arabic, soft hyphens and characters of no width.
+_MARKS = re.compile(
+    "[\u0300-\u036f\u0483-\u0487\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u05c7\u0610-\u061a\u064b-\u065f\u0670"
+    "\u06d6-\u06dc\u06df-\u06e4\u06e7\u06e8\u06ea-\u06ed\u00ad\u200b-\u200d\u2060\ufeff]+"
+)
+
 # RFC 8621 §4.4.1: text in matched quotes is a phrase, with backslash escapes; white space divides the rest.
 _WORD = re.compile(r'"((?:[^"\\]|\\.)*)"|\'((?:[^\'\\]|\\.)*)\'(?!\w)|(\S+)', re.DOTALL)
 _ESCAPED = re.compile(r"\\(.)", re.DOTALL)
@@ -117,9 +124,9 @@ def _word(match: re.Match[str]) -> str | None:
     """The match as an FTS5 string, in which nothing a user wrote is syntax; None if it holds no letter or digit."""
     plain = match[3]
     text = plain if plain is not None else _ESCAPED.sub(r"\1", match[1] if match[1] is not None else match[2])
+    text = _indexable(text).strip()
     if not any(character.isalnum() for character in text):
         return None
-    text = _indexable(text).strip()
     begins = plain is not None and len(plain) >= _SHORTEST_BEGINNING and not _UNSPACED.search(text[-1])
     return '"' + text.replace('"', '""') + '"' + ("*" if begins else "")
 
@@ -129,10 +136,11 @@ def _account_token(account_id: int) -> str:
 
 
 def _indexable(text: str) -> str:
-    """The text as the tokenizer should see it: compatible forms made one, letters of unspaced scripts set apart."""
+    """The text for the tokenizer: compatible forms made one, marks left out, letters of unspaced scripts set apart."""
     if "\0" in text:
         text = text.replace("\0", " ")
     if text.isascii():
         return text
-    text = unicodedata.normalize("NFKC", text.encode("utf-8", "replace").decode("utf-8"))
+    text = unicodedata.normalize("NFKD", text.encode("utf-8", "replace").decode("utf-8"))
+    text = unicodedata.normalize("NFKC", _MARKS.sub("", text)).replace("ß", "ss").replace("ẞ", "SS")
     return _UNSPACED.sub(r" \1 ", text)

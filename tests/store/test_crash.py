@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -56,6 +57,30 @@ class CrashTests(StoreTestCase):
             writer.wait()
             writer.stdout.close()
             self.check(acknowledged)
+
+    def test_two_processes(self) -> None:
+        """Two processes that write to one account at the same time give out no modseq twice and lose no count."""
+        inbox = self.mailbox_id()
+        arguments = [self.path, str(self.account_id), str(inbox)]
+        source = _WRITER.replace("while True", "while number % 10_000 < 60").replace(
+            "exclusive=True", "exclusive=False"
+        )
+        others = [
+            subprocess.Popen([sys.executable, "-c", source, *arguments, start], stdout=subprocess.PIPE, text=True)
+            for start in ("0", "10000")
+        ]
+        said = [other.communicate()[0].split() for other in others]
+        self.assertEqual([len(names) for names in said], [60, 60])
+        connection = sqlite3.connect(self.path)
+        self.addCleanup(connection.close)
+        ((given, last),) = connection.execute(
+            "SELECT count(DISTINCT modseq), max(modseq) FROM (SELECT modseq FROM email UNION ALL "
+            "SELECT modseq FROM thread UNION ALL SELECT modseq FROM mailbox)"
+        )
+        self.assertEqual(given, 120 + 120 + 6)
+        self.assertLessEqual(last, connection.execute("SELECT modseq FROM account").fetchone()[0])
+        self.store.close()
+        self.check([*said[0], *said[1]])
 
     def check(self, acknowledged: list[str]) -> None:
         """Open the store and look at everything."""

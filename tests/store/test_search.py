@@ -109,6 +109,19 @@ class SearchTests(StoreTestCase):
         """Ligatures and full-width letters are the letters they stand for."""
         self.assert_found("five", "\uff46\uff49\uff56\uff45", "ﬁve")
 
+    def test_marks(self) -> None:
+        """Accents of any alphabet, vowel points, sharp s, soft hyphens and characters of no width don't count."""
+        self.found = self.add(
+            message(
+                body="Ἑλληνικὰ Ёлка Straße GROẞ مُحَمَّد שָׁלוֹם Zusammen\u00adarbeit zero\u200bwidth が ﱞ",
+                MIME_Version="1.0",
+                Content_Type="text/plain; charset=utf-8",
+            )
+        ).id
+        self.assert_found("ελληνικα", "Ελληνικά", "елка", "ЁЛКА", "strasse", "STRASSE", "straße", "gross", "محمد")
+        self.assert_found("שלום", "zusammenarbeit", "Zusammen\u00adarbeit", "zerowidth", "が")
+        self.assert_not_found("か", "ﱞ")
+
     def test_nothing_to_look_for(self) -> None:
         """An empty query holds for all; one of punctuation alone for none."""
         self.assert_found("", "  \t")
