@@ -12,7 +12,7 @@ from stalwart.store.mailboxes import create_standard_mailboxes
 from stalwart.store.prepared import Prepared
 from stalwart.store.rows import AccountRow
 from stalwart.store.session import Session
-from stalwart.store.tables import account, address, domain
+from stalwart.store.tables import account, address, domain, email
 
 _DOMAIN_ID = select(domain.c.id).where(domain.c.name == bindparam("name"))
 _DOMAINS = select(domain.c.name).order_by(domain.c.name)
@@ -49,6 +49,9 @@ _INSERT_ADDRESS = insert(address)
 _TAKEN = select(address.c.account_id).where(address.c.address == bindparam("address"))
 _DELETE_ALIAS = delete(address).where(
     address.c.address == bindparam("wanted"), address.c.account_id == bindparam("account"), address.c.is_alias
+)
+_DELETE_SOME_EMAILS = delete(email).where(
+    email.c.id.in_(select(email.c.id).where(email.c.account_id == bindparam("account")).limit(1000))
 )
 _DELETE_ACCOUNT = delete(account).where(account.c.id == bindparam("account"))
 _SET_PASSWORD = (
@@ -176,6 +179,9 @@ def remove_alias(s: Session, account_id: int, address: str) -> None:
 
 def delete_account(s: Session, account_id: int) -> None:
     """Remove the account with everything in it; its blobs are left to the sweep. NotFound."""
+    # By portions, because SQLite keeps in memory what it takes to undo one statement.
+    while s.connection.execute(_DELETE_SOME_EMAILS, {"account": account_id}).rowcount:
+        pass
     if not s.connection.execute(_DELETE_ACCOUNT, {"account": account_id}).rowcount:
         raise _no_account(account_id)
     s.drop(account_id)
