@@ -189,9 +189,9 @@ def copy_database(engine: Engine, path: str, label: str) -> str:
         os.unlink(partial)
     create_private_file(partial)  # VACUUM INTO accepts an empty file
     try:
-        with engine.connect() as connection:
+        with translated(partial), disk_errors(partial), engine.connect() as connection:
             driver_of(connection).execute("VACUUM INTO ?", (partial,))
-        sync(partial)
+            sync(partial)
         os.rename(partial, target)
     except BaseException:
         os.unlink(partial)

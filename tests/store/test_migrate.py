@@ -16,6 +16,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine
 
 from stalwart.store import (
+    DiskFull,
     SchemaTooNew,
     Store,
     StoreDamaged,
@@ -156,7 +157,7 @@ class UpgradeTests(StoreTestCase):
 
         before = schema_of(self.path)
         self.patch(sqlite, "sync", full)
-        self.assertRaises(OSError, self.upgrade)
+        self.assertIn("before-0002", str(self.assertRaises(DiskFull, self.upgrade)))
         self.assertEqual(self.copies(), [])
         self.assertEqual(schema_of(self.path), before)
 
