@@ -91,7 +91,7 @@ def scan(data: bytes) -> tuple[Part, list[Span]]:
     """The structure of a message and the fields of its own header."""
     scanner = _Scanner(line_view(data))
     root = scanner.run()
-    return _finish(root, data, _Numbers()), root.header.fields
+    return _finish(root, data, scanner.charset, _Numbers()), root.header.fields
 
 
 class _Node:
@@ -117,6 +117,8 @@ class _Scanner:
         self.awaited: dict[bytes, list[int]] = {}
         self.blank = (-1, -1)
         self.count = 0
+        # The first charset that a text names.
+        self.charset: str | None = None
 
     def run(self) -> _Node:
         root = self._open(leading_lines(self.view), _TEXT_PLAIN)
@@ -154,6 +156,8 @@ class _Scanner:
         header = scan_header(self.view, start, end, body)
         content = _Content(self.view, header, default_type)
         node = _Node(start, header, self.end, content)
+        if self.charset is None and content.type.startswith("text/") and content.charset != "us-ascii":
+            self.charset = content.charset
         boundary = content.boundary
         if boundary is not None and cut is None and len(self.path) < MAX_DEPTH:
             node.boundary = boundary
@@ -213,7 +217,7 @@ class _Content:
         "encoding_known",
         "language",
         "location",
-        "name",
+        "names",
         "type",
     )
 
@@ -227,7 +231,8 @@ class _Content:
         # RFC 2045 §5.2; RFC 8621 §4.1.4
         self.charset: str | None = "us-ascii" if default_type == _TEXT_PLAIN else None
         self.boundary: bytes | None = None
-        self.name: str | None = None
+        # What may be the name of the file, as it is written: the first that is one counts.
+        self.names: tuple[str | None, ...] = ()
         self.disposition: str | None = None
         self.encoding: Encoding = "identity"
         self.encoding_known = True
@@ -237,14 +242,14 @@ class _Content:
         if not found:
             return
         name: str | None = None
+        filename: str | None = None
         if (value := found.get(b"content-type")) is not None:
             name = self._read_type(value)
         if (value := found.get(b"content-disposition")) is not None:
             disposition = parse_parameterized(value)
             self.disposition = token(disposition.value)
-            self.name = file_name(disposition.parameters.get("filename"))
-        if self.name is None:
-            self.name = file_name(name)
+            filename = disposition.parameters.get("filename")
+        self.names = (filename, name)
         if (value := found.get(b"content-transfer-encoding")) is not None:
             self.encoding, self.encoding_known = transfer.encoding_named(strip_comments(decode_header(value)))
         if (value := found.get(b"content-id")) is not None:
@@ -286,7 +291,7 @@ class _Numbers:
         return str(self.last)
 
 
-def _finish(node: _Node, data: bytes, numbers: _Numbers) -> Part:
+def _finish(node: _Node, data: bytes, charset_of_text: str | None, numbers: _Numbers) -> Part:
     """The node and all below it as values, once the end of each is known."""
     content = node.content
     body_start = node.header.body_start
@@ -295,7 +300,7 @@ def _finish(node: _Node, data: bytes, numbers: _Numbers) -> Part:
     sub_parts: tuple[Part, ...] | None = None
     part_type, charset = content.type, content.charset
     if node.children:
-        sub_parts = tuple(_finish(child, data, numbers) for child in node.children)
+        sub_parts = tuple(_finish(child, data, charset_of_text, numbers) for child in node.children)
         encoding: Encoding = "identity"
         size = body_end - body_start
     else:
@@ -309,7 +314,7 @@ def _finish(node: _Node, data: bytes, numbers: _Numbers) -> Part:
         part_id=part_id,
         type=part_type,
         charset=charset,
-        name=content.name,
+        name=next(filter(None, (file_name(name, charset_of_text) for name in content.names)), None),
         disposition=content.disposition,
         cid=content.cid,
         language=content.language,

@@ -110,14 +110,17 @@ def token(value: str | None) -> str | None:
     return _clean(cleaned) or None
 
 
-def file_name(value: str | None) -> str | None:
-    """A parameter that is a file name: encoded words decoded wherever they stand, controls dropped."""
+def file_name(value: str | None, charset: str | None) -> str | None:
+    """A parameter that is a file name: encoded words decoded wherever they stand, controls dropped.
+
+    `charset` is that of the message's text, which 8-bit octets may be in.
+    """
     if value is None:
         return None
-    return _clean(decode_anywhere(value)).strip() or None
+    return _clean(decode_anywhere(value), charset).strip() or None
 
 
-def _clean(value: str) -> str:
+def _clean(value: str, charset: str | None = None) -> str:
     if not value.isprintable():  # surrogates aren't printable either
-        value = charsets.decode_header(value.encode("utf-8", "surrogateescape")).translate(_CONTROLS)
+        value = charsets.decode_header(value.encode("utf-8", "surrogateescape"), charset).translate(_CONTROLS)
     return value

@@ -6,7 +6,7 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from stalwart.mail.bodies import decode_part
+from stalwart.mail.bodies import decode_part, walk
 from stalwart.mail.message import (
     MAX_DEPTH,
     MAX_PARTS,
@@ -153,6 +153,14 @@ class MultipartTests(SynchronousTestCase):
         self.assertEqual([part.size for part in root.sub_parts], [5, 5])
         self.assertEqual(root.sub_parts[1].name, "y.pdf")
         self.assertEqual(root.charset, None)
+
+    def test_name_in_raw_octets(self) -> None:
+        """8-bit octets of a file name are in the charset that the message's text names, before or after the file."""
+        text = b"--b\nContent-Type: text/plain; charset=gb2312\n\nx\n"
+        file = b'--b\nContent-Type: a/b; name="%s.txt"\nContent-Disposition: attachment; filename=""\n\nx\n'
+        for parts in ((text, file), (file, text)):
+            data = b"Content-Type: multipart/mixed; boundary=b\n\n" + b"".join(parts) % "会议".encode("gb2312")
+            self.assertIn("会议.txt", [part.name for part in walk(parse(data).structure)])
 
     def test_line_endings(self) -> None:
         """The same message with LF, or with CR alone, has the same structure."""

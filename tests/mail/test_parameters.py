@@ -79,9 +79,9 @@ class ParameterTests(SynchronousTestCase):
             "\udce9t\udce9.txt": "été.txt",
             "  x\r\n.txt ": "x.txt",
         }.items():
-            self.assertEqual(file_name(value), name)
-        self.assertIsNone(file_name(" "))
-        self.assertIsNone(file_name(None))
+            self.assertEqual(file_name(value, None), name)
+        self.assertIsNone(file_name(" ", None))
+        self.assertIsNone(file_name(None, None))
 
     def test_token(self) -> None:
         """A token ends at a blank or comment, and has no quotes."""
