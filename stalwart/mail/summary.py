@@ -5,8 +5,10 @@ RFC 8621 §4.2 names the properties that must be fast to fetch; the rest serves 
 
 from __future__ import annotations
 
+import re
 from hashlib import blake2b
 from typing import Final
+from urllib.parse import unquote
 
 import msgspec
 
@@ -43,6 +45,7 @@ _Ids = tuple[str, ...] | None
 _SIGNATURES: Final = frozenset(
     {"application/pgp-signature", "application/pkcs7-signature", "application/x-pkcs7-signature"}
 )
+_CID_URL: Final = re.compile(r"cid:([^\s\"'<>()&]++)", re.IGNORECASE)
 _ADDRESS_FIELDS: Final = (b"from", b"to", b"cc", b"bcc")
 
 
@@ -211,7 +214,7 @@ class _Texts:
 
 
 def _has_attachment(lists: BodyLists, texts: _Texts) -> bool:
-    html: str | None = None
+    shown: frozenset[str] | None = None
     for part in lists.attachments:
         if part.type in _SIGNATURES:
             continue
@@ -219,12 +222,18 @@ def _has_attachment(lists: BodyLists, texts: _Texts) -> bool:
             continue
         if part.cid and is_media(part.type):
             # RFC 8621 §4.1.4: images that the HTML shows needn't count.
-            if html is None:
-                html = "".join(texts.of(body) for body in lists.html if body.type == "text/html")
-            if f"cid:{part.cid}" in html:
+            if shown is None:
+                shown = _shown_ids(lists, texts)
+            if unquote(part.cid) in shown:
                 continue
         return True
     return False
+
+
+def _shown_ids(lists: BodyLists, texts: _Texts) -> frozenset[str]:
+    """The Content-IDs that the HTML refers to. RFC 2392 §2: they may be percent-encoded there."""
+    html = (texts.of(part) for part in lists.html if part.type == "text/html")
+    return frozenset(unquote(found) for text in html for found in _CID_URL.findall(text))
 
 
 def _preview(lists: BodyLists, texts: _Texts) -> str:

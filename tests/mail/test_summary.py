@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from hashlib import blake2b
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -175,6 +176,27 @@ class AttachmentTests(SynchronousTestCase):
         self.assertTrue(with_parts(html, other, kind="related").summary.has_attachment)
         document = "Content-Type: application/pdf; name=x.pdf\nContent-Disposition: inline\n\nx"
         self.assertTrue(with_parts("\ntext", document).summary.has_attachment)
+
+    def test_shown_under_other_spellings(self) -> None:
+        """RFC 2392 §2: the id may be percent-encoded in the HTML; it may stand in a style too."""
+        image = "Content-Type: image/png\nContent-ID: <a%b@x>\n\nx"
+        for reference in (
+            "<img src=cid:a%25b@x>",
+            "<img src='CID:a%25b%40x'>",
+            "<p style='background:url(cid:a%25b@x)'>",
+        ):
+            html = f"Content-Type: text/html\n\n{reference}"
+            self.assertFalse(with_parts(html, image, kind="related").summary.has_attachment, reference)
+        longer = "Content-Type: text/html\n\n<img src='cid:a%25b@x.png'>"
+        self.assertTrue(with_parts(longer, image, kind="related").summary.has_attachment)
+
+    def test_many_shown(self) -> None:
+        """Each text is searched once, however many images it shows."""
+        html = "Content-Type: text/html\n\n" + "cid:a " * 650_000 + " ".join(f"cid:{n}@x" for n in range(900))
+        images = [f"Content-Type: image/png\nContent-ID: <{n}@x>\n\nx" for n in range(900)]
+        start = time.process_time()
+        self.assertFalse(with_parts(html, *images, kind="related").summary.has_attachment)
+        self.assertLess(time.process_time() - start, 1.5)  # twice that when it is searched for each image
 
     def test_signature(self) -> None:
         """A signature is none."""
