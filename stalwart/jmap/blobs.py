@@ -50,19 +50,15 @@ class Blobs:
         Raises NoSuchBlob for an account that the user can't see, SignInExpired, and StoreError.
         """
         account = self._account(principal, account_id)
+        bounds = {"octets": self._limits.max_octets_of_uploads, "files": self._limits.max_uploads}
         with self._store.read() as session:
             self._check(session, principal)
+            store.check_room(session, account, store.blob_hash(data), len(data), **bounds)
         blob_hash = self._store.blobs.put(data)
         with self._store.write() as session:
             kept = store.add_upload(session, account, blob_hash, len(data), media_type)
             # RFC 8620 §6: oldest first, until there is room for the new blob
-            evicted = store.evict_uploads(
-                session,
-                account,
-                kept,
-                octets=self._limits.max_octets_of_uploads,
-                files=self._limits.max_uploads,
-            )
+            evicted = store.evict_uploads(session, account, kept, **bounds)
         store.discard_uploads(self._store, evicted)
         return wire.encode(
             {"accountId": account_id, "blobId": blob_id(blob_hash), "type": media_type, "size": len(data)}

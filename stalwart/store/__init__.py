@@ -45,6 +45,7 @@ from stalwart.store.errors import (
     StoreDamaged,
     StoreError,
     StoreInUse,
+    UploadsFull,
 )
 from stalwart.store.filters import (
     After,
@@ -82,7 +83,7 @@ from stalwart.store.rows import (
 )
 from stalwart.store.session import Session
 from stalwart.store.sweep import discard_uploads, sweep
-from stalwart.store.uploads import add_upload, evict_uploads, find_upload
+from stalwart.store.uploads import add_upload, check_room, evict_uploads, find_upload
 
 __all__ = [
     "AccountRow",
@@ -134,11 +135,13 @@ __all__ = [
     "ThreadKeyword",
     "TypeName",
     "UploadRow",
+    "UploadsFull",
     "add_alias",
     "add_email",
     "add_upload",
     "blob_hash",
     "changes",
+    "check_room",
     "create_account",
     "create_domain",
     "create_mailbox",

@@ -63,6 +63,10 @@ class InvalidName(StoreError):
     """A mailbox name that RFC 8621 §2 does not allow."""
 
 
+class UploadsFull(StoreError):
+    """The account uploaded as much as it may have lying about, all within the last minute."""
+
+
 class OverQuota(StoreError):
     """The message would take the account past its quota (octets)."""
 

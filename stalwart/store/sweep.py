@@ -45,7 +45,8 @@ def sweep(store: Store, keep_seconds: float = _KEEP_SECONDS, *, wanted: Callable
 def discard_uploads(store: Store, evicted: Sequence[UploadRow]) -> None:
     """Remove the octets of uploads that were evicted, except of those that something else names.
 
-    A blob that was put again since the upload was noted stays, for whoever put it may be about to name it.
+    A blob that was put again since the upload was noted stays, for whoever put it may be about to name it. In the
+    second that was noted that can't be told, so uploads are not evicted in their first minute.
     """
     for hashes in _portions(row.blob_hash for row in evicted):
         with store.read() as s:

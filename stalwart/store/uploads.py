@@ -5,9 +5,12 @@ from __future__ import annotations
 from sqlalchemy import bindparam, delete, select
 from sqlalchemy.dialects.sqlite import insert
 
+from stalwart.store.errors import UploadsFull
 from stalwart.store.rows import UploadRow
 from stalwart.store.session import Session
 from stalwart.store.tables import upload
+
+_YOUNG_SECONDS = 60
 
 _ADD = insert(upload)
 _ADD = _ADD.on_conflict_do_update(
@@ -48,20 +51,42 @@ def find_upload(s: Session, account_id: int, blob_hash: str) -> UploadRow | None
     return UploadRow(**row._mapping) if row is not None else None
 
 
+def check_room(s: Session, account_id: int, blob_hash: str, size: int, *, octets: int, files: int) -> None:
+    """Ask before a put whether older uploads can make room for one of `size` octets. UploadsFull.
+
+    An upload is never evicted in its first minute. Its octets are then removed from the disk at once, and within a
+    minute somebody else who put the same octets, such as an import, has named them.
+    """
+    young = [row for row in _newest_first(s, account_id) if _is_young(s, row) and row.blob_hash != blob_hash]
+    if young and (sum(row.size for row in young) + size > octets or len(young) + 1 > files):
+        raise UploadsFull(
+            f"{len(young)} uploads within the last minute leave no room for another of {size} octets: "
+            f"an account may have {files} with {octets} octets in all. Try again in a minute."
+        )
+
+
 def evict_uploads(s: Session, account_id: int, newest: UploadRow, *, octets: int, files: int) -> list[UploadRow]:
     """Forget the account's oldest uploads until what is left, `newest` among it, is within both bounds; gives them.
 
-    Their octets are still there: see `discard_uploads`.
+    Those of the last minute stay (see `check_room`). The octets are still there: see `discard_uploads`.
     """
     octets -= newest.size
     files -= 1
     evicted: list[UploadRow] = []
-    for row in s.connection.execute(_NEWEST_FIRST, {"account": account_id}).all():
+    for row in _newest_first(s, account_id):
         if row.blob_hash == newest.blob_hash:
             continue
         octets -= row.size
         files -= 1
-        if evicted or octets < 0 or files < 0:
+        if (evicted or octets < 0 or files < 0) and not _is_young(s, row):
             s.connection.execute(_REMOVE, {"account": account_id, "hash": row.blob_hash})
-            evicted.append(UploadRow(**row._mapping))
+            evicted.append(row)
     return evicted
+
+
+def _newest_first(s: Session, account_id: int) -> list[UploadRow]:
+    return [UploadRow(**row._mapping) for row in s.connection.execute(_NEWEST_FIRST, {"account": account_id})]
+
+
+def _is_young(s: Session, row: UploadRow) -> bool:
+    return row.created_at > s.now() - _YOUNG_SECONDS

@@ -15,7 +15,7 @@ from stalwart.jmap.errors import OverLimit, RequestError, SignInExpired
 from stalwart.jmap.limits import Limits
 from stalwart.ops.lanes import Crowded, Lanes
 from stalwart.ops.metrics import Metrics
-from stalwart.store import DiskFull, Store, StoreBusy
+from stalwart.store import DiskFull, Store, StoreBusy, UploadsFull
 
 T = TypeVar("T")
 
@@ -130,6 +130,8 @@ class Surface:
             raise Problem(404, str(error)) from error
         except StoreBusy as error:
             raise Problem(503, "The mail store is busy. Try again.", headers=(("Retry-After", "5"),)) from error
+        except UploadsFull as error:
+            raise Problem(429, str(error), headers=(("Retry-After", "60"),)) from error
         except DiskFull as error:
             raise Problem(507, "The mail store is full.") from error
 

@@ -16,7 +16,7 @@ from stalwart.jmap import ids
 from stalwart.jmap.blobs import Blobs, NoSuchBlob
 from stalwart.jmap.errors import SignInExpired
 from stalwart.jmap.limits import Limits
-from stalwart.store import blob_hash
+from stalwart.store import BlobMissing, UploadsFull, blob_hash
 from tests.jmap.bed import NOW, Bed, message
 
 
@@ -150,8 +150,8 @@ class UploadQuotaTests(Bed):
         self.blobs = Blobs(self.store, self.limits, self.still_valid)
 
     def upload(self, data: bytes, principal: Principal | None = None) -> str:
-        """The blobId of an upload, ten seconds after the last."""
-        self.seconds += 10
+        """The blobId of an upload, two minutes after the last."""
+        self.seconds += 120
         principal = principal or self.principal
         answer = json.loads(self.blobs.upload(principal, f"A{principal.account_id}", data, "a/b"))
         os.utime(self.path(answer["blobId"]), (self.seconds, self.seconds))
@@ -190,11 +190,16 @@ class UploadQuotaTests(Bed):
         blobs = [self.upload(bytes([octet])) for octet in range(5)]
         self.assertEqual(self.kept(*blobs), [False, False, True, True, True])
 
-    def test_same_second(self) -> None:
-        """The newest upload is never the one that goes."""
-        self.store.clock = lambda: float(NOW)
-        for octet in range(20):
-            self.assertEqual(self.kept(self.upload(bytes([octet]) * 60)), [True])
+    def test_first_minute(self) -> None:
+        """Nothing goes in its first minute: then the new upload is refused, and its octets are not kept."""
+        first = self.upload(b"a" * 60)
+        self.seconds += 59
+        self.assertRaises(UploadsFull, self.blobs.upload, self.principal, self.account_id, b"b" * 60, "a/b")
+        self.assertRaises(BlobMissing, self.store.blobs.get, blob_hash(b"b" * 60))
+        self.blobs.upload(self.principal, self.account_id, b"a" * 60, "a/b")
+        self.assertEqual(self.kept(first), [True])
+        second = self.upload(b"b" * 60)
+        self.assertEqual(self.kept(first, second), [False, True])
 
     def test_named_elsewhere(self) -> None:
         """Octets that a message or another account's upload names stay."""
