@@ -30,6 +30,11 @@ _MAX_BOUNDARY: Final = 1000
 _MAX_FIELD: Final = 65_536
 _TEXT_PLAIN: Final = "text/plain"
 
+#: What is kept of each text of a part. A list of mails reads them all, and there may be a thousand parts in each.
+_MAX_TEXT: Final = 500
+_MAX_TAGS: Final = 10
+_MAX_TAG: Final = 40
+
 
 class Part(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=False):
     """One part (EmailBodyPart of RFC 8621 §4.1.4). Offsets count octets of the whole message.
@@ -312,13 +317,13 @@ def _finish(node: _Node, data: bytes, charset_of_text: str | None, numbers: _Num
         size = transfer.decoded_size(data, body_start, body_end, encoding)
     return Part(
         part_id=part_id,
-        type=part_type,
-        charset=charset,
-        name=next(filter(None, (file_name(name, charset_of_text) for name in content.names)), None),
-        disposition=content.disposition,
-        cid=content.cid,
-        language=content.language,
-        location=content.location,
+        type=part_type[:_MAX_TEXT],
+        charset=_bounded(charset),
+        name=_bounded(next(filter(None, (file_name(name, charset_of_text) for name in content.names)), None)),
+        disposition=_bounded(content.disposition),
+        cid=_bounded(content.cid),
+        language=content.language and tuple(tag[:_MAX_TAG] for tag in content.language[:_MAX_TAGS]),
+        location=_bounded(content.location),
         encoding=encoding,
         size=size,
         header_start=node.start,
@@ -327,3 +332,7 @@ def _finish(node: _Node, data: bytes, charset_of_text: str | None, numbers: _Num
         sub_parts=sub_parts,
         encoding_known=content.encoding_known,
     )
+
+
+def _bounded(text: str | None) -> str | None:
+    return text and text[:_MAX_TEXT]

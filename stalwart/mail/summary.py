@@ -37,6 +37,9 @@ _MAX_ATTACHED_DEPTH: Final = 3
 #: Ids of one message that count for threads: its own, the first it refers to, and the last ones.
 _MAX_THREAD_IDS: Final = 100
 _MAX_RECEIVED: Final = 20
+#: Octets of the header that a summary is made of, all its fields together: some 3,000 recipients. Summaries are sent in
+#: lists, and a few mails with monstrous headers must not make the list of a mailbox too large to send.
+_MAX_HEADER: Final = 1 << 17
 
 _Addresses = tuple[Address, ...] | None
 _Ids = tuple[str, ...] | None
@@ -46,7 +49,6 @@ _SIGNATURES: Final = frozenset(
     {"application/pgp-signature", "application/pkcs7-signature", "application/x-pkcs7-signature"}
 )
 _CID_URL: Final = re.compile(r"cid:([^\s\"'<>()&]++)", re.IGNORECASE)
-_ADDRESS_FIELDS: Final = (b"from", b"to", b"cc", b"bcc")
 
 
 class Summary(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -110,19 +112,18 @@ def summarize(data: bytes) -> Digest:
     texts = _Texts(data)
     lists = body_lists(root)
     subject = header.text(b"subject")
-    addresses = {name: header.addresses(name) for name in _ADDRESS_FIELDS}
     summary = Summary(
+        sent_at=header.date(b"date"),
         message_id=header.ids(b"message-id"),
         in_reply_to=header.ids(b"in-reply-to"),
-        references=header.ids(b"references"),
+        from_=header.addresses(b"from"),
         sender=header.addresses(b"sender"),
-        from_=addresses[b"from"],
-        to=addresses[b"to"],
-        cc=addresses[b"cc"],
-        bcc=addresses[b"bcc"],
         reply_to=header.addresses(b"reply-to"),
         subject=subject,
-        sent_at=header.date(b"date"),
+        references=header.ids(b"references"),
+        to=header.addresses(b"to"),
+        cc=header.addresses(b"cc"),
+        bcc=header.addresses(b"bcc"),
         has_attachment=_has_attachment(lists, texts),
         preview=_preview(lists, texts),
     )
@@ -157,10 +158,16 @@ class _Header:
         # RFC 8621 §4.1.3: a property without ":all" is the last instance of its field.
         self.last = {field.name: field for field in fields}
         self.received = self._received(fields)
+        self._left = _MAX_HEADER
 
     def raw(self, name: bytes) -> bytes | None:
+        """The octets of a field, as far as those that were asked for before have left room."""
         field = self.last.get(name)
-        return None if field is None else self.data[field.value_start : field.value_end]
+        if field is None:
+            return None
+        raw = self.data[field.value_start : min(field.value_end, field.value_start + self._left)]
+        self._left -= len(raw)
+        return raw
 
     def text(self, name: bytes) -> str | None:
         raw = self.raw(name)
@@ -283,7 +290,7 @@ class _Search:
         root, fields = scan(attached)
         header = _Header(attached, fields, text_charset(root))
         self._add(header.text(b"subject") or "")
-        for name in _ADDRESS_FIELDS:
+        for name in (b"from", b"to", b"cc", b"bcc"):
             self._add(_listing(header.addresses(name)))
         texts, self.texts = self.texts, _Texts(attached)
         self.texts.left = texts.left

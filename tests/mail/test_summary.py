@@ -8,6 +8,7 @@ from hashlib import blake2b
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from stalwart.mail.message import encode_structure
 from stalwart.mail.summary import MAX_SEARCH_TEXT, Digest, encode_summary, summarize
 
 
@@ -120,6 +121,25 @@ class SummaryTests(SynchronousTestCase):
     def test_last_instance(self) -> None:
         """RFC 8621 §4.1.3: of several fields of one name the last one is the property."""
         self.assertEqual(summarize(b"Subject: a\r\nsubject: b\r\n\r\n").summary.subject, "b")
+
+    def test_monstrous_header(self) -> None:
+        """However large its header is, the summary of a message and what is kept of its parts stay small."""
+        names = (b"Subject", b"From", b"To", b"Cc", b"Bcc", b"Reply-To", b"Sender", b"References", b"Message-ID")
+        header = b"".join(b"%s: %s <a@example.org>\r\n" % (name, b"\x01\xff," * 200_000) for name in names)
+        parts = b"".join(
+            b"--b\r\nContent-Type: image/png; name=%s\r\nContent-ID: <%s>\r\nContent-Language: %s\r\n\r\nx\r\n"
+            % (b"n" * 20_000, b"i" * 20_000, b"de, " * 5_000)
+            for _ in range(200)
+        )
+        digest = summarize(header + b"Content-Type: multipart/mixed; boundary=b\r\n\r\n" + parts + b"--b--\r\n")
+        self.assertLess(len(encode_summary(digest.summary)), 2_000_000)
+        self.assertLess(len(encode_structure(digest.structure)), 200 * 2_000)
+
+    def test_many_recipients(self) -> None:
+        """Two thousand recipients are all kept."""
+        to = b",\r\n ".join(b"Person %d <person%d@example.org>" % (number, number) for number in range(2_000))
+        kept = summarize(b"Subject: all\r\nTo: " + to + b"\r\n\r\n").summary
+        self.assertEqual((kept.subject, len(kept.to or ())), ("all", 2_000))
 
     def test_sort_by_email(self) -> None:
         """RFC 8621 §4.4.2: without a name the email of the first address."""
