@@ -1,7 +1,7 @@
 """Measures the real daemon on this machine and prints a table for docs/performance.md.
 
 HTTP is driven by `wrk` (Debian's package), LMTP by `bench/lmtp.py`. CPU per request is the daemon's user and system
-time divided by the requests it answered; beside it stands the ratio to a stock twisted.web server in the same run, since
+time divided by the requests it answered; beside it stands the ratio to a stock twisted.web server in the same run, as
 the machine's speed differs from run to run. Every figure is the median of five runs, with the lowest and the highest.
 """
 
