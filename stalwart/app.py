@@ -34,15 +34,11 @@ from stalwart.web.root import build_root
 
 _log = Logger(namespace="stalwart")
 
+# Octets of messages that all LMTP sessions together may hold: four of the largest.
 _MESSAGE_MEMORY = 300_000_000
-"""Octets of messages that all LMTP sessions together may hold: four of the largest."""
-
-
+# With one thread a slow request would stop all others, also on a machine with one CPU.
 _LEAST_THREADS = 2
-"""With one thread a slow request would stop all others, also on a machine with one CPU."""
-
-
-# Databases, blobs being written, logs.
+# File descriptors for databases, blobs being written, logs.
 _OTHER_DESCRIPTORS = 256
 
 
