@@ -6,7 +6,7 @@ import resource
 import secrets
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from twisted.application.service import Service
@@ -70,7 +70,7 @@ class Daemon(Service):
 
     def privilegedStartService(self) -> None:
         """Bind the sockets."""
-        _allow_descriptors(sum(listener.listener.max_connections for listener in self._listeners))
+        _allow_descriptors([listener.listener.max_connections for listener in self._listeners])
         try:
             for listener in self._listeners:
                 listener.privilegedStartService()
@@ -192,21 +192,23 @@ class Daemon(Service):
         raise StartFailed(reason) from None
 
 
-def _allow_descriptors(connections: int) -> None:
-    """Have room for that many connections: shells and twistd leave the limit at 1024 where 8192 are promised."""
+def _allow_descriptors(connections: Sequence[int]) -> None:
+    """Have room for all listeners' connections: shells and twistd leave the limit at 1024 where 8192 are promised."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = connections + _OTHER_DESCRIPTORS
+    if soft == resource.RLIM_INFINITY:
+        return
+    wanted = sum(connections) + _OTHER_DESCRIPTORS
     if hard != resource.RLIM_INFINITY:
         wanted = min(wanted, hard)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
+    if soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
         soft = wanted
-    if soft != resource.RLIM_INFINITY and soft < connections:
+    if soft < max(connections):
         _log.warn(
-            "the limit of open files is {limit}, and the listeners may have {connections} connections: raise it "
+            "the limit of open files is {limit}, and one listener may have {connections} connections: raise it "
             "(LimitNOFILE in the systemd unit, ulimit -n in a shell) or lower max-connections",
             limit=soft,
-            connections=connections,
+            connections=max(connections),
         )
 
 
