@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import resource
 import signal
 import socket
 import subprocess
@@ -119,6 +121,20 @@ class ProcessTests(SynchronousTestCase):
             self.assertIn("in use", done.stderr)
             self.assertNotIn("Traceback", done.stdout + done.stderr)
             self.assertEqual(requests.get(f"{first.base_url}/healthz/ready", timeout=10).status_code, 200)
+
+    def test_room_for_connections(self) -> None:
+        """A low limit of open files is raised, so that the promised connections find descriptors."""
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
+        try:
+            daemon = Daemon.start(self.home)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        self.addCleanup(daemon.close)
+        limits = Path(f"/proc/{daemon.pid}/limits").read_text()
+        found = re.search(r"Max open files +(\d+)", limits)
+        assert found is not None, limits
+        self.assertGreaterEqual(int(found[1]), min(hard, 2 * 8192))
 
     def test_defaults(self) -> None:
         """Without a configuration it serves HTTP and LMTP on loopback and keeps its data in $STALWART_HOME."""
