@@ -157,7 +157,7 @@ def check_origin(text: str) -> str:
     match = _ORIGIN.fullmatch(text.strip().lower())
     if match is None:
         raise BadField(f"{text!r} is no origin: write it like https://mail.example.org, without a path or a slash")
-    return f"{match[1]}://{match[2].removesuffix(_DEFAULT_PORTS.get(match[1], ' '))}"
+    return f"{match[1]}://{match[2].removesuffix(_DEFAULT_PORTS.get(match[1], ''))}"
 
 
 def _cors_fields(origin: bytes) -> tuple[Field, ...]:

@@ -306,11 +306,8 @@ class CrossOrigin(SynchronousTestCase):
             "https://a/",
             "https://a/b",
             "https://a b",
-            "https://a\r\n",
             "https:",
         ):
-            if text.strip() != text:
-                continue
             with self.assertRaises(BadField, msg=text):
                 check_origin(text)
 
