@@ -16,6 +16,11 @@ from stalwart.ops.networks import IPNetwork, Networks
 _AUTHORITY = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?", re.ASCII)
 _SCHEMES = {"http": "http", "https": "https", "ws": "http", "wss": "https"}
 _DEFAULT_PORTS = {"http": ":80", "https": ":443"}
+_MOST_KNOWN = 1024
+_MOST_REMEMBERED = 256  # octets of one request's fields
+
+Fields = tuple[tuple[bytes, bytes], ...]
+
 FORWARDING = frozenset((b"forwarded", b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host"))
 """The fields by which proxies say for whom they ask."""
 
@@ -42,11 +47,12 @@ def plain_authority(host: str, scheme: str) -> str:
 
 
 class TrustedProxies:
-    """Those whose word on where a request comes from is taken."""
+    """Those whose word on where a request comes from is taken. Remembers what it has read: clients come again."""
 
     def __init__(self, networks: Iterable[IPNetwork]) -> None:
         """The peer of a Unix socket is trusted where loopback is."""
         self._trusted = Networks(networks)
+        self._known: dict[tuple[str, Fields], Origin] = {}
 
     def __contains__(self, address: str) -> bool:
         return address in self._trusted
@@ -59,12 +65,22 @@ class TrustedProxies:
         """
         if peer not in self._trusted:
             return None
-        found: dict[bytes, list[bytes]] = {}
-        for name, value in fields:
-            if name in FORWARDING:
-                found.setdefault(name, []).append(value)
-        if not found:
+        said = tuple(field for field in fields if field[0] in FORWARDING)
+        if not said:
             return None
+        origin = self._known.get((peer, said))
+        if origin is None:
+            origin = self._read(peer, said)
+            if sum(len(value) for _, value in said) <= _MOST_REMEMBERED:
+                if len(self._known) >= _MOST_KNOWN:
+                    self._known.clear()
+                self._known[peer, said] = origin
+        return origin
+
+    def _read(self, peer: str, said: Fields) -> Origin:
+        found: dict[bytes, list[bytes]] = {}
+        for name, value in said:
+            found.setdefault(name, []).append(value)
         if b"forwarded" not in found:
             return self._customary(peer, found)
         try:

@@ -116,6 +116,20 @@ class Walking(SynchronousTestCase):
             _origin((b"forwarded", b'for="x, for=192.0.2.9'))
         self.assertEqual(caught.exception.status, 400)
 
+    def test_memory(self) -> None:
+        """What was read is remembered: by peer, a bounded number of times, and nothing large."""
+        proxies = TrustedProxies([ip_network("10.0.0.0/8")])
+        for _ in range(2):
+            for peer, address in (("10.0.0.1", "192.0.2.9"), ("10.0.0.2", "192.0.2.9"), ("192.0.2.1", None)):
+                found = proxies.origin(peer, [(b"host", b"a"), (b"x-forwarded-for", b"192.0.2.9")])
+                self.assertEqual(found and found.address, address)
+        self.assertEqual(len(proxies._known), 2)
+        for number in range(3000):
+            proxies.origin("10.0.0.1", [(b"x-forwarded-for", b"192.0.2.9:%d" % number)])
+            proxies.origin("10.0.0.1", [(b"x-forwarded-host", b"x" * 1000 + b"%d" % number)])
+        self.assertLessEqual(len(proxies._known), 1024)
+        self.assertLess(max(len(value) for _, said in proxies._known for _, value in said), 257)
+
     @settings(deadline=None, max_examples=200)
     @given(
         st.lists(st.ip_addresses().map(str) | st.sampled_from(("unknown", "_x", "10.1.1.1", "127.0.0.1")), max_size=5),

@@ -16,8 +16,9 @@ from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.defer import inlineCallbacks
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IAddress, IProtocolFactory, ITCPTransport
-from twisted.internet.protocol import Factory
+from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import Clock, deferLater
+from twisted.internet.threads import deferToThread
 from twisted.logger import capturedLogs
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase, TestCase
@@ -152,9 +153,8 @@ class Memory(SynchronousTestCase):
             self.assertEqual(transport.value(), b"")
             connection.connectionLost(Failure(ConnectionDone()))
             self.assertIsNone(self.inside(connection))
-            (told,) = self.logged()
-            self.assertIn(reason, told)
-            self._captured.clear()
+            self.assertIn(reason, self.logged()[-1])
+        self.assertEqual(len(self.logged()), len(BAD))
         self.assertFalse(self.gate.connections)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
@@ -194,8 +194,12 @@ class Memory(SynchronousTestCase):
 
     def test_refused_inside(self) -> None:
         """A factory inside that makes no protocol has the connection closed."""
-        self.factory.inside = Factory.forProtocol(lambda: None)  # type: ignore[arg-type]
-        self.factory.inside.buildProtocol = lambda addr: None  # type: ignore[method-assign]
+
+        class Refusing(Factory[Protocol]):
+            def buildProtocol(self, addr: IAddress | None) -> None:
+                return None
+
+        self.factory.inside = Refusing()
         connection, transport = self.connect()
         connection.dataReceived(_LINE + b"x")
         connection.dataReceived(b"y")
@@ -289,8 +293,6 @@ class Real(TestCase):
 
     def thread(self, function: Any) -> Any:
         """Run a blocking client."""
-        from twisted.internet.threads import deferToThread
-
         return deferToThread(function)
 
     @inlineCallbacks
