@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from stalwart.http.auth import authenticate, unauthorized
 from stalwart.http.endpoint import Branch, Endpoint
-from stalwart.http.finishing import BadField, Cors, Hsts, ResponseHeaders, check_field, check_origin
+from stalwart.http.finishing import BadField, Cors, Hsts, ResponseHeaders
 from stalwart.http.hops import TrustedProxies
 from stalwart.http.limits import Limits
 from stalwart.http.policy import AllowAll, ListenerContext, Policy, PolicyRequest
@@ -35,7 +35,5 @@ __all__ = [
     "Site",
     "TrustedProxies",
     "authenticate",
-    "check_field",
-    "check_origin",
     "unauthorized",
 ]

@@ -48,17 +48,16 @@ class BadField(ValueError):
     """A field that can't be sent, or an origin that is none; the text says what was wanted."""
 
 
-class Hsts(msgspec.Struct, frozen=True, kw_only=True):
-    """HTTP Strict Transport Security (RFC 6797 §6.1)."""
+class Hsts(Protocol):
+    """What HTTP Strict Transport Security says (RFC 6797 §6.1)."""
 
-    max_age: int = 31_536_000
-    """Seconds."""
+    @property
+    def max_age(self) -> int:
+        """Seconds."""
 
-    include_subdomains: bool = True
-
-    def value(self) -> bytes:
-        """The field's value."""
-        return b"max-age=%d%s" % (self.max_age, b"; includeSubDomains" if self.include_subdomains else b"")
+    @property
+    def include_subdomains(self) -> bool:
+        """Whether it holds for all names below the host's, too."""
 
 
 class Cors(msgspec.Struct, frozen=True, kw_only=True):
@@ -100,7 +99,7 @@ class ResponseHeaders:
                 checked = check_origin(origin).encode("ascii")
                 self._origins[checked] = _cors_fields(checked) + vary
         always = tuple(own)
-        secure = ((b"Strict-Transport-Security", hsts.value()),) if hsts is not None else ()
+        secure = () if hsts is None else ((b"Strict-Transport-Security", _hsts_value(hsts)),)
         replaced = {name.lower() for name, _ in always}
         if cors is not None:
             replaced |= {name.lower() for name, _ in _cors_fields(b"*")}
@@ -158,6 +157,10 @@ def check_origin(text: str) -> str:
     if match is None:
         raise BadField(f"{text!r} is no origin: write it like https://mail.example.org, without a path or a slash")
     return f"{match[1]}://{match[2].removesuffix(_DEFAULT_PORTS.get(match[1], ''))}"
+
+
+def _hsts_value(hsts: Hsts) -> bytes:
+    return b"max-age=%d%s" % (hsts.max_age, b"; includeSubDomains" if hsts.include_subdomains else b"")
 
 
 def _cors_fields(origin: bytes) -> tuple[Field, ...]:

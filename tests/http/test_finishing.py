@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from ipaddress import ip_network
 
+import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
@@ -15,16 +16,14 @@ from stalwart.http import (
     BadField,
     Cors,
     Endpoint,
-    Hsts,
     PolicyRequest,
     Problem,
     Request,
     Response,
     ResponseHeaders,
     TrustedProxies,
-    check_field,
-    check_origin,
 )
+from stalwart.http.finishing import check_field, check_origin
 from tests.http.bed import Answer, Bed
 from tests.http.test_http2 import Client
 
@@ -38,6 +37,13 @@ _PERMISSIVE = {
 }
 _MAIL = "https://mail.example.org"
 _PREFLIGHT = f"Origin: {_MAIL}\r\nAccess-Control-Request-Method: POST\r\n"
+
+
+class Hsts(msgspec.Struct, frozen=True, kw_only=True):
+    """What the settings say."""
+
+    max_age: int = 31_536_000
+    include_subdomains: bool = True
 
 
 class Stream(Endpoint):
