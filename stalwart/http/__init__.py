@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from stalwart.http.auth import authenticate, unauthorized
 from stalwart.http.endpoint import Branch, Endpoint
+from stalwart.http.finishing import BadField, Cors, Hsts, ResponseHeaders
+from stalwart.http.hops import TrustedProxies
 from stalwart.http.limits import Limits
 from stalwart.http.policy import AllowAll, ListenerContext, Policy, PolicyRequest
 from stalwart.http.problem import Problem
@@ -16,8 +18,11 @@ from stalwart.http.site import RequestIds, Site
 
 __all__ = [
     "AllowAll",
+    "BadField",
     "Branch",
+    "Cors",
     "Endpoint",
+    "Hsts",
     "Limits",
     "ListenerContext",
     "Policy",
@@ -26,7 +31,9 @@ __all__ = [
     "Request",
     "RequestIds",
     "Response",
+    "ResponseHeaders",
     "Site",
+    "TrustedProxies",
     "authenticate",
     "unauthorized",
 ]

@@ -66,7 +66,7 @@ class Http1Channel(Protocol):
     def connectionMade(self) -> None:
         """Start the idle deadline."""
         transport = self.transport
-        self.endpoints = endpoints_of(transport.getPeer(), transport.getHost())
+        self.endpoints = endpoints_of(transport)
         transport.registerProducer(self, True)  # type: ignore[attr-defined]
         self._since = self.site.monotonic()
         self.site.opened(self)

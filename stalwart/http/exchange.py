@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
-from twisted.internet.interfaces import IAddress, IPushProducer
+from twisted.internet.interfaces import IAddress, IPushProducer, ITransport
+
+from stalwart.ops.networks import UNIX
 
 if TYPE_CHECKING:
     from stalwart.http.request import Request
@@ -20,7 +22,15 @@ class Endpoints(msgspec.Struct, frozen=True, kw_only=True):
     """The two ends of a connection, worked out once when it is made."""
 
     client_address: str
+    """Of the client itself, as far as the PROXY protocol or trusted proxies tell it."""
+
     client_port: int
+    peer_address: str
+    """Of the socket's other end, whatever anybody says."""
+
+    direct: bool
+    """Whether nobody stands between, as far as the PROXY protocol tells."""
+
     local_address: str
     local_port: int
 
@@ -37,15 +47,20 @@ def _host_and_port(address: IAddress) -> tuple[str, int]:
     return "unknown", 0
 
 
-def endpoints_of(peer: IAddress, host: IAddress) -> Endpoints:
-    """The ends of a connection from its transport's addresses."""
-    client_address, client_port = _host_and_port(peer)
-    local_address, local_port = _host_and_port(host)
-    if isinstance(peer, UNIXAddress):
-        client_address = "unix"
+def _peer(address: IAddress) -> tuple[str, int]:
+    return (UNIX, 0) if isinstance(address, UNIXAddress) else _host_and_port(address)
+
+
+def endpoints_of(transport: ITransport) -> Endpoints:
+    """The ends of a connection from its transport, which has a `socket_peer` where a PROXY header named another."""
+    client_address, client_port = _peer(transport.getPeer())
+    local_address, local_port = _host_and_port(transport.getHost())
+    socket_peer: IAddress | None = getattr(transport, "socket_peer", None)
     return Endpoints(
         client_address=client_address,
         client_port=client_port,
+        peer_address=client_address if socket_peer is None else _peer(socket_peer)[0],
+        direct=socket_peer is None,
         local_address=local_address,
         local_port=local_port,
     )

@@ -73,7 +73,7 @@ class Http2Channel(H2Connection):
 
     def connectionMade(self) -> None:
         """Send the settings and have the transport pace what is sent."""
-        self.endpoints = endpoints_of(self.transport.getPeer(), self.transport.getHost())
+        self.endpoints = endpoints_of(self.transport)
         self.transport.registerProducer(self, True)
         super().connectionMade()
         self.site.opened(self)

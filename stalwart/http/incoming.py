@@ -7,14 +7,17 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs
 
+import msgspec
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IAddress
 from twisted.web import server
 from twisted.web.http_headers import Headers
 
 from stalwart.http.exchange import Exchange
+from stalwart.http.hops import FORWARDING, TrustedProxies, plain_authority
 from stalwart.http.policy import ListenerContext
 from stalwart.http.problem import Problem
+from stalwart.ops.networks import LOOPBACK, UNIX
 
 if TYPE_CHECKING:
     from stalwart.auth import Principal
@@ -43,6 +46,8 @@ class Incoming(server.Request):
     header_fields: Sequence[tuple[bytes, bytes]] = ()
     """All header fields in the order sent, names in lower case."""
 
+    _scheme: str | None = None
+    _forwarded_host: str | None = None
     _query: bytes = b""
     _request_headers: Headers | None = None
     _response_headers: Headers | None = None
@@ -68,8 +73,47 @@ class Incoming(server.Request):
 
     @property
     def client_address(self) -> str:
-        """The client's IP address in canonical form; "unix" for a Unix socket."""
+        """The client's IP address in canonical form; "unix" for a Unix socket.
+
+        It is what the PROXY protocol or trusted proxies say, where these are in use.
+        """
         return self._endpoints.client_address
+
+    @property
+    def peer_address(self) -> str:
+        """The address of the socket's other end: the client's, or that of a proxy before it."""
+        return self._endpoints.peer_address
+
+    @property
+    def peer_is_loopback(self) -> bool:
+        """Whether a process of this machine asks for itself: over a loopback socket, with nobody's word for it.
+
+        No field or PROXY header can make this true; one that says that the request was passed on makes it false, since
+        behind a proxy on this machine everybody comes from loopback.
+        """
+        ends = self._endpoints
+        return (
+            ends.direct
+            and ends.peer_address != UNIX  # who stands behind one is not known: mostly a proxy
+            and ends.peer_address in LOOPBACK
+            and not any(name in FORWARDING for name, _ in self.header_fields)
+        )
+
+    @property
+    def scheme(self) -> str:
+        """`https` or `http`: what the client used, as far as trusted proxies tell, else what this connection has."""
+        return self._scheme or ("https" if self.site.listener.tls else "http")
+
+    @property
+    def authority(self) -> str:
+        """The host and maybe port that the client asked for, in lower case, without the scheme's default port.
+
+        '' where it named none, or none that can stand in a URL.
+        """
+        host = self._forwarded_host
+        if host is None:
+            host = (self.header(b"host") or b"").decode("latin-1")
+        return plain_authority(host, self.scheme)
 
     @property
     def client_port(self) -> int:
@@ -149,5 +193,16 @@ class Incoming(server.Request):
         return self.channel.getHost() if self.channel is not None else None
 
     def isSecure(self) -> bool:
-        """Whether the connection is encrypted here."""
-        return self.site.listener.tls
+        """Whether the client came by https: to here, or to a trusted proxy."""
+        return self.scheme == "https"
+
+    def _take_forwarded(self, proxies: TrustedProxies) -> None:
+        """Read what trusted proxies say of this request. Raises Problem 400."""
+        ends = self._endpoints
+        origin = proxies.origin(ends.client_address, self.header_fields)
+        if origin is None:
+            return
+        self._scheme, self._forwarded_host = origin.scheme, origin.host
+        if origin.address != ends.client_address:
+            port = ends.client_port if origin.port is None else origin.port
+            self._endpoints = msgspec.structs.replace(ends, client_address=origin.address, client_port=port)

@@ -28,6 +28,22 @@ class PolicyRequest(Protocol):
         """The client's IP address in canonical form; "unix" for a Unix socket."""
 
     @property
+    def peer_address(self) -> str:
+        """The address of the socket's other end, which may be a proxy's."""
+
+    @property
+    def peer_is_loopback(self) -> bool:
+        """Whether a process of this machine asks for itself; nothing that was forwarded makes it so."""
+
+    @property
+    def scheme(self) -> str:
+        """`https` or `http`, as the client used it."""
+
+    @property
+    def authority(self) -> str:
+        """The host and maybe port that the client asked for, without the scheme's default port; '' for none."""
+
+    @property
     def client_port(self) -> int:
         """The client's port; 0 for a Unix socket."""
 

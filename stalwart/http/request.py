@@ -14,6 +14,7 @@ from twisted.python.failure import Failure
 
 from stalwart.http.coroutines import run
 from stalwart.http.exchange import Exchange
+from stalwart.http.finishing import may_redirect, redirect_target
 from stalwart.http.incoming import Incoming
 from stalwart.http.paths import is_authority, parse_target
 from stalwart.http.problem import Problem
@@ -63,7 +64,10 @@ class Request(Incoming):
         self.clientproto = version
         self.header_fields = fields
         self._length = length
+        site = self.site
         try:
+            if site.forwarded is not None:
+                self._take_forwarded(site.forwarded)
             parsed = parse_target(method, target)
             self.path = parsed.path
             self._query = parsed.query
@@ -74,14 +78,17 @@ class Request(Incoming):
                 # RFC 9112 §3.2.2: the target's host stands in for the field's.
                 others = [field for field in fields if field[0] != b"host"]
                 self.header_fields = [(b"host", parsed.authority), *others]
-            status = self.site.policy.decide(self)
+            status = site.policy.decide(self)
             if status != 200:
                 if not 200 < status < 600:
                     raise ValueError(f"the policy gave {status}, which is no final status")
                 raise Problem(status)
             self.prepath = []
             self.postpath = parsed.segments
-            self._endpoint = endpoint = self.site.endpoint_for(self)
+            if site.redirect_port is not None and self.scheme == "http" and may_redirect(self.path):
+                self._redirect(site.redirect_port)
+                return
+            self._endpoint = endpoint = site.endpoint_for(self)
             self.surface = endpoint.surface
             self._handler = endpoint.handler(method)
             if length is not None and length > endpoint.body_limit:
@@ -93,6 +100,14 @@ class Request(Incoming):
             self._run(endpoint.admit(self), self._admitted, self._failed)
         else:
             self._admitted(None)
+
+    def _redirect(self, port: int) -> None:
+        """Send the client to https, with its method and body."""
+        authority = self.authority
+        if not authority:
+            raise Problem(400, "This is served over https only, and the request names no host to ask there.")
+        url = redirect_target(authority, self.path, self._query, port)
+        self.respond(Response(status=308, headers=(("Location", url),)))
 
     def head_refused(self, problem: Problem) -> None:
         """The head could not be read."""
@@ -213,6 +228,9 @@ class Request(Incoming):
             for name, values in self._response_headers.getAllRawHeaders():
                 if name.lower() not in taken:
                     fields += [(name, value) for value in values]
+        finishing = self.site.finishing
+        if finishing is not None:
+            fields = finishing.finish(self, fields)
         fields.append((b"Date", self.site.date()))
         fields.append((b"X-Request-Id", self.request_id.encode("ascii")))
         self.sentLength = len(body)

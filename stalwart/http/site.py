@@ -14,7 +14,9 @@ from twisted.web.resource import IResource, getChildForRequest
 
 from stalwart.http.channel import Http1Channel
 from stalwart.http.endpoint import Branch, Endpoint
+from stalwart.http.finishing import ResponseHeaders
 from stalwart.http.foreign import Foreign
+from stalwart.http.hops import TrustedProxies
 from stalwart.http.limits import Limits
 from stalwart.http.policy import AllowAll, ListenerContext, Policy
 from stalwart.http.request import Request
@@ -67,15 +69,25 @@ class Site(server.Site):
         access_log: AccessLog | None = None,
         limits: Limits | None = None,
         acme_responder: object | None = None,
+        forwarded: TrustedProxies | None = None,
+        finishing: ResponseHeaders | None = None,
+        redirect_port: int | None = None,
         monotonic: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
     ) -> None:
-        """`acme_responder` is the shared txacme `IResponder` of type http-01, carried for those who issue."""
+        """`acme_responder` is the shared txacme `IResponder` of type http-01, carried for those who issue.
+
+        `forwarded` are the proxies whose Forwarded and X-Forwarded fields count; `redirect_port` is where plain http is
+        sent to https, None for not at all.
+        """
         self.limits = limits or Limits()
         super().__init__(resource, reactor=reactor, timeout=self.limits.idle_seconds)  # type: ignore[no-untyped-call]
         self.listener = listener
         self.policy = policy or AllowAll()
         self.acme_responder = acme_responder
+        self.forwarded = forwarded
+        self.finishing = finishing or None
+        self.redirect_port = redirect_port
         self.request_ids = request_ids
         self.monotonic = monotonic
         self.draining = False
@@ -105,6 +117,8 @@ class Site(server.Site):
         """Route by `request.postpath`."""
         if request.path == b"*":
             return _EVERYTHING
+        if request.method == b"OPTIONS" and self.finishing is not None and self.finishing.answers_preflight(request):
+            return _PREFLIGHT
         found = getChildForRequest(self.resource, request)
         return found if isinstance(found, Branch) else Foreign(found)
 
@@ -136,6 +150,7 @@ class Site(server.Site):
             request_id=request.request_id,
             listener=self.listener.id,
             client=request.client_address,
+            peer=request.peer_address,
             method=request.method.decode("ascii", "replace"),
             path=request.path.decode("ascii", "replace"),
             protocol=request.clientproto.decode("ascii", "replace"),
@@ -179,4 +194,15 @@ class _Everything(Endpoint):
         return Response(status=204, headers=(("Allow", "DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT"),))
 
 
+class _Preflight(Endpoint):
+    """What a browser asks before a script's request (Fetch §3.3.3), without credentials; finishing adds the answer."""
+
+    surface = "cors"
+
+    async def options(self, request: Request) -> Response:
+        """Nothing but the fields that every answer gets."""
+        return Response(status=204)
+
+
 _EVERYTHING = _Everything()
+_PREFLIGHT = _Preflight()

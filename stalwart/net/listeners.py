@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from twisted.application.service import Service
@@ -17,13 +17,16 @@ from twisted.protocols.tls import TLSMemoryBIOFactory
 from stalwart.config import Listener, TcpAddress, UnixAddress
 from stalwart.net.draining import IDrains
 from stalwart.net.gate import ConnectionGate, HandshakeFactory, TlsConnection
+from stalwart.net.proxied import ProxiedFactory
 from stalwart.net.sockets import open_sockets
 from stalwart.net.unix import UnixPort
 from stalwart.ops.metrics import Metrics
+from stalwart.ops.networks import IPNetwork, Networks
 from stalwart.tls import Certificates
 
 _log = Logger(namespace="stalwart.net")
 _HANDSHAKE_SECONDS = 30.0
+_HEADER_SECONDS = 10.0
 _GRACE_SECONDS = 10.0
 _LAST_SECONDS = 1.0
 
@@ -42,15 +45,21 @@ class ListenerService(Service):
         metrics: Metrics,
         certificates: Certificates | None = None,
         factory: IProtocolFactory | None = None,
+        proxy_networks: Sequence[IPNetwork] = (),
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`reactor` provides IReactorSocket and IReactorTime. `certificates` must be given for `tls.implicit`."""
+        """`reactor` provides IReactorSocket and IReactorTime. `certificates` must be given for `tls.implicit`.
+
+        Peers in `proxy_networks` must begin with a PROXY header; those of Unix sockets count as loopback.
+        """
         self.listener = listener
         self.factory = factory
         self._reactor = reactor
         self._certificates = certificates
         self._gate = ConnectionGate(listener.id, listener.protocol, listener.max_connections, metrics, monotonic)
+        self._proxies = Networks(proxy_networks)
         self._handshakes: HandshakeFactory | None = None
+        self._headers: ProxiedFactory | None = None
         self._sockets: list[socket.socket] = []
         self._ports: list[IListeningPort] = []
         self._unix: list[tuple[str, int]] = []
@@ -82,7 +91,7 @@ class ListenerService(Service):
         if self.factory is None:
             raise RuntimeError(f'listener "{self.listener.id}" was started without a factory')
         super().startService()  # type: ignore[no-untyped-call]
-        self._gate.factory = self._wrapped(self.factory)
+        self._gate.factory = self._behind_proxies(self._inside_tls(self.factory))
         sockets, self._sockets = self._sockets, []
         for sock in sockets:
             if sock.family == socket.AF_UNIX:
@@ -101,7 +110,16 @@ class ListenerService(Service):
                 tls=" with TLS" if self.listener.tls_implicit else "",
             )
 
-    def _wrapped(self, factory: IProtocolFactory) -> IProtocolFactory:
+    def _behind_proxies(self, factory: IProtocolFactory) -> IProtocolFactory:
+        """The header of the PROXY protocol comes before the first octet of TLS."""
+        if not self._proxies:
+            return factory
+        self._headers = ProxiedFactory(
+            factory, self._proxies, self._reactor, listener=self.listener.id, seconds=_HEADER_SECONDS
+        )
+        return self._headers
+
+    def _inside_tls(self, factory: IProtocolFactory) -> IProtocolFactory:
         if not self.listener.tls_implicit:
             return factory
         if self._certificates is None:
@@ -154,6 +172,8 @@ class ListenerService(Service):
         self._gate.when_empty = finish
         if self._handshakes is not None:
             self._handshakes.abort()
+        if self._headers is not None:
+            self._headers.abort()
         factory: object = self.factory
         if isinstance(factory, IDrains):
             factory.drain().addErrback(lambda failure: _log.failure("a factory failed to drain", failure))

@@ -190,36 +190,41 @@ class AccessLog:
         seconds: float,
         user: str | None,
         agent: str,
+        peer: str | None = None,
     ) -> None:
-        """Note an answered request. `path` comes without its query, which may hold secrets."""
+        """Note an answered request. `path` comes without its query, which may hold secrets.
+
+        `peer` is the socket's other end, told where it isn't the client.
+        """
         if not self._wanted:
             return
         stamp = self._output.stamp()
         if self._json:
-            line = json.dumps(
-                {
-                    "time": stamp,
-                    "level": "info",
-                    "logger": "stalwart.access",
-                    "message": f"{method} {path} {status}",
-                    "request_id": request_id,
-                    "listener": listener,
-                    "client": client,
-                    "method": method,
-                    "path": path,
-                    "protocol": protocol,
-                    "status": status,
-                    "octets": octets,
-                    "seconds": round(seconds, 6),
-                    "user": user,
-                    "agent": agent,
-                },
-                ensure_ascii=False,
-            )
+            record: dict[str, object] = {
+                "time": stamp,
+                "level": "info",
+                "logger": "stalwart.access",
+                "message": f"{method} {path} {status}",
+                "request_id": request_id,
+                "listener": listener,
+                "client": client,
+                "method": method,
+                "path": path,
+                "protocol": protocol,
+                "status": status,
+                "octets": octets,
+                "seconds": round(seconds, 6),
+                "user": user,
+                "agent": agent,
+            }
+            if peer is not None and peer != client:
+                record["peer"] = peer
+            line = json.dumps(record, ensure_ascii=False)
         else:
+            via = f" peer={peer}" if peer is not None and peer != client else ""
             line = (
                 f"{stamp} INFO  stalwart.access: {client} {listener} {method} {path} {protocol} {status} {octets}o"
-                f" {seconds * 1000:.1f}ms id={request_id} user={user or '-'} agent={agent or '-'}"
+                f" {seconds * 1000:.1f}ms id={request_id} user={user or '-'}{via} agent={agent or '-'}"
             )
             if not line.isprintable():
                 line = _one_line(line)

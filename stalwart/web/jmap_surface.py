@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -22,9 +21,6 @@ T = TypeVar("T")
 _PASSWORDS_AT_ONCE = 2
 _MOST_SIGN_INS = 100
 """Sign-ins of one client address that may wait for their passwords to be checked: some seconds' worth."""
-
-# RFC 3986 §3.2.2, without the signs of sub-delims that no host has
-_HOST = re.compile(rb"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
 
 
 class Turns:
@@ -91,11 +87,7 @@ class Surface:
 
     def base_url(self, request: Request) -> str:
         """How the client reached this server, without a slash at the end."""
-        scheme = "https" if request.isSecure() else "http"
-        host = request.header(b"host") or b""
-        if _HOST.fullmatch(host):
-            return f"{scheme}://{host.decode('ascii').lower()}"
-        return f"{scheme}://{self.hostname}"
+        return f"{request.scheme}://{request.authority or self.hostname}"
 
     async def sign_in(self, request: Request) -> Principal:
         """Who sends the request. Raises Problem: 401, or 429 when too many sign-ins of the client wait already."""

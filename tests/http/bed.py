@@ -11,6 +11,7 @@ import msgspec
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
+from twisted.internet.interfaces import IAddress
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
@@ -25,12 +26,16 @@ from stalwart.http import (
     Request,
     RequestIds,
     Response,
+    ResponseHeaders,
     Site,
+    TrustedProxies,
 )
 from stalwart.http.channel import Http1Channel
 from stalwart.ops.log import AccessLog, LogOutput
 from stalwart.ops.metrics import Metrics
 from stalwart.web.root import mount
+
+PEER = IPv4Address("TCP", "192.0.2.7", 40000)
 
 
 class Lines(AccessLog):
@@ -186,7 +191,18 @@ class Guarded(Endpoint):
 class Bed:
     """A site with a few endpoints, and connections to it."""
 
-    def __init__(self, *, policy: Policy | None = None, limits: Limits | None = None, tls: bool = False) -> None:
+    def __init__(
+        self,
+        *,
+        policy: Policy | None = None,
+        limits: Limits | None = None,
+        tls: bool = False,
+        forwarded: TrustedProxies | None = None,
+        finishing: ResponseHeaders | None = None,
+        redirect_port: int | None = None,
+        peer: IAddress = PEER,
+    ) -> None:
+        self.peer = peer
         self.clock = Clock()
         self.root = Branch()
         self.later = Later()
@@ -206,6 +222,9 @@ class Bed:
             policy=policy,
             access_log=self.log,
             limits=limits,
+            forwarded=forwarded,
+            finishing=finishing,
+            redirect_port=redirect_port,
             monotonic=self.clock.seconds,
             wall=self.clock.seconds,
         )
@@ -242,10 +261,9 @@ class Wire:
         self.bed = bed
         self.transport = Transport(
             hostAddress=IPv4Address("TCP", "192.0.2.1", 8080),
-            peerAddress=IPv4Address("TCP", "192.0.2.7", 40000),
+            peerAddress=bed.peer,
         )
-        channel = bed.site.buildProtocol(None)
-        assert isinstance(channel, Http1Channel)
+        channel = Http1Channel(bed.site)
         self.channel = channel
         channel.makeConnection(self.transport)
 

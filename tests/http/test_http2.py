@@ -36,7 +36,7 @@ class Client:
         self.bed = bed
         self.transport = Transport(
             hostAddress=IPv4Address("TCP", "192.0.2.1", 443),
-            peerAddress=IPv4Address("TCP", "192.0.2.7", 40000),
+            peerAddress=bed.peer,
         )
         self.channel = Http2Channel(bed.site)
         self.channel.makeConnection(self.transport)

@@ -491,6 +491,7 @@ class Noted(SynchronousTestCase):
                     "request_id": "ab-1",
                     "listener": "test",
                     "client": "192.0.2.7",
+                    "peer": "192.0.2.7",
                     "method": "GET",
                     "path": "/later",
                     "protocol": "HTTP/1.1",

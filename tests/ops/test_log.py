@@ -54,7 +54,7 @@ class LogTests(SynchronousTestCase):
         )
         return stream, logger, AccessLog(output, clock), clock
 
-    def access(self, log: AccessLog, path: str = "/jmap/") -> None:
+    def access(self, log: AccessLog, path: str = "/jmap/", peer: str | None = None) -> None:
         """An access line for a request to a path."""
         log.request(
             request_id="r1",
@@ -68,6 +68,7 @@ class LogTests(SynchronousTestCase):
             seconds=0.0123,
             user=None,
             agent="curl/8",
+            peer=peer,
         )
 
     def test_text_event(self) -> None:
@@ -193,6 +194,20 @@ class LogTests(SynchronousTestCase):
             "2027-01-15T08:00:00.250Z INFO  stalwart.access: 192.0.2.1 http GET /jmap/ HTTP/1.1 200 17o 12.3ms"
             " id=r1 user=- agent=curl/8\n",
         )
+
+    def test_access_line_of_a_proxy(self) -> None:
+        """The socket's other end is told where it isn't the client."""
+        forms: tuple[Format, ...] = ("text", "json")
+        for form in forms:
+            for peer, told in (("192.0.2.1", False), ("10.0.0.1", True), (None, False)):
+                stream, _, access, clock = self.make(form)
+                self.access(access, peer=peer)
+                clock.advance(1)
+                if form == "text":
+                    end = " id=r1 user=- peer=10.0.0.1 agent=curl/8\n" if told else " id=r1 user=- agent=curl/8\n"
+                    self.assertTrue(stream.getvalue().endswith(end), stream.getvalue())
+                else:
+                    self.assertEqual(json.loads(stream.getvalue()).get("peer"), "10.0.0.1" if told else None)
 
     def test_access_line_as_json(self) -> None:
         """The same as one JSON object."""

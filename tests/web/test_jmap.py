@@ -167,7 +167,7 @@ class SessionTests(WebBed):
         """URLs have the host that was asked for; without one, the server's own."""
         for host, base in (
             ("MAIL.example.org", "http://mail.example.org"),
-            ("[2001:db8::1]:80", "http://[2001:db8::1]:80"),
+            ("[2001:db8::1]:80", "http://[2001:db8::1]"),
         ):
             session = json.loads(self.get("/jmap/session", Host=host).body)
             self.assertEqual(session["uploadUrl"], base + "/jmap/upload/{accountId}/")
