@@ -61,7 +61,7 @@ An `else` at the end is required, and each `if` has its `then`: anything else is
 ## JSON
 
 A JSON file has the same keys as a TOML file, nested as its tables. The settings of `http` may also stand in an object
-`Http`, or at the top, with the names of Stalwart 0.16:
+`Http`, or at the top, with names as those of Stalwart 0.16:
 
 OBJECT_NAMES
 """
