@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import ipaddress
 from typing import Annotated
 
 import msgspec
 
 from stalwart.config.http_kinds import Age, Header, Rule, WebOrigin
-from stalwart.config.kinds import Network
+from stalwart.config.kinds import IPNetwork, Network
 from stalwart.config.rules import default_rule
 from stalwart.config.schema import Key
+
+# Loopback, RFC 1918 and RFC 4193.
+NEARBY: tuple[IPNetwork, ...] = tuple(
+    ipaddress.ip_network(text)
+    for text in ("127.0.0.0/8", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "::1/128", "fc00::/7")
+)
 
 _YEAR = 365 * 86400  # seconds
 
@@ -42,9 +49,10 @@ class HttpSettings(msgspec.Struct, frozen=True, kw_only=True):
         Key(
             name="allow-loopback",
             object_name="allowLoopback",
-            doc="Let in what comes from this machine itself whatever `http.allowed-endpoint` says, so that a wrong "
-            "rule locks nobody out for good. The address of the connection counts, never a forwarded one. Switch it "
-            "off when a reverse proxy on this machine brings requests from elsewhere and the rule is to judge them.",
+            doc="Let in what programs of this machine ask for over loopback, whatever `http.allowed-endpoint` says, so "
+            "that a wrong rule locks nobody out for good. The connection's own address counts, never a forwarded one, "
+            "and a request that says that it was passed on is judged as all others. Switch it off when a proxy on this "
+            "machine brings requests from elsewhere without saying so.",
             example="false",
         ),
     ] = True
@@ -57,8 +65,8 @@ class HttpSettings(msgspec.Struct, frozen=True, kw_only=True):
             "clauses, that gives a text; it is worked out for each request. It is the base of all URLs in the JMAP "
             "session.",
             example="\"'https://' + config_get('server.hostname')\"",
-            default="the connection's scheme, `server.hostname`, and the port unless it is 80 or 443; what the headers "
-            "of a trusted proxy say goes before (`http.use-x-forwarded`)",
+            default="the scheme, host and port that the client used, as far as trusted proxies tell (`server.hostname` "
+            "if it names no host), without the ports 80 and 443",
         ),
     ] = None
     headers: Annotated[
@@ -89,9 +97,9 @@ class HttpSettings(msgspec.Struct, frozen=True, kw_only=True):
             name="trusted-proxies",
             object_name="trustedProxies",
             doc="The addresses and networks of the proxies whose forwarded headers are believed; from all others they "
-            "are ignored. Used only with `http.use-x-forwarded`.",
+            "are ignored. The peer of a Unix socket belongs to loopback. Used only with `http.use-x-forwarded`.",
             example='["192.0.2.7", "2001:db8:1::/64"]',
-            default="loopback and the private networks",
+            default="loopback and the private networks: " + ", ".join(f"`{network}`" for network in NEARBY),
         ),
     ] = ()
     hsts_enabled: Annotated[
@@ -127,7 +135,8 @@ class HttpSettings(msgspec.Struct, frozen=True, kw_only=True):
         Key(
             name="redirect-https",
             object_name="redirectHttps",
-            doc="Send requests without TLS to the same address with `https`, except those of ACME challenges.",
+            doc="Send requests without TLS to the same URL with `https`, except those of ACME challenges and of health "
+            "checks.",
             example="true",
         ),
     ] = False
@@ -151,6 +160,13 @@ class HttpSettings(msgspec.Struct, frozen=True, kw_only=True):
             may_be_empty=True,
         ),
     ] = ()
+
+    @property
+    def believed_proxies(self) -> tuple[IPNetwork, ...]:
+        """Whose forwarded headers count; empty if nobody's."""
+        if not self.use_x_forwarded:
+            return ()
+        return self.trusted_proxies or NEARBY
 
     @property
     def hsts(self) -> Hsts | None:

@@ -161,7 +161,8 @@ class Listener(msgspec.Struct, frozen=True, kw_only=True):
             name="proxy.trusted-networks",
             doc="The addresses and networks of proxies that speak the PROXY protocol (version 1 or 2) to this "
             "listener. Connections from there must begin with its header, which tells the client's address; in those "
-            "from elsewhere it is not looked for. An empty array: none, whatever `server.proxy.trusted-networks` says.",
+            "from elsewhere it is not looked for. The peer of a Unix socket belongs to loopback. An empty array: none, "
+            "whatever `server.proxy.trusted-networks` says.",
             example='["192.0.2.7", "10.0.0.0/8"]',
             inherited=True,
             may_be_empty=True,

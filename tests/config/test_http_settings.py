@@ -218,6 +218,15 @@ class ForwardedTests(SynchronousTestCase):
             self.assertIn("at least /8", fault(self, f'trusted-proxies = "{text}"'), text)
         self.assertIn("at least one", fault(self, "trusted-proxies = []"))
 
+    def test_believed(self) -> None:
+        """Nobody without the setting; those that are named; else loopback and private networks, no public one."""
+        on, named = "use-x-forwarded = true\n", 'trusted-proxies = "192.0.2.7"\n'
+        self.assertEqual(http(named).believed_proxies, ())
+        self.assertEqual(http(on + named).believed_proxies, (ip_network("192.0.2.7/32"),))
+        nearby = http(on).believed_proxies
+        self.assertEqual(len(nearby), 6)
+        self.assertTrue(all(network.is_private and not network.is_global for network in nearby))
+
     def test_per_listener(self) -> None:
         """`proxy.trusted-networks` of a listener goes before that of the server, an empty one too."""
         text = '[server]\nproxy.trusted-networks = ["192.0.2.0/24"]\n'
