@@ -90,14 +90,15 @@ def check_tls(listeners: Sequence[Listener], report: Report) -> None:
 
 def check_http(http: HttpSettings, listeners: Sequence[Listener], report: Report) -> None:
     """Warn of settings about forwarded addresses and origins that undo each other, or trust more than is written."""
-    forwarded = ("http", "use-x-forwarded")
-    if http.use_x_forwarded and not http.trusted_proxies:
+    forwarded, proxies = ("http", "use-x-forwarded"), ("http", "trusted-proxies")
+    named = proxies in report.document.written
+    if http.use_x_forwarded and not named:
         report.warn(
             forwarded,
             "without http.trusted-proxies, forwarded addresses are believed from loopback and all private networks",
         )
-    if http.trusted_proxies and not http.use_x_forwarded:
-        report.warn(("http", "trusted-proxies"), "this has no effect without http.use-x-forwarded")
+    if named and not http.use_x_forwarded:
+        report.warn(proxies, "this has no effect without http.use-x-forwarded")
     speaking = [each for each in listeners if each.protocol == "http" and each.proxy_trusted_networks]
     if http.use_x_forwarded and speaking:
         names = ", ".join(describe(each.id) for each in speaking)

@@ -24,7 +24,7 @@ _PLACE = re.compile(r"^(?P<text>.*) \(at (?:line (?P<line>[0-9]+), column (?P<co
 class Document(msgspec.Struct, frozen=True, kw_only=True):
     """A parsed file. `file` is its path as given, None for the built-in defaults; `folder` is absolute.
 
-    `written` has the keys that the file spells differently, by their present names.
+    `written` has, by their present names, the keys that can be spelled differently, as the file spells them.
     """
 
     file: str | None

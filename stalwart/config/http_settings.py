@@ -97,11 +97,11 @@ class HttpSettings(msgspec.Struct, frozen=True, kw_only=True):
             name="trusted-proxies",
             object_name="trustedProxies",
             doc="The addresses and networks of the proxies whose forwarded headers are believed; from all others they "
-            "are ignored. The peer of a Unix socket belongs to loopback. Used only with `http.use-x-forwarded`.",
+            "are ignored. By default these are loopback and the private networks. The peer of a Unix socket belongs to "
+            "loopback. Used only with `http.use-x-forwarded`.",
             example='["192.0.2.7", "2001:db8:1::/64"]',
-            default="loopback and the private networks: " + ", ".join(f"`{network}`" for network in NEARBY),
         ),
-    ] = ()
+    ] = NEARBY
     hsts_enabled: Annotated[
         bool,
         Key(
@@ -164,9 +164,7 @@ class HttpSettings(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def believed_proxies(self) -> tuple[IPNetwork, ...]:
         """Whose forwarded headers count; empty if nobody's."""
-        if not self.use_x_forwarded:
-            return ()
-        return self.trusted_proxies or NEARBY
+        return self.trusted_proxies if self.use_x_forwarded else ()
 
     @property
     def hsts(self) -> Hsts | None:

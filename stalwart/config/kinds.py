@@ -165,7 +165,8 @@ ADDRESS = Kind(
 
 IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 
-_WIDEST = 8  # bits of the shortest prefix: a slip must not mean everybody
+# Bits of the shortest prefix: a slip must not mean everybody. fc00::/7 is all that is private (RFC 4193).
+_WIDEST = {4: 8, 6: 7}
 _MAPPED = ipaddress.IPv6Network("::ffff:0:0/96")
 
 
@@ -184,8 +185,9 @@ def _read_network(value: object, folder: str) -> IPNetwork:
         mapped = network.network_address.ipv4_mapped
         assert mapped is not None
         network = ipaddress.IPv4Network((mapped, network.prefixlen - _MAPPED.prefixlen))
-    if network.prefixlen < _WIDEST:
-        raise BadValue(f"a network with a prefix of at least /{_WIDEST}")
+    widest = _WIDEST[network.version]
+    if network.prefixlen < widest:
+        raise BadValue(f"a network with a prefix of at least /{widest}")
     return network
 
 

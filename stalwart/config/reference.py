@@ -118,6 +118,7 @@ def _default(setting: Setting) -> str:
         return "none, it is required"
     if setting.default is None:
         return "not set"
-    if setting.default == ():
-        return "none"
+    if isinstance(setting.default, tuple):
+        shown = [setting.shape.kind.show(item) for item in setting.default]
+        return f"`{toml_value(shown)}`" if shown else "none"
     return f"`{toml_value(setting.shape.kind.show(setting.default))}`"

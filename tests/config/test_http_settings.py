@@ -214,8 +214,10 @@ class ForwardedTests(SynchronousTestCase):
         ):
             self.assertIn("an IP address or network", fault(self, f'trusted-proxies = "{text}"'), text)
         self.assertIn('"10.0.0.0/8"', fault(self, 'trusted-proxies = "10.1.2.3/8"'))
-        for text in ("0.0.0.0/0", "::/0", "64.0.0.0/7", "::ffff:0:0/96"):
+        for text in ("0.0.0.0/0", "64.0.0.0/7", "::ffff:0:0/96"):
             self.assertIn("at least /8", fault(self, f'trusted-proxies = "{text}"'), text)
+        for text in ("::/0", "2000::/3"):
+            self.assertIn("at least /7", fault(self, f'trusted-proxies = "{text}"'), text)
         self.assertIn("at least one", fault(self, "trusted-proxies = []"))
 
     def test_believed(self) -> None:
@@ -332,6 +334,11 @@ class BrowserTests(SynchronousTestCase):
 
 class ShowTests(SynchronousTestCase):
     """`stalwart config show`."""
+
+    def test_defaults_load(self) -> None:
+        """The defaults as they are shown are settings that a file can have."""
+        shown = tomllib.loads(as_text(load_text("")))["http"]
+        self.assertEqual(errors_of(json.dumps({"http": shown}), file=JSON_FILE), ())
 
     def test_what_is_shown_loads(self) -> None:
         """The settings of HTTP as they are shown give the same settings."""
