@@ -2,8 +2,10 @@
 
 from stalwart.config.addresses import Address, TcpAddress, UnixAddress
 from stalwart.config.errors import ConfigError, ConfigErrors, ConfigWarning
-from stalwart.config.kinds import LogFormat, LogLevel
+from stalwart.config.http_settings import Hsts, HttpSettings
+from stalwart.config.kinds import IPNetwork, LogFormat, LogLevel
 from stalwart.config.loader import SYSTEM_FILE, find_config, load
+from stalwart.config.rules import RuleClause, RuleText, SourceText
 from stalwart.config.secret import Secret
 from stalwart.config.settings import (
     Certificate,
@@ -25,13 +27,19 @@ __all__ = [
     "ConfigWarning",
     "Entry",
     "FsStore",
+    "Hsts",
+    "HttpSettings",
+    "IPNetwork",
     "Listener",
     "LogFormat",
     "LogLevel",
     "Origin",
+    "RuleClause",
+    "RuleText",
     "Secret",
     "Settings",
     "SocketOptions",
+    "SourceText",
     "SqliteStore",
     "TcpAddress",
     "UnixAddress",

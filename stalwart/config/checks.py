@@ -10,6 +10,7 @@ from typing import TypeVar
 from stalwart.config import pem
 from stalwart.config.addresses import Address, collide
 from stalwart.config.errors import KeyPath, describe, key_text, quoted
+from stalwart.config.http_settings import HttpSettings
 from stalwart.config.report import Report
 from stalwart.config.settings import Certificate, FsStore, Listener, SqliteStore
 
@@ -85,6 +86,29 @@ def check_tls(listeners: Sequence[Listener], report: Report) -> None:
                 ("server", "listener", listener.id, "tls", "implicit"),
                 "there is no [certificate.<id>]; a self-signed one stands in, which clients will not trust",
             )
+
+
+def check_http(http: HttpSettings, listeners: Sequence[Listener], report: Report) -> None:
+    """Warn of settings about forwarded addresses and origins that undo each other, or trust more than is written."""
+    forwarded, proxies = ("http", "use-x-forwarded"), ("http", "trusted-proxies")
+    named = proxies in report.document.written
+    if http.use_x_forwarded and not named:
+        report.warn(
+            forwarded,
+            "without http.trusted-proxies, forwarded addresses are believed from loopback and all private networks",
+        )
+    if named and not http.use_x_forwarded:
+        report.warn(proxies, "this has no effect without http.use-x-forwarded")
+    speaking = [each for each in listeners if each.protocol == "http" and each.proxy_trusted_networks]
+    if http.use_x_forwarded and speaking:
+        names = ", ".join(describe(each.id) for each in speaking)
+        report.warn(
+            forwarded,
+            f"the PROXY protocol tells the client's address too (proxy.trusted-networks of listener {names}); "
+            "one of the two should do",
+        )
+    if http.permissive_cors and http.cors_allowed_origins:
+        report.warn(("http", "cors", "allowed-origins"), "this has no effect: http.permissive-cors allows all origins")
 
 
 class Stores:

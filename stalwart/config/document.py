@@ -1,7 +1,8 @@
-"""A configuration file as a TOML table with line numbers, or the one error that keeps it from being read."""
+"""A configuration file, TOML or JSON, as a table with line numbers, or the one error that keeps it from being read."""
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import tomllib
@@ -9,7 +10,8 @@ from collections.abc import Callable
 
 import msgspec
 
-from stalwart.config.errors import ConfigError, ConfigErrors, KeyPath, printable
+from stalwart.config.errors import ConfigError, ConfigErrors, KeyPath, describe, printable
+from stalwart.config.json_lines import KeyTwice, json_lines
 from stalwart.config.lines import key_lines
 
 SIZE_LIMIT = 1024 * 1024  # octets, of the file and of each file that a macro names
@@ -20,12 +22,17 @@ _PLACE = re.compile(r"^(?P<text>.*) \(at (?:line (?P<line>[0-9]+), column (?P<co
 
 
 class Document(msgspec.Struct, frozen=True, kw_only=True):
-    """A parsed file. `file` is its path as given, None for the built-in defaults; `folder` is absolute."""
+    """A parsed file. `file` is its path as given, None for the built-in defaults; `folder` is absolute.
+
+    `written` has, by their present names, the keys that can be spelled differently, as the file spells them.
+    """
 
     file: str | None
     folder: str
     table: dict[str, object]
     lines: dict[KeyPath, int]
+    is_json: bool = False
+    written: dict[KeyPath, KeyPath] = {}
 
     def line(self, path: KeyPath) -> int | None:
         """The line of a key, or of the nearest table around it."""
@@ -34,6 +41,13 @@ class Document(msgspec.Struct, frozen=True, kw_only=True):
                 return self.lines[path]
             path = path[:-1]
         return None
+
+    def as_written(self, path: KeyPath) -> KeyPath:
+        """The key as the file spells it."""
+        for end in range(len(path), 0, -1):
+            if path[:end] in self.written:
+                return (*self.written[path[:end]], *path[end:])
+        return path
 
 
 def read_file(path: str) -> bytes:
@@ -71,6 +85,8 @@ def parse_document(path: str, data: bytes) -> Document:
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise _fault(path, line, f"the octet 0x{data[error.start]:02X}", "text in UTF-8") from None
+    if path.lower().endswith(".json"):
+        return _parse_json(path, text)
     try:
         table = tomllib.loads(text)
         lines = key_lines(text)
@@ -79,6 +95,32 @@ def parse_document(path: str, data: bytes) -> Document:
     except ValueError as error:  # TOMLDecodeError, or a number with more digits than Python reads
         raise _syntax_fault(path, text, str(error)) from None
     return Document(file=path, folder=os.path.dirname(os.path.abspath(path)), table=table, lines=lines)
+
+
+def _parse_json(path: str, text: str) -> Document:
+    wanted = "JSON (RFC 8259)"
+    try:
+        table = json.loads(text, parse_constant=_refuse_constant)
+        lines = json_lines(text)
+        json.dumps(table, ensure_ascii=False).encode()  # fails for half a surrogate pair, which is no text
+    except RecursionError:
+        raise _fault(path, None, "values nested too deeply", "a configuration") from None
+    except json.JSONDecodeError as error:
+        found = f"a syntax error ({printable(error.msg)}, at column {error.colno})"
+        raise _fault(path, error.lineno, found, wanted) from None
+    except KeyTwice as error:
+        raise _fault(path, error.line, str(error), "each key once") from None
+    except UnicodeEncodeError:
+        raise _fault(path, None, "half of a surrogate pair in a text", "text in UTF-8") from None
+    except ValueError as error:  # NaN, or a number with more digits than Python reads
+        raise _fault(path, None, f"a syntax error ({printable(str(error))})", wanted) from None
+    if not isinstance(table, dict):
+        raise _fault(path, 1, describe(table), "an object, { … }")
+    return Document(file=path, folder=os.path.dirname(os.path.abspath(path)), table=table, lines=lines, is_json=True)
+
+
+def _refuse_constant(name: str) -> object:
+    raise ValueError(f"{name} is no number")
 
 
 def _syntax_fault(path: str, text: str, message: str) -> ConfigErrors:

@@ -87,9 +87,11 @@ def _escape(character: str) -> str:
 
 
 def describe(value: object) -> str:
-    """A value of a TOML document as an error names it: short and on one line."""
+    """A value of a document as an error names it: short and on one line."""
     if isinstance(value, str):
         return quoted(value if len(value) <= _LONGEST else value[: _LONGEST - 1] + "…")
+    if value is None:
+        return "null"
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, int):
@@ -105,14 +107,14 @@ def describe(value: object) -> str:
 
 
 def kind_of(value: object) -> str:
-    """What sort of TOML value it is, without any of its content."""
+    """What sort of value it is, without any of its content."""
     if isinstance(value, str):
         return "a text"
     if isinstance(value, bool):
         return "a boolean"
     if isinstance(value, int | float):
         return "a number"
-    if isinstance(value, Mapping | Sequence):
+    if value is None or isinstance(value, Mapping | Sequence):
         return describe(value)
     return "a date or time"
 

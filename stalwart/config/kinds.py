@@ -6,6 +6,7 @@ A type alias here (`Duration`, `Hostname`, ...) ties the Python type of a field 
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import re
 from collections.abc import Callable, Mapping
@@ -14,6 +15,8 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from stalwart.config.addresses import Address, BadAddress, parse_address
+from stalwart.config.errors import KeyPath
+from stalwart.config.rules import Ground
 from stalwart.config.secret import MASK, Secret
 
 
@@ -38,6 +41,10 @@ class Kind(msgspec.Struct, frozen=True, kw_only=True):
     show: Callable[[Any], object] = _as_is
     stand_in: object = None
     opaque: bool = False  # errors and `show` must not quote the content
+    # An item of a list that is written as a table: its key and value, as `read` takes them.
+    from_table: Callable[[str, object], object] | None = None
+    # For values with parts: reads them with the place of each; None if there were faults.
+    build: Callable[[KeyPath, object, Ground], Any] | None = None
 
 
 def _read_boolean(value: object, folder: str) -> bool:
@@ -156,6 +163,46 @@ ADDRESS = Kind(
 )
 
 
+IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+# Bits of the shortest prefix: a slip must not mean everybody. fc00::/7 is all that is private (RFC 4193).
+_WIDEST = {4: 8, 6: 7}
+_MAPPED = ipaddress.IPv6Network("::ffff:0:0/96")
+
+
+def _read_network(value: object, folder: str) -> IPNetwork:
+    if not isinstance(value, str) or "%" in value:
+        raise BadValue
+    text = value.strip()
+    try:
+        network: IPNetwork = ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        raise BadValue from None
+    if str(network.network_address) != str(_first_address(text)):
+        raise BadValue(f'"{network}" (the address has bits beyond the prefix), or the single address')
+    if isinstance(network, ipaddress.IPv6Network) and network.subnet_of(_MAPPED):
+        # Addresses of connections are compared in their IPv4 form.
+        mapped = network.network_address.ipv4_mapped
+        assert mapped is not None
+        network = ipaddress.IPv4Network((mapped, network.prefixlen - _MAPPED.prefixlen))
+    widest = _WIDEST[network.version]
+    if network.prefixlen < widest:
+        raise BadValue(f"a network with a prefix of at least /{widest}")
+    return network
+
+
+def _first_address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    return ipaddress.ip_address(text.partition("/")[0])
+
+
+NETWORK = Kind(
+    name="IP address or network",
+    wanted='an IP address or network such as "192.0.2.7", "10.0.0.0/8" or "2001:db8::/32"',
+    read=_read_network,
+    show=str,
+)
+
+
 def _read_path(value: object, folder: str) -> str:
     if not isinstance(value, str) or not value.strip() or "\0" in value:
         raise BadValue
@@ -205,6 +252,7 @@ Protocol = Annotated[Literal["http", "lmtp"], choice("http", "lmtp", https="http
 Duration = Annotated[float, DURATION]
 Hostname = Annotated[str, HOSTNAME]
 ListenAddress = Annotated[Address, ADDRESS]
+Network = Annotated[IPNetwork, NETWORK]
 Path = Annotated[str, PATH]
 Pem = Annotated[str, PEM]
 SecretPem = Annotated[Secret, SECRET_PEM]

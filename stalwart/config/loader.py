@@ -11,10 +11,11 @@ from collections.abc import Mapping
 
 from stalwart.config import checks
 from stalwart.config.document import ReadFile, empty, read_document, read_file
-from stalwart.config.errors import ConfigErrors, describe
+from stalwart.config.errors import ConfigErrors, describe, key_text
 from stalwart.config.reader import Reader
 from stalwart.config.report import Report
 from stalwart.config.settings import Declared, Entry, FsStore, Origin, Settings, SqliteStore
+from stalwart.config.spellings import unify
 from stalwart.config.unknown import known_keys, report_unknown
 
 SYSTEM_FILE = "/etc/stalwart/stalwart.toml"
@@ -49,8 +50,13 @@ def load(
     `hostname` is the default of `server.hostname`, `cpus` that of `worker-pool-size` (not given: asked of the
     system). The dates of certificates are looked at if `now`, with its time zone, is given.
     """
-    document = empty() if path is None else read_document(path, read)
+    document, clashes = unify(empty() if path is None else read_document(path, read), Declared)
     report = Report(document)
+    for clash in clashes:
+        first = key_text(clash.first)
+        line = document.line(clash.first)
+        where = first if line is None else f"{first} (line {line})"
+        report.error(clash.second, found=f"the same setting as {where}", wanted="it once, under one of its names")
     computed = {
         ("server", "hostname"): hostname or "localhost",
         ("worker-pool-size",): cpus or os.cpu_count() or 1,
@@ -64,6 +70,7 @@ def load(
     checks.check_addresses(declared.listeners, report)
     checks.check_certificates(declared.certificates, now, report)
     checks.check_tls(declared.listeners, report)
+    checks.check_http(declared.http, declared.listeners, report)
     storage = _Storage(declared, environ, report)
     if report.errors or storage.data is None or storage.blob is None:
         raise ConfigErrors(report.errors)

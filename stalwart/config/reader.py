@@ -7,7 +7,7 @@ find what else is wrong; nothing of that leaves the loader, since there is an er
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TypeVar
 
 import msgspec
@@ -17,14 +17,15 @@ from stalwart.config.errors import KeyPath, describe, key_text, kind_of
 from stalwart.config.kinds import BadValue, Kind
 from stalwart.config.macros import BadMacro, Expanded, expand
 from stalwart.config.report import Report
+from stalwart.config.rules import SourceText, indexed, is_index
 from stalwart.config.schema import (
     Key,
     Member,
     Shape,
     Table,
     every_setting,
+    key_shape,
     members,
-    shape,
     split,
     type_shape,
     variants,
@@ -100,7 +101,7 @@ class Reader:
 
     def _setting(self, member: Member, note: Key, prefix: tuple[str, ...], fallback: tuple[str, ...] | None) -> object:
         name = split(note.name)
-        path, wanted = (*prefix, *name), shape(member.type)
+        path, wanted = (*prefix, *name), key_shape(member.type, note)
         found = self._look_up(path, wanted)
         if found is None and fallback is not None and note.inherited:
             found = self._look_up((*fallback, *name), wanted)
@@ -176,16 +177,30 @@ class Reader:
         variables: list[str] = []
         if not wanted.many:
             value = self._one(path, wanted, raw, variables)
-        elif not isinstance(raw, list):
+        elif isinstance(raw, list):
+            value = self._several(path, wanted, [((*path, index), item) for index, item in enumerate(raw)], variables)
+        elif isinstance(raw, Mapping) and raw and all(is_index(key) for key in raw):
+            items = indexed(path, raw, _Place(self, variables))
+            value = _INVALID if items is None else self._several(path, wanted, items, variables)
+        elif isinstance(raw, Mapping) and wanted.kind.from_table is not None:
+            from_table = wanted.kind.from_table
+            items = [((*path, key), from_table(key, item)) for key, item in raw.items()]
+            value = self._several(path, wanted, items, variables)
+        else:
             value = self._one(path, wanted, raw, variables)
             value = value if value is _INVALID else (value,)
-        elif not raw:
-            self.report.error(path, found="an empty array", wanted=f"at least one: {wanted.kind.wanted}")
-            value = _INVALID
-        else:
-            items = [self._one((*path, index), wanted, item, variables) for index, item in enumerate(raw)]
-            value = tuple(item for item in items if item is not _INVALID) or _INVALID
         return Found(value=value, origin=self._origin(path, variables))
+
+    def _several(
+        self, path: KeyPath, wanted: Shape, items: Sequence[tuple[KeyPath, object]], variables: list[str]
+    ) -> object:
+        if not items and wanted.may_be_empty:
+            return ()
+        if not items:
+            self.report.error(path, found="an empty array", wanted=f"at least one: {wanted.kind.wanted}")
+            return _INVALID
+        values = [self._one(at, wanted, item, variables) for at, item in items]
+        return tuple(value for value in values if value is not _INVALID) or _INVALID
 
     def _origin(self, path: tuple[str, ...], variables: list[str]) -> Origin:
         if path in self._built_in:
@@ -199,13 +214,15 @@ class Reader:
 
     def _one(self, path: KeyPath, wanted: Shape, raw: object, variables: list[str]) -> object:
         kind, expanded, value = wanted.kind, None, raw
+        if kind.build is not None:
+            if wanted.optional and _is_off(raw):
+                return None
+            built = kind.build(path, raw, _Place(self, variables))
+            return _INVALID if built is None else built
         if isinstance(raw, str):
-            try:
-                expanded = expand(raw, self._environ, self.document.folder, self._read_file)
-            except BadMacro as error:
-                self.report.error(path, found=_found(kind, raw, None), wanted=str(error))
+            expanded = self.expand(path, raw, _found(kind, raw, None), variables)
+            if expanded is None:
                 return _INVALID
-            variables.extend(expanded.variables)
             value = expanded.value
         try:
             return kind.read(value, self.document.folder)
@@ -215,12 +232,44 @@ class Reader:
             self.report.error(path, found=_found(kind, raw, expanded), wanted=str(error) or kind.wanted)
             return _INVALID
 
+    def expand(self, path: KeyPath, raw: str, found: str, variables: list[str]) -> Expanded | None:
+        """The text with its macros replaced; `variables` gets those of the environment. None if it was reported."""
+        try:
+            expanded = expand(raw, self._environ, self.document.folder, self._read_file)
+        except BadMacro as error:
+            self.report.error(path, found=found, wanted=str(error))
+            return None
+        variables.extend(expanded.variables)
+        return expanded
+
+
+class _Place:
+    """The ground of one setting's value; see `rules.Ground`."""
+
+    def __init__(self, reader: Reader, variables: list[str]) -> None:
+        self._reader = reader
+        self._variables = variables
+
+    def error(self, path: KeyPath, *, found: str | None, wanted: str) -> None:
+        self._reader.report.error(path, found=found, wanted=wanted)
+
+    def expand(self, path: KeyPath, text: str) -> str | None:
+        expanded = self._reader.expand(path, text, describe(text), self._variables)
+        return None if expanded is None else expanded.value
+
+    def source(self, path: KeyPath, text: str) -> SourceText:
+        document = self._reader.document
+        return SourceText(text=text, file=document.file, line=document.line(path), key=self.key(path))
+
+    def key(self, path: KeyPath) -> str:
+        return self._reader.report.key(path)
+
 
 def _is_off(value: object) -> bool:
     """Whether an optional setting is switched off in one of the ways that Stalwart knows."""
     if isinstance(value, str):
         return value.strip().lower() in _OFF
-    return value is False or (isinstance(value, int) and value == 0)
+    return value is None or value is False or (isinstance(value, int) and value == 0)
 
 
 def _found(kind: Kind, raw: object, expanded: Expanded | None) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import msgspec
 
 from stalwart.config.errors import key_text
-from stalwart.config.schema import Section, Setting, Table, sections
+from stalwart.config.schema import Group, Section, Setting, Table, sections
 from stalwart.config.settings import Declared
 from stalwart.config.show import toml_value
 
@@ -16,7 +16,8 @@ _INTRODUCTION = """\
 
 This page is printed by `stalwart config reference`; every key that the program knows is here.
 
-The configuration is one [TOML](https://toml.io/en/v1.0.0) file. It is the first of these that is there:
+The configuration is one [TOML](https://toml.io/en/v1.0.0) file, or a JSON file whose name ends in `.json`. It is the
+first of these that is there:
 
 1. the file after `--config` (`-c`) of `twistd stalwart` and of `stalwart`,
 2. the file that the environment variable `STALWART_CONFIG` names,
@@ -33,22 +34,54 @@ and where each comes from.
 * **Text** stands in quotes. Numbers and booleans may stand in quotes too.
 * **Durations** are texts of a number and a unit, `d`, `h`, `m`, `s` or `ms`: `"5m"`. A bare number is
   milliseconds. **Sizes** are plain numbers of octets.
-* **Several values** are an array; a single one may stand without the brackets.
+* **Several values** are an array; a single one may stand without the brackets. A table with the keys `0`, `1`, ...
+  (or `0000`, `0001`, ...) is an array too.
+* **Expressions** stand in quotes; one that is just a number may do without.
 * A setting whose default is "not set" is switched off by `""`, `false`, `"disable"` or `"never"`.
 * **Relative paths** count from the folder of the configuration file.
 
 In every text, `%{env:NAME}%` stands for the environment variable NAME, and `%{file:/path}%` for the content of a file
 (at most 1 MiB, without the line ends at its end). A variable that is not set, or a file that cannot be read, is an
 error. Keep secrets in files or in the environment, and the configuration can be shown to anybody.
+
+## Rules
+
+A setting whose type is "rule" is one expression, or clauses: the first whose `if` holds gives the result. They can be
+written in any of these ways, in JSON too:
+
+```toml
+allowed-endpoint = 200
+allowed-endpoint = [{ if = "is_tls", then = "200" }, { else = "404" }]
+allowed-endpoint = { match = [{ if = "is_tls", then = "200" }], else = "404" }
+allowed-endpoint = { match = { 0 = { if = "is_tls", then = "200" } }, else = "404" }
+```
+
+An `else` at the end is required, and each `if` has its `then`: anything else is an error.
+
+## JSON
+
+A JSON file has the same keys as a TOML file, nested as its tables. The settings of `http` may also stand in an object
+`Http`, or at the top, with names as those of Stalwart 0.16:
+
+OBJECT_NAMES
 """
 
 
 def reference() -> str:
     """The whole reference as Markdown, with a line end at its end."""
-    parts = [_INTRODUCTION]
+    parts = [_INTRODUCTION.replace("OBJECT_NAMES", "\n".join(_object_names()))]
     for section in sections(Declared):
         parts.extend(_section(section))
     return "\n".join(parts)
+
+
+def _object_names() -> Iterator[str]:
+    yield "| Object | Name | Setting |"
+    yield "|---|---|---|"
+    for section in sections(Declared):
+        if isinstance(section.note, Group) and section.note.object_name:
+            for setting in section.settings:
+                yield f"| `{section.note.object_name}` | `{setting.note.object_name}` | `{key_text(setting.path)}` |"
 
 
 def _section(section: Section) -> Iterator[str]:
@@ -85,4 +118,7 @@ def _default(setting: Setting) -> str:
         return "none, it is required"
     if setting.default is None:
         return "not set"
+    if isinstance(setting.default, tuple):
+        shown = [setting.shape.kind.show(item) for item in setting.default]
+        return f"`{toml_value(shown)}`" if shown else "none"
     return f"`{toml_value(setting.shape.kind.show(setting.default))}`"

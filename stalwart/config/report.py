@@ -18,13 +18,17 @@ class Report:
         """Note a fault at a key. `found` must be quoted already, and hold no secret."""
         line = self.document.line(path)
         self._errors.append(
-            ConfigError(file=self.document.file, line=line, key=key_text(path), found=found, wanted=wanted)
+            ConfigError(file=self.document.file, line=line, key=self.key(path), found=found, wanted=wanted)
         )
 
     def warn(self, path: KeyPath, text: str) -> None:
         """Note something that works, but hardly as it was meant."""
         line = self.document.line(path)
-        self._warnings.append(ConfigWarning(file=self.document.file, line=line, key=key_text(path), text=text))
+        self._warnings.append(ConfigWarning(file=self.document.file, line=line, key=self.key(path), text=text))
+
+    def key(self, path: KeyPath) -> str:
+        """The key as the file spells it."""
+        return key_text(self.document.as_written(path))
 
     @property
     def errors(self) -> tuple[ConfigError, ...]:

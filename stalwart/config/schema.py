@@ -23,7 +23,8 @@ class Key(msgspec.Struct, frozen=True, kw_only=True):
     """One setting. `name` is dotted and counts from its table; `example` is a TOML value.
 
     A field without a default is required, unless `default` describes one that the loader works out. A field of
-    a `Table` with `inherits` that is `inherited` is also looked for there.
+    a `Table` with `inherits` that is `inherited` is also looked for there. `object_name` is what the object calls
+    it that its `Group` names. A setting of several values `may_be_empty` if none of them is a choice of its own.
     """
 
     name: str
@@ -31,14 +32,22 @@ class Key(msgspec.Struct, frozen=True, kw_only=True):
     example: str
     default: str | None = None
     inherited: bool = False
+    object_name: str | None = None
+    may_be_empty: bool = False
 
 
 class Group(msgspec.Struct, frozen=True, kw_only=True):
-    """A table with fixed keys: the field's type is a struct of further declarations."""
+    """A table with fixed keys: the field's type is a struct of further declarations.
+
+    `earlier` are names that the table had before; `object_name` is that of the object with the same settings, whose
+    keys are the `object_name` of each.
+    """
 
     name: str
     doc: str
     inherited: bool = False
+    earlier: tuple[str, ...] = ()
+    object_name: str | None = None
 
 
 class Table(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,6 +70,7 @@ class Shape(msgspec.Struct, frozen=True, kw_only=True):
     kind: Kind
     many: bool = False
     optional: bool = False
+    may_be_empty: bool = False
 
 
 class Member(msgspec.Struct, frozen=True, kw_only=True):
@@ -133,6 +143,11 @@ def shape(hint: Any) -> Shape:
         if len(inner) == 1:
             return msgspec.structs.replace(shape(inner[0]), optional=True)
     raise TypeError(f"no kind of value is known for {hint!r}")
+
+
+def key_shape(hint: Any, note: Key) -> Shape:
+    """The shape of a declared setting."""
+    return msgspec.structs.replace(shape(hint), may_be_empty=note.may_be_empty)
 
 
 def variants(hint: Any) -> Mapping[str | None, type[msgspec.Struct]]:
@@ -209,7 +224,7 @@ def _setting(member: Member, path: tuple[str, ...], variant: str | None, fallbac
     return Setting(
         path=(*path, *name),
         note=note,
-        shape=shape(member.type),
+        shape=key_shape(member.type, note),
         default=member.default,
         variant=variant,
         fallback=(*fallback, *name) if fallback is not None and note.inherited else None,

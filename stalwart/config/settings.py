@@ -11,12 +11,14 @@ from typing import Annotated, Literal
 import msgspec
 
 from stalwart.config.errors import ConfigWarning
+from stalwart.config.http_settings import HttpSettings
 from stalwart.config.kinds import (
     Duration,
     Hostname,
     ListenAddress,
     LogFormat,
     LogLevel,
+    Network,
     Path,
     Pem,
     Protocol,
@@ -153,6 +155,19 @@ class Listener(msgspec.Struct, frozen=True, kw_only=True):
             inherited=True,
         ),
     ] = 8192
+    proxy_trusted_networks: Annotated[
+        tuple[Network, ...],
+        Key(
+            name="proxy.trusted-networks",
+            doc="The addresses and networks of proxies that speak the PROXY protocol (version 1 or 2) to this "
+            "listener. Connections from there must begin with its header, which tells the client's address; in those "
+            "from elsewhere it is not looked for. The peer of a Unix socket belongs to loopback. An empty array: none, "
+            "whatever `server.proxy.trusted-networks` says.",
+            example='["192.0.2.7", "10.0.0.0/8"]',
+            inherited=True,
+            may_be_empty=True,
+        ),
+    ] = ()
     socket: Annotated[SocketOptions, Group(name="socket", doc="Options of the listener's sockets.", inherited=True)] = (
         SocketOptions()
     )
@@ -301,6 +316,17 @@ class Declared(msgspec.Struct, frozen=True, kw_only=True):
             name="certificate",
             doc="Certificates for listeners with TLS. A client gets the one that has the name it asks for (exact, then "
             "wildcard), else the default one, else the only one, else a self-signed one made at start.",
+        ),
+    ]
+    http: Annotated[
+        HttpSettings,
+        Group(
+            name="http",
+            doc="HTTP on all listeners. `[server.http]`, as the table was called earlier, means the same; so does the "
+            "object `Http` of Stalwart 0.16, with its own names for the keys. A key that is there under two of its "
+            "names is an error.",
+            earlier=("server.http",),
+            object_name="Http",
         ),
     ]
     storage: Annotated[Storage, Group(name="storage", doc="Which store holds what.")]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
-from stalwart.config.errors import printable, quoted
+from stalwart.config.errors import key_text, printable, quoted
 from stalwart.config.settings import Entry, Origin, Settings
 
 _COLUMN = 60  # where the sources stand, if the values leave room
@@ -53,9 +53,11 @@ def source_text(origin: Origin) -> str:
 
 
 def toml_value(value: object) -> str:
-    """A boolean, number, text or list of them as TOML."""
+    """A boolean, number, text, or a list or table of them, as TOML."""
     if isinstance(value, bool):
         return "true" if value else "false"
+    if isinstance(value, Mapping):
+        return "{ " + ", ".join(f"{key_text((key,))} = {toml_value(item)}" for key, item in value.items()) + " }"
     if isinstance(value, list | tuple):
         return f"[{', '.join(toml_value(item) for item in value)}]"
     if isinstance(value, int | float):

@@ -19,6 +19,7 @@ from cryptography.x509.oid import NameOID
 from stalwart.config import ConfigError, ConfigErrors, Settings, load
 
 FILE = "/etc/test/stalwart.toml"
+JSON_FILE = "/etc/test/stalwart.json"
 NOW = datetime.datetime(2030, 1, 1, tzinfo=datetime.UTC)
 
 
@@ -34,20 +35,28 @@ def reader(files: Mapping[str, bytes]) -> Callable[[str], bytes]:
 
 
 def load_text(
-    text: str | bytes, environ: Mapping[str, str] | None = None, files: Mapping[str, bytes] | None = None
+    text: str | bytes,
+    environ: Mapping[str, str] | None = None,
+    files: Mapping[str, bytes] | None = None,
+    *,
+    file: str = FILE,
 ) -> Settings:
     """The settings of a file with this content, on a machine called here.example with 4 CPUs at `NOW`."""
     data = text.encode() if isinstance(text, str) else text
-    read = reader({**(files or {}), FILE: data})
-    return load(FILE, environ or {}, hostname="here.example", cpus=4, now=NOW, read=read)
+    read = reader({**(files or {}), file: data})
+    return load(file, environ or {}, hostname="here.example", cpus=4, now=NOW, read=read)
 
 
 def errors_of(
-    text: str | bytes, environ: Mapping[str, str] | None = None, files: Mapping[str, bytes] | None = None
+    text: str | bytes,
+    environ: Mapping[str, str] | None = None,
+    files: Mapping[str, bytes] | None = None,
+    *,
+    file: str = FILE,
 ) -> tuple[ConfigError, ...]:
     """The errors of a file with this content; none if it is right."""
     try:
-        load_text(text, environ, files)
+        load_text(text, environ, files, file=file)
     except ConfigErrors as errors:
         return errors.errors
     return ()

@@ -39,6 +39,13 @@ nodelay = false
 protocol = "lmtp"
 bind = "0.0.0.0:24"
 
+[server.http]
+allowed-endpoint = [{{ if = "is_tls", then = 200 }},
+  {{ else = "404" }}]
+headers.X-A = "b"
+[http]
+cors.allowed-origins = ["https://a.example"]
+
 [certificate.main]
 cert = '''{PAIR.cert.decode()}'''
 private-key = "%{{file:/key.pem}}%"

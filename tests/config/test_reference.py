@@ -36,8 +36,11 @@ class DeclarationTests(SynchronousTestCase):
             if setting.default is None:
                 self.assertTrue(setting.shape.optional, setting.path)
             elif setting.default is not msgspec.NODEFAULT:
-                kind = setting.shape.kind
-                self.assertEqual(kind.read(kind.show(setting.default), "/"), setting.default)
+                kind, default = setting.shape.kind, setting.default
+                for value in default if isinstance(default, tuple) else [default]:
+                    self.assertEqual(kind.show(kind.read(kind.show(value), "/")), kind.show(value))
+                    if kind.build is None:  # else the value carries its place
+                        self.assertEqual(kind.read(kind.show(value), "/"), value)
 
     def test_keys_are_distinct(self) -> None:
         """No key is declared twice, and none is both a value and a table."""
