@@ -1,0 +1,26 @@
+"""The bounds within which every expression stays: with them no rule can hang the server or fill its memory.
+
+The language has no loops: a node runs at most once per evaluation, and the work of one node is proportional to the size
+of its operands (sorting: times the logarithm). So the bounds on source and values bound time and memory of the whole.
+"""
+
+from __future__ import annotations
+
+# Characters of one `if`, `then` or `else`.
+MAX_SOURCE = 16_384
+# Tokens of one text: the number of steps of its evaluation can't be larger.
+MAX_TOKENS = 4_096
+# Operators, parentheses, brackets and calls inside each other.
+MAX_NESTING = 100
+# Clauses of one rule.
+MAX_CLAUSES = 1_000
+# Characters of a text that is read from the request or made by an expression.
+MAX_TEXT = 131_072
+# Items of an array.
+MAX_ITEMS = 4_096
+# Characters of a regular expression, and octets its program and its automata may take.
+MAX_PATTERN = 2_048
+MAX_PATTERN_MEMORY = 1 << 20
+# Integers are 64 bits wide and saturate.
+MIN_INTEGER = -(1 << 63)
+MAX_INTEGER = (1 << 63) - 1

@@ -1,0 +1,181 @@
+"""What is said about an expression before it runs, and what the reference's faults are here."""
+
+from __future__ import annotations
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from stalwart.expr import EvalError, ExprError, Place, compile_rule
+from tests.expr.support import fault_of, value_of, warnings_of
+
+# Text, position, a part of the message, a part of the hint.
+ERRORS: list[tuple[str, int, str, str]] = [
+    ("starts_wth(url, 'a')", 0, 'unknown function "starts_wth"', "starts_with"),
+    ("metod == 'GET'", 0, 'unknown name "metod"', '"method"'),
+    ("1 + METHOD", 4, "unknown name", '"method"'),
+    ("sender == 'a'", 0, "only in rules for mail", "url_path"),
+    ("$name", 0, 'no value "$name"', "groups"),
+    ("is_email", 0, "is a function", "is_email(text)"),
+    ("starts_with(url)", 0, "takes 2 arguments; 1 was given", "starts_with(text, prefix)"),
+    ("is_local_domain('a', 'b', 'c')", 0, "takes 1 or 2 arguments", ""),
+    ("starts_with(headers, 'x')", 12, "needs text or a number as text; this is an array", "contains"),
+    ("sort(url, true)", 5, "needs an array", ""),
+    ("headers * 2", 0, "needs a number", "count"),
+    ("-headers", 1, "needs a number", ""),
+    ("url[headers]", 4, "an index is a number", ""),
+    ("contains(url, headers)", 0, "wrong way round", ""),
+    ("matches('(a', url)", 8, "no regular expression", ""),
+    ("matches('a(?=b)', url)", 8, "no regular expression", "look-around"),
+    ("matches(url, 'a')", 8, "text in quotes", ""),
+    ("config_get(url)", 11, "text in quotes", ""),
+    ("remote_ip == '10.0.0.256'", 13, "no IP address", ""),
+    ("'10.0.0.0/8' != remote_ip", 0, "no IP address", "is_ip_in_cidr(remote_ip, '10.0.0.0/8')"),
+    ("local_ip == '10.'", 12, "no IP address", "starts_with(local_ip"),
+    ("remote_ip == '2001:DB8::1'", 13, "never written like this", "'2001:db8::1'"),
+    ("contains(['127.0.0.1', 'localhost'], remote_ip)", 23, "no IP address", ""),
+    ("is_ip_in_cidr(remote_ip, '10.0.0/8')", 25, "neither an IP address nor a network", ""),
+    ("is_ip_in_cidr(remote_ip, '10.0.0.' + '0/33')", 25, "neither an IP address nor a network", ""),
+    ("hash(url, 'md4')", 10, "knows 'md5'", "md5"),
+    ("email_part(url, 'host')", 16, "knows 'local', 'domain'", ""),
+    ("system('hostnam')", 7, "knows 'domain'", '"hostname"'),
+    ("dns_query('x', 'aaaa')", 15, "knows 'ip'", ""),
+    ("trim('a') * [1]", 12, "needs a number", ""),
+    ("", 0, "is empty", ""),
+    ("'abc", 0, "no closing '", ""),
+    (r"'abc\'", 0, "no closing '", "backslash"),
+    ("9223372036854775808", 0, "larger than", ""),
+    ("5w", 0, "no unit of time", "ms, s, m"),
+    ("1.2.3.4", 0, "no number", "quotes"),
+    ("a % b", 2, 'unexpected character "%"', "remainder"),
+    ("is_tls ? 1", 7, 'unexpected character "?"', "if_then"),
+    ("(1", 2, '")" is missing', ""),
+    ("[1, 2", 5, '"]" is missing', ""),
+    ("1)", 1, "closes nothing", ""),
+    ("1, 2", 1, '","', ""),
+    ("()", 1, "missing between the parentheses", ""),
+    ("[1,,2]", 3, 'missing before ","', ""),
+    ("* 2", 0, "no value before it", ""),
+    ("is_tls and url", 7, "operator is missing", "&&"),
+]
+# The reference accepts these and does something nobody meant.
+FAULTS_REFUSED = [
+    "is_tls == 1 } || 1",  # `}` ended the expression silently
+    "1 2",  # adjacent values: the last won
+    "'a'[0]",  # the same, with an array
+    "1 +",  # a missing operand was ''
+    "&& 1",
+    "url == ",
+    "is_tls ! 1",
+]
+WARNINGS: list[tuple[str, str]] = [
+    ("$1", "no matches() before it"),
+    ("matches('(a)', url) && $2", "no pattern before it has 2 groups"),
+    ("headers == 'a'", "never =="),
+    ("headers > 1", "larger than any single value"),
+    ("url * 'x'", "as a number"),
+    ("headers[-1]", "the first item"),
+]
+
+
+class CheckTests(SynchronousTestCase):
+    """Errors and warnings of single texts."""
+
+    def test_errors(self) -> None:
+        """Each fault is found at its place, with what to do about it."""
+        for text, position, message, hint in ERRORS:
+            finding = fault_of(text)
+            self.assertEqual(finding.position, position, (text, finding))
+            self.assertIn(message, finding.message, text)
+            self.assertIn(hint, finding.hint or "", text)
+
+    def test_warnings(self) -> None:
+        """What works but can't be meant is warned of."""
+        for text, message in WARNINGS:
+            self.assertIn(message, "; ".join(warnings_of(text)), text)
+
+    def test_faults_of_the_reference(self) -> None:
+        """What the reference swallows is refused; what it trips over works."""
+        for text in FAULTS_REFUSED:
+            fault_of(text)
+        self.assertEqual(value_of("1\t+\t1"), 2)
+        self.assertEqual(value_of("is_tls =1 && local_port='443'"), 1)
+        self.assertEqual(value_of("[-1]"), (-1,))
+        self.assertEqual(value_of("2 * - 1"), -2)
+
+    def test_caret(self) -> None:
+        """The caret stands under the place, also in a text of several lines and in a long one."""
+        finding = fault_of("is_tls ||\n  metod == 'GET'")
+        self.assertEqual(
+            finding.caret(),
+            '    metod == \'GET\'\n    ^^^^^\nunknown name "metod"\nDid you mean "method"?',
+        )
+        line, carets, *_ = fault_of("url == 'a' || " * 30 + "nothing").caret().splitlines()
+        self.assertEqual(line[carets.index("^") : carets.rindex("^") + 1], "nothing")
+
+
+class RuleCheckTests(SynchronousTestCase):
+    """Checks of a rule as a whole."""
+
+    def errors(self, clauses: list[tuple[str, str]], otherwise: str, result: str = "status") -> ExprError:
+        try:
+            compile_rule(clauses, otherwise, result="status" if result == "status" else "text")
+        except ExprError as error:
+            return error
+        raise AssertionError("accepted")
+
+    def test_all_faults_at_once(self) -> None:
+        """Every text with a fault is named, each with its place in the rule."""
+        error = self.errors([("urll", "200"), ("url", "20 0")], "'x' +")
+        places = [finding.place for finding in error.findings]
+        self.assertIn(Place(clause=0, part="if"), places)
+        self.assertIn(Place(clause=1, part="then"), places)
+        self.assertIn(Place(clause=2, part="else"), places)
+
+    def test_no_status(self) -> None:
+        """A result that can't be an HTTP status is an error, also when it is worked out from constants."""
+        for text, message in (
+            ("65736", "no HTTP status"),
+            ("99", "no HTTP status"),
+            ("100 * 10", "no HTTP status"),
+            ("200.0", "no HTTP status"),
+            ("'ok'", "no HTTP status"),
+            ("''", "no HTTP status"),
+            ("[200]", "no HTTP status"),
+            ("headers", "can't be an HTTP status"),
+            ("local_port / 2", "can't be an HTTP status"),
+            ("is_tls", "1 or 0"),
+            ("is_tls && url == '/'", "1 or 0"),
+        ):
+            self.assertIn(message, self.errors([], text).message, text)
+        for text in ("'404'", "200 + 4", "if_then(is_tls, 200, '403')", "local_port", "url || 404"):
+            compile_rule([], text, result="status")
+
+    def test_text_without_quotes(self) -> None:
+        """A result that is text without quotes gets the advice to put it in quotes."""
+        for text in ("notfound", "not found", "https://example.org"):
+            for result in ("status", "text"):
+                self.assertIn("quotes", self.errors([("is_tls", text)], "200", result).hint or "", text)
+
+    def test_array_for_text(self) -> None:
+        """An array is no text result."""
+        self.assertIn("array", self.errors([], "headers", "text").message)
+
+    def test_unreachable(self) -> None:
+        """What stands behind a clause that is always true is warned of, as is one that is never true."""
+        rule = compile_rule([("1 == 2", "403"), ("'a' || url", "404"), ("is_tls", "405")], "200", result="status")
+        found = [(warning.place, warning.message) for warning in rule.warnings]
+        self.assertEqual(found[0], (Place(clause=0, part="if"), "this is never true"))
+        self.assertEqual(found[1][0], Place(clause=2, part="if"))
+        self.assertIn("never reached", found[1][1])
+        self.assertEqual(rule.evaluate({}), 404)
+
+    def test_constant_that_fails(self) -> None:
+        """What can't be worked out for any request is an error."""
+        self.assertIn("never be worked out", fault_of("if_then(1, [1], 2) * 3 == url").message)
+
+    def test_nothing_is_worked_out_by_python(self) -> None:
+        """Names of Python mean nothing in an expression, nor can a text become code."""
+        for text in ("__import__('os')", "context", "v_url", "g0", "match", "open('/etc/passwd')"):
+            fault_of(text)
+        self.assertEqual(value_of("'\"); import os; (\"' == url"), 0)
+        with self.assertRaises(EvalError):
+            compile_rule([], "url").evaluate({"url": object()})
