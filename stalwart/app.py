@@ -16,12 +16,13 @@ from twisted.logger import Logger
 
 from stalwart import __version__
 from stalwart.auth import Authenticator, Passwords
-from stalwart.config import Listener, Settings
+from stalwart.config import HttpSettings, Listener, Settings
 from stalwart.delivery.lmtp_server import LmtpFactory
 from stalwart.delivery.local import Mailroom
 from stalwart.delivery.memory import MessageMemory
 from stalwart.housekeeping import Housekeeping
-from stalwart.http import AllowAll, Branch, ListenerContext, RequestIds, Site
+from stalwart.http import Branch, Cors, ListenerContext, RequestIds, ResponseHeaders, Site, TrustedProxies
+from stalwart.http.rules import RulePolicy, RuleUrl
 from stalwart.net import ListenError, ListenerService
 from stalwart.ops.log import AccessLog, LogOutput
 from stalwart.ops.metrics import Metrics
@@ -38,6 +39,8 @@ _log = Logger(namespace="stalwart")
 _MESSAGE_MEMORY = 300_000_000
 # With one thread a slow request would stop all others, also on a machine with one CPU.
 _LEAST_THREADS = 2
+# Where plain HTTP is sent by http.redirect-https.
+_HTTPS_PORT = 443
 # File descriptors for databases, blobs being written, logs.
 _OTHER_DESCRIPTORS = 256
 
@@ -63,7 +66,13 @@ class Daemon(Service):
         self._foreground = foreground
         certificates = Certificates(settings.certificates, settings.hostname)
         self._listeners = [
-            ListenerService(reactor, listener, metrics=metrics, certificates=certificates)
+            ListenerService(
+                reactor,
+                listener,
+                metrics=metrics,
+                certificates=certificates,
+                proxy_networks=listener.proxy_trusted_networks,
+            )
             for listener in settings.listeners
         ]
         self._backend: _Backend | None = None
@@ -119,7 +128,9 @@ class Daemon(Service):
         self._output.flush()
 
     def _http_factories(self, backend: _Backend) -> Callable[[Listener], IProtocolFactory]:
-        policy = AllowAll()
+        http = self._settings.http
+        facts = _facts(self._settings)
+        policy = RulePolicy(http.allowed_endpoint, facts, loopback_exempt=http.loopback_exempt)
         acme = responder()
         access_log = AccessLog(self._output, self._reactor)
         request_ids = RequestIds(secrets.token_bytes(5))
@@ -130,6 +141,7 @@ class Daemon(Service):
             self._metrics,
             hostname=self._settings.hostname,
             threads=backend.threads,
+            url=RuleUrl(http.url, facts) if http.url is not None else None,
         )
 
         def tree() -> Branch:
@@ -152,6 +164,9 @@ class Daemon(Service):
                 policy=policy,
                 access_log=access_log,
                 acme_responder=acme,
+                forwarded=TrustedProxies(http.believed_proxies) if http.believed_proxies else None,
+                finishing=ResponseHeaders(http.headers, hsts=http.hsts, cors=_cors(http)),
+                redirect_port=_HTTPS_PORT if http.redirect_to_https else None,
             )
 
         return make
@@ -190,6 +205,18 @@ class Daemon(Service):
             raise SystemExit(1) from None
         # twistd writes the exception's first 100 octets to the terminal it was started from, and leaves with 1.
         raise StartFailed(reason) from None
+
+
+def _facts(settings: Settings) -> dict[str, str]:
+    """What `config_get` and `system` tell rules: settings that are plain values, and this machine's names."""
+    facts = {entry.key: str(entry.value) for entry in settings.entries if isinstance(entry.value, str | int)}
+    return {**facts, "system.hostname": settings.hostname, "system.domain": settings.hostname.partition(".")[2]}
+
+
+def _cors(http: HttpSettings) -> Cors | None:
+    if http.permissive_cors:
+        return Cors()
+    return Cors(origins=http.cors_allowed_origins) if http.cors_allowed_origins else None
 
 
 def _allow_descriptors(connections: Sequence[int]) -> None:

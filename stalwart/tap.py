@@ -20,6 +20,7 @@ from twisted.python.logfile import LogFile
 
 from stalwart import __version__, config
 from stalwart.app import Daemon
+from stalwart.http.rules import check_rule
 from stalwart.ops.log import EventLog, LogOutput, Syslog
 from stalwart.ops.metrics import Metrics
 
@@ -59,7 +60,7 @@ class Options(usage.Options):
         try:
             path = config.find_config(self["config"], os.environ)
             now = datetime.datetime.now(datetime.UTC)
-            self.settings = config.load(path, os.environ, hostname=socket.gethostname(), now=now)
+            self.settings = config.load(path, os.environ, hostname=socket.gethostname(), now=now, check_rule=check_rule)
         except config.ConfigErrors as errors:
             sys.stderr.write(f"{errors}\n")
             raise SystemExit(1) from None

@@ -21,7 +21,7 @@ def load_settings(config_path: str | None) -> config.Settings:
     try:
         path = config.find_config(config_path, os.environ)
         now = datetime.datetime.now(datetime.UTC)
-        return config.load(path, os.environ, hostname=socket.gethostname(), now=now)
+        return config.load(path, os.environ, hostname=socket.gethostname(), now=now, check_rule=check_rule)
     except config.ConfigErrors as errors:
         click.echo(str(errors), err=True)
         raise SystemExit(1) from None

@@ -5,7 +5,7 @@ from stalwart.config.errors import ConfigError, ConfigErrors, ConfigWarning
 from stalwart.config.http_settings import Hsts, HttpSettings
 from stalwart.config.kinds import IPNetwork, LogFormat, LogLevel
 from stalwart.config.loader import SYSTEM_FILE, find_config, load
-from stalwart.config.rules import RuleClause, RuleText, SourceText
+from stalwart.config.rules import CheckRule, RuleClause, RuleFault, RuleText, SourceText
 from stalwart.config.secret import Secret
 from stalwart.config.settings import (
     Certificate,
@@ -22,6 +22,7 @@ __all__ = [
     "SYSTEM_FILE",
     "Address",
     "Certificate",
+    "CheckRule",
     "ConfigError",
     "ConfigErrors",
     "ConfigWarning",
@@ -35,6 +36,7 @@ __all__ = [
     "LogLevel",
     "Origin",
     "RuleClause",
+    "RuleFault",
     "RuleText",
     "Secret",
     "Settings",

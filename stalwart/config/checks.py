@@ -12,6 +12,7 @@ from stalwart.config.addresses import Address, collide
 from stalwart.config.errors import KeyPath, describe, key_text, quoted
 from stalwart.config.http_settings import HttpSettings
 from stalwart.config.report import Report
+from stalwart.config.rules import CheckRule
 from stalwart.config.settings import Certificate, FsStore, Listener, SqliteStore
 
 Store = SqliteStore | FsStore
@@ -162,3 +163,12 @@ class Stores:
                 path = ("store", store.id, "path")
                 first = key_text(("store", other))
                 self._report.error(path, found=quoted(store.path), wanted=f"a path of its own; {first} has it")
+
+
+def check_rules(http: HttpSettings, check_rule: CheckRule, report: Report) -> None:
+    """What the expression language says of the rules."""
+    for fault in check_rule(http.allowed_endpoint, "status"):
+        report.rule(fault)
+    if http.url is not None:
+        for fault in check_rule(http.url, "text"):
+            report.rule(fault)

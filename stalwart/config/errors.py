@@ -17,17 +17,23 @@ _LONGEST = 60  # characters of a value that an error quotes
 
 
 class ConfigError(msgspec.Struct, frozen=True, kw_only=True):
-    """One fault. `found` is quoted and shortened, hidden when the value is a secret, None when nothing was found."""
+    """One fault. `found` is quoted and shortened, hidden when the value is a secret, None when nothing was found.
+
+    `text` is for faults inside an expression: it stands in place of both, and may have several lines.
+    """
 
     file: str | None
     line: int | None
     key: str
-    found: str | None
-    wanted: str
+    found: str | None = None
+    wanted: str = ""
+    text: str | None = None
 
     def __str__(self) -> str:
         place = _place(self.file, self.line)
         key = f"{self.key}: " if self.key else ""
+        if self.text is not None:
+            return f"{place}{key}{self.text}"
         if self.found is None:
             return f"{place}{key}wanted {self.wanted}"
         return f"{place}{key}found {self.found}; wanted {self.wanted}"

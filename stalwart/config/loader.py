@@ -14,6 +14,7 @@ from stalwart.config.document import ReadFile, empty, read_document, read_file
 from stalwart.config.errors import ConfigErrors, describe, key_text
 from stalwart.config.reader import Reader
 from stalwart.config.report import Report
+from stalwart.config.rules import CheckRule, no_check
 from stalwart.config.settings import Declared, Entry, FsStore, Origin, Settings, SqliteStore
 from stalwart.config.spellings import unify
 from stalwart.config.unknown import known_keys, report_unknown
@@ -44,11 +45,13 @@ def load(
     cpus: int | None = None,
     now: datetime.datetime | None = None,
     read: ReadFile = read_file,
+    check_rule: CheckRule = no_check,
 ) -> Settings:
     """The settings of a file, or the built-in defaults for None. Raises `ConfigErrors`, and nothing else.
 
     `hostname` is the default of `server.hostname`, `cpus` that of `worker-pool-size` (not given: asked of the
-    system). The dates of certificates are looked at if `now`, with its time zone, is given.
+    system). The dates of certificates are looked at if `now`, with its time zone, is given. `check_rule` says what is wrong
+    with an expression; this room doesn't know the language.
     """
     document, clashes = unify(empty() if path is None else read_document(path, read), Declared)
     report = Report(document)
@@ -71,6 +74,7 @@ def load(
     checks.check_certificates(declared.certificates, now, report)
     checks.check_tls(declared.listeners, report)
     checks.check_http(declared.http, declared.listeners, report)
+    checks.check_rules(declared.http, check_rule, report)
     storage = _Storage(declared, environ, report)
     if report.errors or storage.data is None or storage.blob is None:
         raise ConfigErrors(report.errors)

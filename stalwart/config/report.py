@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from stalwart.config.document import Document
 from stalwart.config.errors import ConfigError, ConfigWarning, KeyPath, key_text
+from stalwart.config.rules import RuleFault
 
 
 class Report:
@@ -25,6 +26,14 @@ class Report:
         """Note something that works, but hardly as it was meant."""
         line = self.document.line(path)
         self._warnings.append(ConfigWarning(file=self.document.file, line=line, key=self.key(path), text=text))
+
+    def rule(self, fault: RuleFault) -> None:
+        """Note what is wrong or odd with the text of a rule."""
+        place, line, key = fault.source.file, fault.source.line, fault.source.key
+        if fault.is_error:
+            self._errors.append(ConfigError(file=place, line=line, key=key, text=fault.text))
+        else:
+            self._warnings.append(ConfigWarning(file=place, line=line, key=key, text=fault.text))
 
     def key(self, path: KeyPath) -> str:
         """The key as the file spells it."""

@@ -5,8 +5,8 @@ Only the form is read here. What the texts mean is the business of the expressio
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Protocol
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Literal, Protocol
 
 import msgspec
 
@@ -42,6 +42,22 @@ class RuleText(msgspec.Struct, frozen=True, kw_only=True):
     clauses: tuple[RuleClause, ...] = ()
     otherwise: SourceText
     key: str
+
+
+class RuleFault(msgspec.Struct, frozen=True, kw_only=True):
+    """What the expression language says of a rule's text: a sentence, then the text with carets under the place."""
+
+    source: SourceText
+    text: str
+    is_error: bool
+
+
+CheckRule = Callable[[RuleText, Literal["status", "text"]], Iterable[RuleFault]]
+
+
+def no_check(rule: RuleText, wanted: Literal["status", "text"]) -> Iterable[RuleFault]:
+    """Finds nothing wrong."""
+    return ()
 
 
 class Ground(Protocol):
