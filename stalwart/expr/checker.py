@@ -194,7 +194,9 @@ class Checker:
             if only(known, Type.LIST):
                 hint = "Use contains(array, value), or one item: array[0]."
             wanted = describe(parameter.accepts)
-            self._error(node, f"{function.name} needs {wanted} as {parameter.name}; this is {describe(known)}", hint)
+            self._error(
+                node, f"{function.name} needs {wanted} here ({function.signature()}); this is {describe(known)}", hint
+            )
             return
         if not isinstance(value, str):
             return

@@ -6,15 +6,17 @@ the evaluation answers.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TypeAlias
 
 import msgspec
 
 from stalwart.expr import addresses, arrays, text
+from stalwart.expr.errors import EvalError
+from stalwart.expr.limits import MAX_ITEMS_TEXT
 from stalwart.expr.lookups import DNS_TYPES, SYSTEM_NAMES
 from stalwart.expr.types import Type, only
-from stalwart.expr.values import Value, bounded_items, is_empty, to_text
+from stalwart.expr.values import Value, is_empty, to_text
 
 Result: TypeAlias = "Type | Callable[[Sequence[Type]], Type]"
 
@@ -86,7 +88,7 @@ def _mapped(name: str, call: Callable[[str], str]) -> Function:
 
     def apply(value: Value) -> Value:
         if isinstance(value, tuple):
-            return bounded_items(tuple(call(to_text(item)) for item in value))
+            return tuple(_mapped_items(call, value))
         return call(to_text(value))
 
     def result(arguments: Sequence[Type]) -> Type:
@@ -96,6 +98,16 @@ def _mapped(name: str, call: Callable[[str], str]) -> Function:
         )
 
     return _pure(name, apply, result, _any("value"))
+
+
+def _mapped_items(call: Callable[[str], str], items: Sequence[Value]) -> Iterator[str]:
+    room = MAX_ITEMS_TEXT
+    for item in items:
+        made = call(to_text(item))
+        room -= len(made)
+        if room < 0:
+            raise EvalError(f"an array with more than {MAX_ITEMS_TEXT} characters")
+        yield made
 
 
 def _lookup(name: str, result: Type, *parameters: Parameter, required: int | None = None) -> Function:

@@ -15,9 +15,10 @@ MAX_NESTING = 100
 # Clauses of one rule.
 MAX_CLAUSES = 1_000
 # Characters of a text that is read from the request or made by an expression.
-MAX_TEXT = 131_072
-# Items of an array.
+MAX_TEXT = 65_536
+# Items of an array, and characters of all items of one that a function made.
 MAX_ITEMS = 4_096
+MAX_ITEMS_TEXT = 1 << 20
 # Characters of a regular expression, and octets its program and its automata may take.
 MAX_PATTERN = 2_048
 MAX_PATTERN_MEMORY = 1 << 20

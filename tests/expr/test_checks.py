@@ -17,7 +17,7 @@ ERRORS: list[tuple[str, int, str, str]] = [
     ("is_email", 0, "is a function", "is_email(text)"),
     ("starts_with(url)", 0, "takes 2 arguments; 1 was given", "starts_with(text, prefix)"),
     ("is_local_domain('a', 'b', 'c')", 0, "takes 1 or 2 arguments", ""),
-    ("starts_with(headers, 'x')", 12, "needs text or a number as text; this is an array", "contains"),
+    ("starts_with(headers, 'x')", 12, "needs text or a number here", "contains"),
     ("sort(url, true)", 5, "needs an array", ""),
     ("headers * 2", 0, "needs a number", "count"),
     ("-headers", 1, "needs a number", ""),

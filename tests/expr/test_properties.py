@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from stalwart.expr import CompiledRule, EvalError, ExprError, Lookup, Value, compile_rule, parse, unparse
+from stalwart.expr.limits import MAX_ITEMS, MAX_TEXT
 from stalwart.expr.tree import Node
 from tests.expr.oracle import Oracle
 from tests.expr.random_trees import TEXTS, VARIABLES, contexts, trees
@@ -81,6 +83,28 @@ class AgreementTests(SynchronousTestCase):
     def test_rule(self, nodes: list[Node], context: dict[str, object]) -> None:
         """A rule gives what the interpreter finds, and asks for the same lookups in the same order."""
         self.agree(nodes, context)
+
+    @settings(deadline=None, max_examples=150)
+    @given(tree=trees(), unit=st.sampled_from(["a", "/", "é ", "a\n", "1"]))
+    def test_bounds(self, tree: Node, unit: str) -> None:
+        """On the largest values a result keeps to the bounds, and is there soon, or the evaluation fails."""
+        try:
+            rule = compile_rule([], unparse(tree), VARIABLES)
+        except ExprError:
+            reject()
+        context: dict[str, object] = {name: unit * (MAX_TEXT // len(unit)) for name in VARIABLES}
+        context |= {"remote_port": 1, "local_port": 2, "is_tls": 1, "ratio": 0.5}
+        context |= {"headers": (unit * 15,) * MAX_ITEMS, "list": ((unit,), 1) * (MAX_ITEMS // 2)}
+        start = time.process_time()
+        try:
+            result = rule.evaluate(context)
+        except EvalError:
+            result = 0
+        self.assertLess(time.process_time() - start, 10)
+        if isinstance(result, str):
+            self.assertLessEqual(len(result), MAX_TEXT)
+        elif isinstance(result, tuple):
+            self.assertLessEqual(len(result), MAX_ITEMS)
 
     @settings(deadline=None, max_examples=300)
     @given(tree=trees(), context=contexts)

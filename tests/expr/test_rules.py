@@ -201,6 +201,8 @@ class BoundTests(SynchronousTestCase):
             with self.assertRaises(EvalError):
                 value_of(text, url="a/\n" * (MAX_ITEMS + 2))
         with self.assertRaises(EvalError):
+            value_of(f"to_uppercase([{', '.join(['url'] * 40)}])", url=long)
+        with self.assertRaises(EvalError):
             value_of("headers + headers", headers=("a",) * MAX_ITEMS)
 
     def test_patterns(self) -> None:
