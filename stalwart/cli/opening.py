@@ -13,6 +13,7 @@ from pathlib import Path
 import click
 
 from stalwart import config
+from stalwart.http.rules import check_rule
 from stalwart.store import Store, StoreError, open_blobs
 
 

@@ -50,8 +50,8 @@ def load(
     """The settings of a file, or the built-in defaults for None. Raises `ConfigErrors`, and nothing else.
 
     `hostname` is the default of `server.hostname`, `cpus` that of `worker-pool-size` (not given: asked of the
-    system). The dates of certificates are looked at if `now`, with its time zone, is given. `check_rule` says what is wrong
-    with an expression; this room doesn't know the language.
+    system). The dates of certificates are looked at if `now`, with its time zone, is given.
+    `check_rule` says what is wrong with the expressions of a rule; this room doesn't know their language.
     """
     document, clashes = unify(empty() if path is None else read_document(path, read), Declared)
     report = Report(document)

@@ -202,9 +202,9 @@ def _fault(rule: RuleText, finding: Finding, *, is_error: bool) -> RuleFault:
 
 def _shown(finding: Finding) -> str:
     """The message on the first line, then the text with carets under the place."""
-    text, carets = finding.caret().split("\n")[:2]
+    text, carets = finding.caret().split("\n")[:2]  # each indented by two
     hint = f" {finding.hint}" if finding.hint else ""
-    return f"{finding.message}.{hint}\n    {text}\n    {carets}"
+    return f"{finding.message}.{hint}\n  {text}\n  {carets}"
 
 
 def _calls(node: Node) -> Iterator[Call]:

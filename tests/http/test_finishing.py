@@ -329,7 +329,7 @@ class ToHttps(SynchronousTestCase):
             ("mail.example.org:8080", 8443, "/hello", "https://mail.example.org:8443/hello"),
             ("[2001:db8::1]:8080", 443, "/", "https://[2001:db8::1]/"),
             ("[2001:db8::1]", 8443, "/%E2%82%AC", "https://[2001:db8::1]:8443/%E2%82%AC"),
-            ("a", 443, "//evil.example/x", "https://a//evil.example/x"),
+            ("a", 443, "//evil.example/x", "https://a/evil.example/x"),
         ):
             bed = _bed(None, redirect_port=port)
             for method in ("GET", "POST", "OPTIONS"):

@@ -123,7 +123,7 @@ class Methods(SynchronousTestCase):
     def test_unknown_path(self) -> None:
         """What isn't there is not found by any method."""
         bed = Bed()
-        for path in ("/", "/nothing", "/hello/", "/hello/x", "//hello", "/Hello", "/hell%C3%B6"):
+        for path in ("/", "/nothing", "/hello/", "/hello/x", "/Hello", "/hell%C3%B6"):
             for method in ("GET", "HEAD", "POST", "OPTIONS", "BREW"):
                 self.assertEqual(bed.get(path, method=method).status, 404, path)
 

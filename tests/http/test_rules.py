@@ -1,0 +1,137 @@
+"""Rules over requests: what the variables are, what denies, and what a wrong rule is told."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from stalwart.config import RuleClause, RuleText, SourceText
+from stalwart.http import ListenerContext
+from stalwart.http.policy import PolicyRequest
+from stalwart.http.rules import RuleContext, RulePolicy, RuleUrl, check_rule
+from tests.http.bed import Bed
+
+FACTS = {"server.hostname": "mail.example.org", "system.domain": "example.org"}
+
+
+def source(text: str, key: str = "http.allowed-endpoint") -> SourceText:
+    """A text of a rule at line 7 of a file."""
+    return SourceText(text=text, file="x.toml", line=7, key=key)
+
+
+def rule(*texts: str) -> RuleText:
+    """A rule of pairs of condition and result, and the last word."""
+    pairs = zip(texts[:-1:2], texts[1::2], strict=True)
+    clauses = tuple(RuleClause(if_=source(if_), then=source(then)) for if_, then in pairs)
+    return RuleText(clauses=clauses, otherwise=source(texts[-1]), key="http.allowed-endpoint")
+
+
+class Asked:
+    """A request as rules see it."""
+
+    listener = ListenerContext(id="public-http", tls=True)
+    client_address = "192.0.2.7"
+    peer_address = "10.0.0.1"
+    peer_is_loopback = False
+    scheme = "https"
+    authority = "mail.example.org"
+    client_port = 4711
+    local_address = "198.51.100.1"
+    local_port = 443
+    method = b"GET"
+    uri = b"//jmap/%61?x=1&y=/z"
+    path = b"/jmap/a"
+    header_fields: Any = [(b"host", b"mail.example.org"), (b"x-name", b"J\xfcrgen")]
+
+
+class RuleTests(SynchronousTestCase):
+    """`RulePolicy` and `RuleUrl` on requests that are plain values."""
+
+    def decide(self, *texts: str, exempt: bool = True, request: PolicyRequest | None = None) -> int:
+        """What a rule gives for a request."""
+        return RulePolicy(rule(*texts), FACTS, loopback_exempt=exempt).decide(request or Asked())
+
+    def test_variables(self) -> None:
+        """Every variable has the value of the reference, with path and url normalised."""
+        context = RuleContext(Asked())
+        self.assertEqual((context.listener, context.remote_ip, context.remote_port), ("public-http", "192.0.2.7", 4711))
+        self.assertEqual((context.local_ip, context.local_port), ("198.51.100.1", 443))
+        self.assertEqual((context.protocol, context.is_tls, context.method), ("https", 1, "GET"))
+        self.assertEqual((context.path, context.url_path, context.url), ("/jmap/a", "/jmap/a", "/jmap/a?x=1&y=/z"))
+        self.assertEqual(context.headers, ["host: mail.example.org", "x-name: J\xfcrgen"])
+
+    def test_decision(self) -> None:
+        """The first clause that holds decides; text and number are the same status."""
+        self.assertEqual(self.decide("method == 'POST'", "403", "is_tls", "'404'", "200"), 404)
+        self.assertEqual(self.decide("starts_with(url, '/jmap')", "200", "404"), 200)
+
+    def test_facts(self) -> None:
+        """`config_get` and `system` are answered from the settings; what isn't there is ''."""
+        self.assertEqual(self.decide("config_get('server.hostname') == 'mail.example.org'", "200", "404"), 200)
+        self.assertEqual(self.decide("system('domain') == 'example.org'", "200", "404"), 200)
+        self.assertEqual(self.decide("config_get('no.such') == ''", "200", "404"), 200)
+
+    def test_loopback(self) -> None:
+        """Whoever asks from this machine is let through, unless that is switched off."""
+
+        class Local(Asked):
+            peer_is_loopback = True
+
+        self.assertEqual(self.decide("404", request=Local()), 200)
+        self.assertEqual(self.decide("404", request=Local(), exempt=False), 404)
+
+    def test_fails_closed(self) -> None:
+        """A rule that fails while it runs, or gives no final status, denies with 500."""
+        self.assertEqual(self.decide("to_lowercase(method)"), 500)
+        for status in ("100", "999"):
+            self.assertEqual(self.decide(status), 500)
+
+    def test_url(self) -> None:
+        """`http.url` gives the base URL; a result that is none is logged and left aside."""
+        for text, expected in (
+            ("'https://' + config_get('server.hostname') + '/'", "https://mail.example.org"),
+            ("protocol + '://x:' + local_port", "https://x:443"),
+            ("'ftp://x'", None),
+            ("'https://x\r\ny'", None),
+        ):
+            made = RuleUrl(RuleText(otherwise=source(text, "http.url"), key="http.url"), FACTS)
+            self.assertEqual(made(Asked()), expected, text)
+
+    def faults(self, *texts: str, wanted: Literal["status", "text"] = "status") -> list[str]:
+        """What is said of a rule, errors marked."""
+        return [("error " if fault.is_error else "") + fault.text for fault in check_rule(rule(*texts), wanted)]
+
+    def test_check(self) -> None:
+        """Every fault is told with text and caret; lookups that nobody answers are errors, odd clauses warnings."""
+        self.assertEqual(self.faults("starts_with(url_path, '/api')", "404", "200"), [])
+        one, two = self.faults("starts_with(url_pth, '/api')", "404", "nothing")
+        self.assertIn("error unknown name", one)
+        self.assertIn('"url_path"', one)
+        self.assertIn("\n    starts_with(url_pth, '/api')\n                ^^^^^^^", one)
+        self.assertIn("\n    nothing\n    ^^^^^^^", two)
+        [lookup] = self.faults("dns_query('example.org', 'ip') == ''", "404", "200")
+        self.assertIn("error dns_query needs", lookup)
+        [never] = self.faults("1 == 1", "200", "404")
+        self.assertIn("never reached", never)
+        self.assertFalse(never.startswith("error"))
+
+
+class GateTests(SynchronousTestCase):
+    """The rule in a site: before routing, for every method and spelling."""
+
+    def status(self, bed: Bed, target: str, method: str = "GET") -> int:
+        """The status for a request target, spelt exactly so."""
+        return bed.ask(f"{method} {target} HTTP/1.1\r\nHost: h\r\n\r\n".encode(), method=method).status
+
+    def test_spellings(self) -> None:
+        """No other spelling of a path gets around a rule."""
+        refusing = rule("starts_with(url_path, '/healthz') || starts_with(url, '/jmap')", "403", "200")
+        bed = Bed(policy=RulePolicy(refusing, FACTS, loopback_exempt=False))
+        for target in (
+            *("/healthz/live", "//healthz/live", "/./healthz/live", "/x/../healthz/live", "/%68ealthz/live"),
+            *("/jmap", "//jmap", "/%6amap/session", "/a/..//jmap?x=1", "http://h/jmap", "http://h//jmap"),
+        ):
+            for method in ("GET", "HEAD", "POST", "OPTIONS", "BREW"):
+                self.assertIn(self.status(bed, target, method), (403, 400), (method, target))
+        self.assertEqual(self.status(bed, "/other"), 404)

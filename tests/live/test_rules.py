@@ -1,0 +1,117 @@
+"""The published rules against the real daemon: listener by path by method by address, over HTTP/1.1 and HTTP/2."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import tempfile
+from pathlib import Path
+
+import h2.config
+import h2.connection
+import h2.events
+import requests
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.live.daemon import Daemon, free_port
+
+LOOPBACK, LAN, PUBLIC = "127.0.0.1", "192.168.1.20", "203.0.113.9"
+
+# As TOML; the conditions are those that Stalwart's documentation publishes.
+RULES = {
+    "no api but from loopback": (
+        """{match = [{if = "starts_with(url_path, '/api') && remote_ip != '127.0.0.1'", then = "404"}], else = "200"}"""
+    ),
+    "lan or public paths": (
+        """{match = [{if = "starts_with(remote_ip, '192.168.1.') || contains(['robots.txt', '.well-known'], """
+        """split(url_path, '/')[1])", then = "200"}], else = "400"}"""
+    ),
+    "private listener or public paths": (
+        """{match = [{if = "listener == 'private-http' || contains(['jmap', 'robots.txt', '.well-known'], """
+        """split(url_path, '/')[1])", then = "200"}], else = "404"}"""
+    ),
+    "no jmap but preflights": (
+        """{match = [{if = "!starts_with(url, '/jmap') || method == 'OPTIONS'", then = "200"}], else = "400"}"""
+    ),
+}
+
+# (rule, listener, address, method, path) -> denied with; None: let through to whatever is there
+TABLE = (
+    ("no api but from loopback", "public-http", PUBLIC, "GET", "/api/principal", 404),
+    ("no api but from loopback", "public-http", PUBLIC, "OPTIONS", "//api", 404),
+    ("no api but from loopback", "public-http", LAN, "GET", "/healthz/live", None),
+    ("no api but from loopback", "private-http", PUBLIC, "GET", "/robots.txt", None),
+    ("lan or public paths", "public-http", LAN, "GET", "/healthz/live", None),
+    ("lan or public paths", "public-http", PUBLIC, "GET", "/healthz/live", 400),
+    ("lan or public paths", "private-http", PUBLIC, "GET", "/x/../healthz/live", 400),
+    ("lan or public paths", "public-http", PUBLIC, "GET", "/robots.txt", None),
+    ("lan or public paths", "public-http", PUBLIC, "GET", "/.well-known/jmap", None),
+    ("lan or public paths", "public-http", PUBLIC, "HEAD", "/metrics/prometheus", 400),
+    ("private listener or public paths", "private-http", PUBLIC, "GET", "/healthz/live", None),
+    ("private listener or public paths", "public-http", PUBLIC, "GET", "/healthz/live", 404),
+    ("private listener or public paths", "public-http", PUBLIC, "GET", "/jmap/session", None),
+    ("private listener or public paths", "public-http", LAN, "POST", "/%68ealthz/live", 404),
+    ("no jmap but preflights", "public-http", PUBLIC, "POST", "/jmap", 400),
+    ("no jmap but preflights", "public-http", PUBLIC, "GET", "//jmap/session", 400),
+    ("no jmap but preflights", "public-http", PUBLIC, "GET", "/%6Amap/session", 400),
+    ("no jmap but preflights", "private-http", PUBLIC, "OPTIONS", "/jmap/session", None),
+    ("no jmap but preflights", "public-http", PUBLIC, "GET", "/.well-known/jmap", None),
+)
+
+
+class RulesTests(SynchronousTestCase):
+    """One daemon for each rule, with two listeners; the addresses come from a proxy on loopback that is trusted."""
+
+    def test_table(self) -> None:
+        """Each row is judged alike over HTTP/1.1 and HTTP/2, and a refusal is a problem document."""
+        for name, rule in RULES.items():
+            ports = {"public-http": free_port(), "private-http": free_port()}
+            listeners = "".join(
+                f'[server.listener.{listener}]\nprotocol = "http"\nbind = "127.0.0.1:{port}"\ntls.implicit = true\n'
+                for listener, port in ports.items()
+            )
+            settings = f'[http]\nuse-x-forwarded = true\ntrusted-proxies = ["127.0.0.0/8"]\nallowed-endpoint = {rule}\n'
+            with (
+                tempfile.TemporaryDirectory() as home,
+                Daemon.start(Path(home), extra_config=listeners + settings) as daemon,
+            ):
+                for row in (row for row in TABLE if row[0] == name):
+                    _, listener, address, method, path, denied = row
+                    for speak in (over_http1, over_http2):
+                        status, kind = speak(ports[listener], method, path, address)
+                        if denied is None:
+                            self.assertNotIn(status, (400, 404, 500), (speak.__name__, row, daemon.log))
+                        else:
+                            self.assertEqual(
+                                (status, kind), (denied, "application/problem+json"), (speak.__name__, row)
+                            )
+
+
+def over_http1(port: int, method: str, path: str, address: str) -> tuple[int, str]:
+    """Status and content type of a request as a proxy would pass it on; the path is sent as it stands."""
+    prepared = requests.Request(method, f"https://127.0.0.1:{port}/").prepare()
+    prepared.url = f"https://127.0.0.1:{port}{path}"
+    prepared.headers["X-Forwarded-For"] = address
+    with requests.Session() as session:
+        session.trust_env = False
+        answer = session.send(prepared, verify=False, allow_redirects=False, timeout=30)
+    return answer.status_code, answer.headers.get("Content-Type", "")
+
+
+def over_http2(port: int, method: str, path: str, address: str) -> tuple[int, str]:
+    """The same on a stream of HTTP/2."""
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    context.set_alpn_protocols(["h2"])
+    with context.wrap_socket(socket.create_connection(("127.0.0.1", port), timeout=30)) as wire:
+        connection = h2.connection.H2Connection(h2.config.H2Configuration(client_side=True))
+        connection.initiate_connection()
+        head = [(":method", method), (":path", path), (":scheme", "https"), (":authority", "h")]
+        connection.send_headers(1, [*head, ("x-forwarded-for", address)], end_stream=True)
+        wire.sendall(connection.data_to_send())
+        while True:
+            for event in connection.receive_data(wire.recv(65536)):
+                if isinstance(event, h2.events.ResponseReceived):
+                    fields = {bytes(name): bytes(value).decode() for name, value in event.headers}
+                    return int(fields[b":status"]), fields.get(b"content-type", "")
