@@ -218,7 +218,7 @@ class AccessLog:
             )
         else:
             line = (
-                f"{stamp} INFO  stalwart.access: {client} {listener} {method} {path} {protocol} {status} {octets}o"
+                f"{stamp} INFO  stalwart.access: {client} {listener} {method} {path} {protocol} {status} {octets}B"
                 f" {seconds * 1000:.1f}ms id={request_id} user={user or '-'} agent={agent or '-'}"
             )
             if not line.isprintable():
