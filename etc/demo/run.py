@@ -106,7 +106,7 @@ def main() -> None:
     """Make what is missing, tell how to reach the server, and become the daemon."""
     make_files()
     password = None if READY.exists() else make_account()
-    shown = password or "PASSWORD"
+    user = f"{ADDRESS}:{password}" if password else ADDRESS  # without a password curl asks for it
     print(f"""
 stalwart on this machine (configuration: {CONFIG.relative_to(ROOT)}, stop with Ctrl-C)
 
@@ -119,13 +119,13 @@ stalwart on this machine (configuration: {CONFIG.relative_to(ROOT)}, stop with C
     else:
         print(
             f"  password   as printed at the first start; a new one: "
-            f"{(BIN / 'stalwart').relative_to(ROOT)} -c {CONFIG.relative_to(ROOT)} account passwd {ADDRESS}"
+            f"{os.path.relpath(BIN / 'stalwart', ROOT)} -c {CONFIG.relative_to(ROOT)} account passwd {ADDRESS}"
         )
     print(
         f"""
 Read its mail:
-  curl -u '{ADDRESS}:{shown}' http://127.0.0.1:8080/jmap/session
-  curl -u '{ADDRESS}:{shown}' -H 'Content-Type: application/json' http://127.0.0.1:8080/jmap/ -d '{{"using":\
+  curl -u '{user}' http://127.0.0.1:8080/jmap/session
+  curl -u '{user}' -H 'Content-Type: application/json' http://127.0.0.1:8080/jmap/ -d '{{"using":\
 ["urn:ietf:params:jmap:core","urn:ietf:params:jmap:mail"],"methodCalls":[["Mailbox/get",{{"accountId":"A1",\
 "properties":["name","totalEmails"]}},"0"]]}}'
 """,

@@ -24,7 +24,7 @@ from stalwart.store import (
 )
 
 
-@click.group()
+@click.group(short_help="Accounts, their passwords and aliases.")
 def account() -> None:
     """The accounts: create, list, show, change passwords and aliases, delete."""
 

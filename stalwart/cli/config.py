@@ -20,7 +20,7 @@ def _load(argument: str | None) -> Settings:
     return settings
 
 
-@click.command()
+@click.command(short_help="Report every error of a configuration.")
 @click.argument("file", required=False)
 @click.pass_obj
 def check(config_path: str | None, file: str | None) -> None:
@@ -41,7 +41,7 @@ def check(config_path: str | None, file: str | None) -> None:
     click.echo(f"{name}: {verdict}. Listeners: {listeners}.")
 
 
-@click.group()
+@click.group(short_help="The settings in effect, or what each of them means.")
 def config() -> None:
     """Show the settings in effect, or the documentation of all settings."""
 

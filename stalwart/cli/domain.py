@@ -9,7 +9,7 @@ from stalwart.cli.output import as_json
 from stalwart.store import create_domain, delete_domain, list_domains
 
 
-@click.group()
+@click.group(short_help="Domains that mail is received for.")
 def domain() -> None:
     """The domains that this server receives mail for."""
 

@@ -18,6 +18,7 @@ from stalwart.mail.dates import parse_date
 # begins with "From" parts no message.
 _FROM_LINE = re.compile(rb"From (?:.* )?(?P<date>(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun),? (?=.*\d:\d\d)(?=.*\b\d{4}\b).*)")
 _FROM_LINE_OCTETS = 300
+_MESSAGE_START = re.compile(rb"[\xef\xbb\xbf\r\n]*+(?:>?From |[!-9;-~]++[ \t]*+:)")
 _ZONE_BEFORE_YEAR = re.compile(r"([+-]\d{4}) (\d{4})\Z")
 _QUOTED_FROM = re.compile(rb"(?m)^>(>*From )")
 _LONE_LF = re.compile(rb"(?<!\r)\n")
@@ -169,10 +170,17 @@ def _from_modified_utf7(text: str) -> str:
 
 def _read_file(file: _File, before: int) -> Iterator[FoundMessage | Unreadable]:
     with _open(file.path) if not file.in_maildir else _open_moved(file.path) as stream:
-        if not file.in_maildir and _FROM_LINE.match(stream.readline(_FROM_LINE_OCTETS)):
-            stream.seek(0)
-            yield from _read_mbox(file.path, stream, before)
-            return
+        if not file.in_maildir:
+            start = stream.read(_FROM_LINE_OCTETS)
+            if _FROM_LINE.match(start.partition(b"\n")[0]):
+                stream.seek(0)
+                yield from _read_mbox(file.path, stream, before)
+                return
+            if not _MESSAGE_START.match(start) and file.path.suffix.lower() not in _MESSAGE_SUFFIXES:
+                raise UnknownFormat(
+                    f'{file.path}: neither an mbox (no "From " line at its start) nor a message (no header field '
+                    f"there); a message that looks otherwise needs a name that ends in {', '.join(_MESSAGE_SUFFIXES)}"
+                )
         status = os.fstat(stream.fileno())
         if status.st_size > _LARGEST:
             yield Unreadable(where=str(file.path), reason=_TOO_LARGE)

@@ -59,3 +59,8 @@ def _become_owner(folder: Path) -> None:
         os.setgroups([])
         os.setgid(owner.st_gid)
         os.setuid(owner.st_uid)
+        if not os.access(os.__file__, os.R_OK):
+            raise StoreError(
+                f"the Python of this program lies in {Path(os.__file__).parent}, where {folder}'s owner can't read,"
+                " nor could the daemon: install the program with a Python for all users, such as /usr/bin/python3"
+            )

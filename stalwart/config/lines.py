@@ -16,8 +16,8 @@ _BLANK = re.compile(r"(?:[ \t\n]|#[^\n]*)*+")
 _KEY = re.compile(r"""[ \t]*([A-Za-z0-9_-]+|"(?:[^"\\\n]|\\.)*+"|'[^'\n]*')[ \t]*""")
 # TOML 1.0 "String": a multi-line string may end in up to two quotes of its own, before the three that close it.
 _STRING = re.compile(
-    r'''"""(?:[^"\\]+|\\.|"{1,2}(?!"))*+"{3,5}'''
-    r"""|'''(?:[^']+|'{1,2}(?!'))*+'{3,5}"""
+    r'''"""(?:[^\\]|\\.)*?"{3,5}'''
+    r"""|'''.*?'{3,5}"""
     r"""|"(?:[^"\\\n]|\\.)*+"|'[^'\n]*'""",
     re.DOTALL,
 )

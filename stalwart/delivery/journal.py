@@ -65,7 +65,7 @@ class Journal:
                 account_id=outcome.recipient.account_id,
                 email_id=outcome.email_id,
                 size=octets,
-                milliseconds=round(seconds * 1000, 1),
+                seconds=round(seconds, 6),
             )
 
     def hung_up(self, envelope: Envelope, peer: str, octets: int) -> None:

@@ -13,7 +13,9 @@ from stalwart.mail.message import Part
 __all__ = ["BodyLists", "BodyValue", "body_lists", "body_value", "decode_octets", "decode_part", "text_charset", "walk"]
 
 _TAG_START: Final = re.compile(r"<(?=[A-Za-z/!?])")
-_TAG: Final = re.compile(r"<!--(?:[^-]|-(?!->))*+-->|<(?!!--)[^<>\"']*+(?:\"[^\"]*+\"[^<>\"']*+|'[^']*+'[^<>\"']*+)*+>")
+# A quote that never closes takes all that follows, and then no ">" does. As for a possessive group whose last round
+# fails half-way: Python 3.11.2, Debian 12's, would not go back to where the round began.
+_TAG: Final = re.compile(r"<!--[\s\S]*?-->|<(?!!--)[^<>\"']*+(?:\"[^\"]*+\"?+[^<>\"']*+|'[^']*+'?+[^<>\"']*+)*+>")
 _ENTITY_CUT: Final = re.compile(r"&#?[0-9A-Za-z]{0,32}\Z")
 
 

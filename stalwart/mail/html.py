@@ -14,7 +14,7 @@ __all__ = ["MAX_INPUT", "html_to_text"]
 #: Characters of HTML that are looked at.
 MAX_INPUT: Final = 1 << 20
 
-_TAG: Final = re.compile(r"(/?)([A-Za-z][^\s/>]*+)([^>\"']*+(?:\"[^\"]*+\"[^>\"']*+|'[^']*+'[^>\"']*+)*+)>")
+_TAG: Final = re.compile(r"(/?)([A-Za-z][^\s/>]*+)([^>\"']*+(?:\"[^\"]*+\"?+[^>\"']*+|'[^']*+'?+[^>\"']*+)*+)>")
 # Beyond Unicode, and `int` refuses thousands of digits.
 _HUGE_REFERENCE: Final = re.compile(r"&#(?:[0-9]{20,}+|[xX][0-9a-fA-F]{20,}+);?")
 _HIDDEN: Final = re.compile(r"display\s{0,9}:\s{0,9}none|[\s\"']hidden(?=[\s/>=]|\Z)|mso-hide\s{0,9}:\s{0,9}all", re.I)

@@ -11,13 +11,13 @@ __all__ = ["base_subject", "thread_subject"]
 _MAX_SUBJECT: Final = 2000
 
 _SPACES: Final = re.compile(r"\s+")
-_LEADER: Final = re.compile(r"\s*+(?:\[[^\[\]]*+\]\s*+)*+(?:re|fwd?)\s*+(?:\[[^\[\]]*+\]\s*+)?:", re.IGNORECASE)
+_LEADER: Final = re.compile(r"\s*+(?:\[[^\[\]]*+\]\s*+)*(?:re|fwd?)\s*+(?:\[[^\[\]]*+\]\s*+)?:", re.IGNORECASE)
 _BLOB: Final = re.compile(r"\s*+\[[^\[\]]*+\]\s*+")
 _TRAILER: Final = "(fwd)"
 
 # The words that other languages' mail programs put for "Re" and "Fwd".
 _LOCAL_LEADER: Final = re.compile(
-    r"\s*+(?:\[[^\[\]]*+\]\s*+)*+(?:"
+    r"\s*+(?:\[[^\[\]]*+\]\s*+)*(?:"
     "re|fwd?|aw|antw|antwort|wg|sv|vs|vb|vl|ref|rif|res|rv|enc|tr|fs|odp|pd|ynt|ilt|vá|továbbítás|bls|"
     "доп|отв|на|от|תשובה|回复|回覆|答复|答覆|转发|轉寄|轉發|返信|転送|답장|전달"
     r")\s*+(?:\[[^\[\]]*+\]|\(\d{1,4}\)|\d{1,4})?\s*+[:\uff1a]",

@@ -103,11 +103,11 @@ class ListenerService(Service):
                     self._ports.append(self._reactor.adoptStreamPort(sock.fileno(), sock.family, self._gate))
         for address in self.addresses:
             _log.info(
-                'listener "{listener}": {protocol} on {address}{tls}',
+                'listener "{listener}": {protocol} on {address}' + (" with TLS" if self.listener.tls_implicit else ""),
                 listener=self.listener.id,
                 protocol=self.listener.protocol,
                 address=str(address),
-                tls=" with TLS" if self.listener.tls_implicit else "",
+                tls=self.listener.tls_implicit,
             )
 
     def _behind_proxies(self, factory: IProtocolFactory) -> IProtocolFactory:

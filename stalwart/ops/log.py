@@ -223,7 +223,7 @@ class AccessLog:
         else:
             via = f" peer={peer}" if peer is not None and peer != client else ""
             line = (
-                f"{stamp} INFO  stalwart.access: {client} {listener} {method} {path} {protocol} {status} {octets}o"
+                f"{stamp} INFO  stalwart.access: {client} {listener} {method} {path} {protocol} {status} {octets}B"
                 f" {seconds * 1000:.1f}ms id={request_id} user={user or '-'}{via} agent={agent or '-'}"
             )
             if not line.isprintable():

@@ -6,7 +6,7 @@ path keeps its children.
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
 from prometheus_client.gc_collector import GCCollector
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
@@ -19,6 +19,8 @@ class Metrics:
     """The counters, gauges and histograms of one process. Times are seconds, sizes are octets."""
 
     def __init__(self, version: str) -> None:
+        # Else each counter and histogram would have a second series, which nobody draws.
+        disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = registry = CollectorRegistry()
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)
@@ -66,7 +68,7 @@ class Metrics:
             registry=registry,
         )
         self.lmtp_octets = Counter(
-            "stalwart_lmtp_received_octets",
+            "stalwart_lmtp_received_bytes",
             "Octets of messages accepted by LMTP.",
             ["listener"],
             registry=registry,
@@ -91,6 +93,8 @@ class Metrics:
             registry=registry,
         )
         self.log_lines = Counter("stalwart_log_events", "Log events written, by level.", ["level"], registry=registry)
+        for level in ("error", "warn", "info"):
+            self.log_lines.labels(level)  # an alert on an increase misses the first error if the series begins with it
 
     def render(self) -> bytes:
         """All metrics in the Prometheus text format 0.0.4."""

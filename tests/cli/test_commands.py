@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import mailbox
+import os
 import time
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from stalwart import config
 from stalwart.auth import Passwords
-from stalwart.cli import importing
+from stalwart.cli import importing, opening
 from stalwart.cli.main import stalwart
 from stalwart.mail.summary import Digest, summarize
 from stalwart.store import (
@@ -45,6 +46,18 @@ class CommandTests(SynchronousTestCase):
             f'[store.files]\ntype = "fs"\npath = "{self.root}/data/blobs"\n'
         )
         self.run_fine("domain", "create", "example.org")
+
+    def test_program_that_the_owner_cannot_read(self) -> None:
+        """Root, become the owner of the data, says why the program can't go on, and what to install."""
+        folder = self.root / "data"
+        self.patch(os, "geteuid", lambda: 0)
+        for name in ("setgroups", "setgid", "setuid"):
+            self.patch(os, name, lambda _: None)
+        self.patch(os, "access", lambda path, mode: False)
+        status = os.stat_result((0o40700, 1, 1, 1, 1000, 1000, 0, 0, 0, 0))
+        self.patch(Path, "stat", lambda path, **_: status)
+        error = self.assertRaises(StoreError, opening._become_owner, folder)
+        self.assertIn("/usr/bin/python3", str(error))
 
     def run_command(self, *arguments: str, stdin: str | None = None) -> Result:
         """Run the command; errors of the store count as its own."""

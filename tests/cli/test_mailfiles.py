@@ -95,6 +95,14 @@ class MailFilesTests(SynchronousTestCase):
         path.write_bytes(b"From: ada@example.org\n\nHi\n")
         self.assertEqual(len(self.found(path)), 1)
 
+    def test_single_file_without_mail(self) -> None:
+        """A file that begins like nothing known is refused, unless its name says that it is a message."""
+        path = self.root / "program"
+        path.write_bytes(b"\x7fELF\x00 no mail")
+        error = self.assertRaises(UnknownFormat, lambda: list(read_mail(path)))
+        self.assertIn("neither an mbox", str(error))
+        self.assertEqual(len(self.found(path.rename(self.root / "odd.eml"))), 1)
+
     def test_folder_without_mail(self) -> None:
         """A folder with nothing to import says what was looked for."""
         error = self.assertRaises(UnknownFormat, lambda: list(read_mail(self.root)))
@@ -172,7 +180,7 @@ class MailFilesTests(SynchronousTestCase):
         self.assertIsInstance(entries[0], Unreadable)
         self.assertIn("message 1 (line 1)", entries[0].where)
         self.assertEqual([isinstance(entry, FoundMessage) for entry in entries], [False, True, True, True])
-        single = self.root / "single"
+        single = self.root / "single.eml"
         single.write_bytes(b"x" * 1001)
         self.assertIsInstance(next(read_mail(single)), Unreadable)
 
@@ -215,7 +223,7 @@ class MailFilesTests(SynchronousTestCase):
         @given(st.binary(max_size=400), st.booleans())
         @settings(max_examples=100, deadline=None)
         def check(octets: bytes, as_mbox: bool) -> None:
-            path = self.root / "any"
+            path = self.root / "any.eml"
             path.write_bytes((b"From a@b Mon Mar  2 10:00:00 2026\n" if as_mbox else b"") + octets)
             found = self.found(path)
             self.assertGreaterEqual(len(found), 1)

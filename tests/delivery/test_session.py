@@ -163,10 +163,8 @@ class SessionTests(SessionCase):
         self.assertEqual(self.events[1]["recipient"], "a@example.org")
         self.assertNotIn("secret", repr(self.events))
         self.assertEqual((self.counted("2xx"), self.counted("5xx")), (1.0, 1.0))
-        octets_total = self.metrics.registry.get_sample_value(
-            "stalwart_lmtp_received_octets_total", {"listener": "lmtp"}
-        )
-        self.assertEqual(octets_total, 23.0)
+        bytes_total = self.metrics.registry.get_sample_value("stalwart_lmtp_received_bytes_total", {"listener": "lmtp"})
+        self.assertEqual(bytes_total, 23.0)
         self.assertEqual(self.memory.free, 1000)
 
     def test_protocol_names(self) -> None:

@@ -191,7 +191,7 @@ class LogTests(SynchronousTestCase):
         clock.advance(1)
         self.assertEqual(
             stream.getvalue(),
-            "2027-01-15T08:00:00.250Z INFO  stalwart.access: 192.0.2.1 http GET /jmap/ HTTP/1.1 200 17o 12.3ms"
+            "2027-01-15T08:00:00.250Z INFO  stalwart.access: 192.0.2.1 http GET /jmap/ HTTP/1.1 200 17B 12.3ms"
             " id=r1 user=- agent=curl/8\n",
         )
 

@@ -28,6 +28,12 @@ class MetricsTests(SynchronousTestCase):
         self.assertIn("process_resident_memory_bytes", families)
         self.assertEqual(families["stalwart_build_info"].samples[0].labels, {"version": "1.2.3"})
 
+    def test_series_of_a_quiet_start(self) -> None:
+        """Errors in the log are counted from 0, so that an alert sees the first; no series tells when another began."""
+        text = Metrics("1").render()
+        self.assertIn(b'stalwart_log_events_total{level="error"} 0.0', text)
+        self.assertNotIn(b"_created", text)
+
     def test_registries_are_apart(self) -> None:
         """Two in one process don't see each other."""
         first, second = Metrics("1"), Metrics("1")
