@@ -12,6 +12,7 @@ from twisted.logger import Logger
 
 from stalwart.config import RuleFault, RuleText
 from stalwart.expr import CompiledRule, EvalError, ExprError, Finding, Lookup, Value, compile_rule
+from stalwart.expr.functions import FUNCTIONS
 from stalwart.expr.tree import Call, Node, children
 from stalwart.http.policy import PolicyRequest
 
@@ -21,12 +22,6 @@ _log = Logger(namespace="stalwart.http")
 
 # What can be answered at once, from memory. Other lookups would have to wait, and there is nothing here to ask.
 _ANSWERED = frozenset({"config_get", "system"})
-_LOOKUPS = frozenset(
-    {
-        *("config_get", "counter_get", "counter_incr", "dns_query", "is_local_address", "is_local_domain"),
-        *("key_exists", "key_get", "key_set", "sql_query", "system"),
-    }
-)
 
 
 class RuleContext:
@@ -155,7 +150,7 @@ def check_rule(rule: RuleText, wanted: Wanted) -> Iterator[RuleFault]:
     nodes = [node for pair in compiled.tree.clauses for node in pair] + [compiled.tree.otherwise]
     for source, node in zip(sources, nodes, strict=True):
         for call in _calls(node):
-            if call.name in _LOOKUPS - _ANSWERED:
+            if FUNCTIONS[call.name].is_lookup and call.name not in _ANSWERED:
                 finding = Finding(
                     text=source.text,
                     position=call.position,

@@ -112,6 +112,7 @@ class RuleTests(SynchronousTestCase):
         self.assertIn("\n    nothing\n    ^^^^^^^", two)
         [lookup] = self.faults("dns_query('example.org', 'ip') == ''", "404", "200")
         self.assertIn("error dns_query needs", lookup)
+        self.assertIn("error metric needs", self.faults("metric('x') > 1", "404", "200")[0])
         [never] = self.faults("1 == 1", "200", "404")
         self.assertIn("never reached", never)
         self.assertFalse(never.startswith("error"))
