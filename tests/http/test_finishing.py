@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.resource import Resource
-from twisted.web.static import Data
+from twisted.web.server import Request as TwistedRequest
 
 from stalwart.http import (
     BadField,
@@ -37,6 +37,17 @@ _PERMISSIVE = {
 }
 _MAIL = "https://mail.example.org"
 _PREFLIGHT = f"Origin: {_MAIL}\r\nAccess-Control-Request-Method: POST\r\n"
+
+
+class Static(Resource):
+    """A page of plain twisted.web."""
+
+    isLeaf = True
+
+    def render_GET(self, request: TwistedRequest) -> bytes:
+        """The page."""
+        request.setHeader(b"content-type", b"text/plain")
+        return b"static"
 
 
 class Hsts(msgspec.Struct, frozen=True, kw_only=True):
@@ -89,7 +100,7 @@ def _bed(finishing: ResponseHeaders | None, **more: object) -> Bed:
     bed.mount("/healthz/live", Stream())
     bed.mount("/.well-known/acme-challenge/token", Stream())
     folder = Resource()
-    folder.putChild(b"file", Data(b"static", "text/plain"))
+    folder.putChild(b"file", Static())
     bed.mount("/files", folder)
     return bed
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import socket
 import ssl
 import tempfile
@@ -10,7 +11,6 @@ from pathlib import Path
 import h2.config
 import h2.connection
 import h2.events
-import requests
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.live.daemon import Daemon, free_port
@@ -87,24 +87,28 @@ class RulesTests(SynchronousTestCase):
                             )
 
 
+def trusting(protocol: str) -> ssl.SSLContext:
+    """TLS that takes the self-signed certificate."""
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    context.set_alpn_protocols([protocol])
+    return context
+
+
 def over_http1(port: int, method: str, path: str, address: str) -> tuple[int, str]:
     """Status and content type of a request as a proxy would pass it on; the path is sent as it stands."""
-    prepared = requests.Request(method, f"https://127.0.0.1:{port}/").prepare()
-    prepared.url = f"https://127.0.0.1:{port}{path}"
-    prepared.headers["X-Forwarded-For"] = address
-    with requests.Session() as session:
-        session.trust_env = False
-        answer = session.send(prepared, verify=False, allow_redirects=False, timeout=30)
-    return answer.status_code, answer.headers.get("Content-Type", "")
+    connection = http.client.HTTPSConnection("127.0.0.1", port, timeout=30, context=trusting("http/1.1"))
+    connection.request(method, path, headers={"X-Forwarded-For": address})
+    answer = connection.getresponse()
+    answer.read()
+    connection.close()
+    return answer.status, answer.headers.get("Content-Type", "")
 
 
 def over_http2(port: int, method: str, path: str, address: str) -> tuple[int, str]:
     """The same on a stream of HTTP/2."""
-    context = ssl.create_default_context()
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    context.set_alpn_protocols(["h2"])
-    with context.wrap_socket(socket.create_connection(("127.0.0.1", port), timeout=30)) as wire:
+    with trusting("h2").wrap_socket(socket.create_connection(("127.0.0.1", port), timeout=30)) as wire:
         connection = h2.connection.H2Connection(h2.config.H2Configuration(client_side=True))
         connection.initiate_connection()
         head = [(":method", method), (":path", path), (":scheme", "https"), (":authority", "h")]
