@@ -74,21 +74,25 @@ def not_equal(left: Value, right: Value) -> bool:
 
 def less(left: Value, right: Value) -> bool:
     """Texts by their octets in UTF-8, else numbers; arrays item by item, and above all that is no array."""
+    return _order(left, right) < 0
+
+
+def _order(left: Value, right: Value) -> int:
+    """-1, 0 or 1; 0 also for what has no order. Each pair is looked at once: twice would grow with 2 to the depth."""
     if isinstance(left, tuple) or isinstance(right, tuple):
         if not isinstance(left, tuple):
-            return True
+            return -1
         if not isinstance(right, tuple):
-            return False
+            return 1
         for one, other in zip(left, right, strict=False):
-            if less(one, other):
-                return True
-            if less(other, one):
-                return False
-        return len(left) < len(right)
+            if order := _order(one, other):
+                return order
+        return (len(left) > len(right)) - (len(left) < len(right))
     # The order of code points is the order of UTF-8.
     if isinstance(left, str) and isinstance(right, str):
-        return left < right
-    return to_number(left) < to_number(right)
+        return (left > right) - (left < right)
+    first, second = to_number(left), to_number(right)
+    return (first > second) - (first < second)
 
 
 def less_or_equal(left: Value, right: Value) -> bool:

@@ -22,7 +22,17 @@ _MOST_REMEMBERED = 256  # octets of one request's fields
 Fields = tuple[tuple[bytes, bytes], ...]
 
 FORWARDING = frozenset((b"forwarded", b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host"))
-"""The fields by which proxies say for whom they ask."""
+"""The fields by which proxies say for whom they ask, as far as they are believed."""
+
+UNKNOWN = "unknown"
+"""The address of a client that trusted proxies don't tell: in no network, and nobody's own."""
+
+_PASSED_ON = FORWARDING | {b"via", b"x-real-ip", b"x-client-ip", b"true-client-ip", b"cf-connecting-ip", b"cdn-loop"}
+
+
+def was_passed_on(name: bytes) -> bool:
+    """Whether a field of this name (in lower case) tells that a proxy passed the request on."""
+    return name in _PASSED_ON or name.startswith(b"x-forwarded")
 
 
 class Origin(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,8 +70,9 @@ class TrustedProxies:
     def origin(self, peer: str, fields: Sequence[tuple[bytes, bytes]]) -> Origin | None:
         """Who sent the request that came from `peer`; None if it is as it seems. Names of `fields` in lower case.
 
-        `Forwarded`, where there is one, is taken alone. Raises Problem 400 for one that can't be read: else a client
-        could hide behind the proxy by sending what makes the proxy's own words unreadable.
+        Raises Problem 400 for a `Forwarded` that can't be read: else a client could hide behind the proxy by sending
+        what makes the proxy's own words unreadable. So it does where `Forwarded` and the older fields contradict each other:
+        most proxies write the older ones only, and pass on what the client wrote into the other.
         """
         if peer not in self._trusted:
             return None
@@ -87,7 +98,14 @@ class TrustedProxies:
             elements = parse_forwarded(found[b"forwarded"])
         except BadForwarded as error:
             raise Problem(400, f"The Forwarded field can't be read: {error}") from error
-        return self._walk(peer, elements)
+        origin = self._walk(peer, elements)
+        if len(found) > 1 and not _agree(origin, self._customary(peer, found)):
+            raise Problem(
+                400,
+                "Forwarded and X-Forwarded-… contradict each other. The proxy before this server must remove the one "
+                "that it does not write itself.",
+            )
+        return origin
 
     def _walk(self, peer: str, elements: list[Element]) -> Origin:
         """RFC 7239 §8.1: what stands left of an element by someone who isn't trusted may be invented."""
@@ -96,7 +114,10 @@ class TrustedProxies:
             element = elements.pop()
             scheme = _SCHEMES.get((element.proto or "").lower(), scheme)
             host = _host(element.host) or host
-            if element.for_ is None or element.for_.address is None:
+            if element.for_ is None:
+                break
+            if element.for_.address is None:
+                address, port = UNKNOWN, None
                 break
             address, port = element.for_.address, element.for_.port
         return Origin(address=address, port=port, scheme=scheme, host=host)
@@ -110,11 +131,16 @@ class TrustedProxies:
                 break
             node = nodes.pop()
             if node.address is None:
+                address, port = UNKNOWN, None
                 break
             address, port = node.address, node.port
         proto = _counted(list_items(found.get(b"x-forwarded-proto", ())), hops)
         host = _counted(list_items(found.get(b"x-forwarded-host", ())), hops)
         return Origin(address=address, port=port, scheme=_SCHEMES.get((proto or "").lower()), host=_host(host))
+
+
+def _agree(one: Origin, other: Origin) -> bool:
+    return (one.address, one.scheme, one.host) == (other.address, other.scheme, other.host)
 
 
 def _counted(items: list[str], hops: int) -> str | None:

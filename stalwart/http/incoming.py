@@ -14,7 +14,7 @@ from twisted.web import server
 from twisted.web.http_headers import Headers
 
 from stalwart.http.exchange import Exchange
-from stalwart.http.hops import FORWARDING, TrustedProxies, plain_authority
+from stalwart.http.hops import TrustedProxies, plain_authority, was_passed_on
 from stalwart.http.policy import ListenerContext
 from stalwart.http.problem import Problem
 from stalwart.ops.networks import LOOPBACK, UNIX
@@ -96,7 +96,7 @@ class Incoming(server.Request):
             ends.direct
             and ends.peer_address != UNIX  # who stands behind one is not known: mostly a proxy
             and ends.peer_address in LOOPBACK
-            and not any(name in FORWARDING for name, _ in self.header_fields)
+            and not any(was_passed_on(name) for name, _ in self.header_fields)
         )
 
     @property

@@ -6,6 +6,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from stalwart.expr import EvalError, Value, compile_rule
 from stalwart.expr.functions import FUNCTIONS
+from stalwart.expr.operators import less
 from stalwart.expr.types import Type
 from tests.expr.support import value_of
 
@@ -272,3 +273,15 @@ class TableTests(SynchronousTestCase):
         self.assertEqual(rule.evaluate({"x": "4"}), 8)
         with self.assertRaises(EvalError):
             rule.evaluate({"x": ["4"]})
+
+
+class DepthTests(SynchronousTestCase):
+    """Comparisons of deep arrays."""
+
+    def test_deep_arrays(self) -> None:
+        """Each pair of items is looked at once, however deep: twice at each level would never end."""
+        deep: Value = "x"
+        for _ in range(90):
+            deep = (deep,)
+        self.assertFalse(less(deep, deep))
+        self.assertTrue(less((deep,), (deep, "y")))

@@ -12,7 +12,7 @@ from twisted.internet.interfaces import IAddress
 from twisted.trial.unittest import SynchronousTestCase
 
 from stalwart.http import Endpoint, Problem, Request, Response, TrustedProxies
-from stalwart.http.hops import Origin, plain_authority
+from stalwart.http.hops import Origin, plain_authority, was_passed_on
 from tests.http.bed import Bed
 from tests.http.test_http2 import Client
 
@@ -46,8 +46,9 @@ class Walking(SynchronousTestCase):
             (b"8.8.8.8, 192.0.2.9, 10.2.3.4", _CLIENT),
             (b"192.0.2.9, fd00::1, 10.2.3.4", _CLIENT),
             (b"10.9.9.9, 10.2.3.4", "10.9.9.9"),
-            (b"192.0.2.9, unknown, 10.2.3.4", "10.2.3.4"),
-            (b"unknown", _PROXY),
+            (b"192.0.2.9, unknown, 10.2.3.4", "unknown"),
+            (b"unknown", "unknown"),
+            (b"_hidden", "unknown"),
         ):
             for name, value in (
                 (b"x-forwarded-for", listed),
@@ -57,20 +58,41 @@ class Walking(SynchronousTestCase):
                 assert found is not None
                 self.assertEqual(found.address, address, value)
 
+    def test_junk(self) -> None:
+        """In X-Forwarded-For what is no address is an unknown client, not the proxy itself."""
+        for listed in (b"192.0.2.9, junk", b"192.0.2.9, unix:", b"127.0.0.1, 1.2.3.4.5"):
+            found = _origin((b"x-forwarded-for", listed))
+            assert found is not None
+            self.assertEqual(found.address, "unknown", listed)
+
     def test_unix(self) -> None:
         """The peer of a Unix socket is trusted where loopback is."""
         found = _origin((b"x-forwarded-for", b"192.0.2.9"), peer="unix")
         self.assertEqual(found, Origin(address=_CLIENT))
 
     def test_both(self) -> None:
-        """Forwarded is taken alone."""
-        found = _origin(
-            (b"x-forwarded-for", b"192.0.2.1"),
-            (b"x-forwarded-proto", b"https"),
-            (b"x-forwarded-host", b"x"),
-            (b"forwarded", b"for=192.0.2.9"),
-        )
-        self.assertEqual(found, Origin(address=_CLIENT))
+        """Both families of fields are fine where they say the same; otherwise one is the client's own, and refused."""
+        custom = ((b"x-forwarded-for", b"192.0.2.9"), (b"x-forwarded-proto", b"https"), (b"x-forwarded-host", b"x"))
+        found = _origin(*custom, (b"forwarded", b"for=192.0.2.9;proto=https;host=x"))
+        self.assertEqual(found, Origin(address=_CLIENT, scheme="https", host="x"))
+        for forged in (
+            *(
+                b"for=127.0.0.1;proto=https;host=x",
+                b"for=192.0.2.9;proto=http;host=x",
+                b"for=192.0.2.9;proto=https;host=y",
+            ),
+            *(b"", b",", b"for=unknown", b"for=192.0.2.9", b"proto=https;host=x"),
+        ):
+            problem = self.assertRaises(Problem, _origin, *custom, (b"forwarded", forged))
+            self.assertEqual(problem.status, 400, forged)
+        self.assertRaises(Problem, _origin, custom[0], (b"forwarded", b"for=192.0.2.9;proto=https"))
+        self.assertRaises(Problem, _origin, custom[1], (b"forwarded", b"for=10.9.9.9;proto=https"))
+
+    def test_passed_on(self) -> None:
+        """Any field that a proxy adds tells that a request isn't this machine's own."""
+        for name in (b"x-real-ip", b"via", b"forwarded", b"x-forwarded-server", b"cf-connecting-ip"):
+            self.assertTrue(was_passed_on(name), name)
+        self.assertFalse(was_passed_on(b"x-request-id"))
 
     def test_proto_and_host(self) -> None:
         """Scheme and host are what the outermost trusted proxy says, or the one behind it if it says none."""
