@@ -71,8 +71,8 @@ class TrustedProxies:
         """Who sent the request that came from `peer`; None if it is as it seems. Names of `fields` in lower case.
 
         Raises Problem 400 for a `Forwarded` that can't be read: else a client could hide behind the proxy by sending
-        what makes the proxy's own words unreadable. So it does where `Forwarded` and the older fields contradict each other:
-        most proxies write the older ones only, and pass on what the client wrote into the other.
+        what makes the proxy's own words unreadable. So it does where `Forwarded` and the older fields contradict each
+        other: most proxies write the older ones only, and pass on what the client wrote into the other.
         """
         if peer not in self._trusted:
             return None
