@@ -87,8 +87,9 @@ class HttpSettings(msgspec.Struct, frozen=True, kw_only=True):
             name="use-x-forwarded",
             object_name="useXForwarded",
             doc="Take the client's address, and the scheme and host it used, from the headers `Forwarded`, "
-            "`X-Forwarded-For`, `X-Forwarded-Proto` and `X-Forwarded-Host` of requests that come from a trusted proxy. A request "
-            "in which `Forwarded` and the others contradict each other is refused: let the proxy remove what it doesn't write.",
+            "`X-Forwarded-For`, `X-Forwarded-Proto` and `X-Forwarded-Host` of requests that come from a trusted proxy. "
+            "A request in which `Forwarded` and the others contradict each other is refused: let the proxy remove what "
+            "it doesn't write.",
             example="true",
         ),
     ] = False
