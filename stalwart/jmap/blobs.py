@@ -2,36 +2,21 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
-
-import msgspec
 
 from stalwart import store
 from stalwart.auth import Principal
 from stalwart.jmap import wire
+from stalwart.jmap.contents import Content, find_content
 from stalwart.jmap.errors import JmapError, SignInExpired
-from stalwart.jmap.ids import PartBlob, blob_id, parse_blob_id
+from stalwart.jmap.ids import blob_id
 from stalwart.jmap.limits import Limits
 from stalwart.jmap.session import accounts_of
-from stalwart.mail.bodies import decode_octets, walk
-from stalwart.mail.message import Part, decode_structure
-from stalwart.store import BlobMissing, BlobStore, Session, Store
+from stalwart.store import Session, Store
 
 
 class NoSuchBlob(JmapError):
     """There is no such blob in the account, or no such account; a stranger learns no more (HTTP 404)."""
-
-
-class Content(msgspec.Struct, frozen=True, kw_only=True):
-    """The octets of a blob. `read(start, length)` blocks; it needs no session, since blobs never change.
-
-    `held` is how many octets lie in memory from the first read on, for as long as this lives.
-    """
-
-    size: int
-    read: Callable[[int, int], bytes]
-    held: int = 0
 
 
 class Blobs:
@@ -70,28 +55,12 @@ class Blobs:
         Raises NoSuchBlob, SignInExpired, and StoreError.
         """
         account = self._account(principal, account_id)
-        named = parse_blob_id(blob)
-        part = None
         with self._store.read() as session:
             self._check(session, principal)
-            if isinstance(named, PartBlob):
-                part = _find_part(session, account, named)
-                found = part is not None
-            else:
-                found = named is not None and (
-                    bool(store.has_blob(session, account, named.hash))
-                    or store.find_upload(session, account, named.hash) is not None
-                )
-        if named is None or not found:
+            content = find_content(session, self._store.blobs, account, blob)
+        if content is None:
             raise NoSuchBlob("There is no such blob in this account.")
-        blobs, blob_hash = self._store.blobs, named.hash
-        try:
-            size = blobs.size(blob_hash)
-        except BlobMissing:
-            raise NoSuchBlob("There is no such blob in this account.") from None
-        if part is None:
-            return Content(size=size, read=lambda start, length: blobs.get(blob_hash, start, length))
-        return _content_of(part, blobs, blob_hash)
+        return content
 
     def _account(self, principal: Principal, account_id: str) -> int:
         account = accounts_of(principal, self._limits).get(account_id)
@@ -102,28 +71,3 @@ class Blobs:
     def _check(self, session: Session, principal: Principal) -> None:
         if not self._still_valid(session, principal):
             raise SignInExpired("The password was changed since the last request. Sign in again.")
-
-
-def _find_part(session: Session, account: int, named: PartBlob) -> Part | None:
-    """The part that a blobId names. The id could name any octets of a message; only parts are given out."""
-    emails = store.get_emails(session, account, store.has_blob(session, account, named.hash)[:1])
-    for row in emails.values():
-        for part in walk(decode_structure(row.structure)):
-            if (part.body_start, part.body_end, part.encoding) == (named.start, named.end, named.encoding):
-                return part
-    return None
-
-
-def _content_of(part: Part, blobs: BlobStore, blob_hash: str) -> Content:
-    start, length = part.body_start, part.body_end - part.body_start
-    if part.encoding == "identity":
-        return Content(
-            size=length,
-            read=lambda first, most: blobs.get(blob_hash, start + first, min(most, length - first)),
-        )
-
-    @functools.cache
-    def decoded() -> bytes:
-        return decode_octets(blobs.get(blob_hash, start, length), part)
-
-    return Content(size=part.size, read=lambda first, most: decoded()[first : first + most], held=part.size)

@@ -1,0 +1,133 @@
+"""The octets behind a blobId: a message, an upload, or a part of either with its transfer encoding undone."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator
+
+import msgspec
+
+from stalwart import store
+from stalwart.jmap.ids import PartBlob, Place, parse_blob_id
+from stalwart.mail.bodies import walk
+from stalwart.mail.message import Part, decode_structure, scan
+from stalwart.mail.transfer import decode, decoded_pieces
+from stalwart.store import BlobMissing, BlobStore, Session
+
+_PIECE = 1 << 20
+
+
+class Content(msgspec.Struct, frozen=True, kw_only=True):
+    """The octets of a blob. `read(start, length)` blocks; it needs no session, since blobs never change.
+
+    `pieces()` gives all octets one after the other, each time it is called. `held` is how many octets lie in memory
+    from the first read on, for as long as this lives. `blob_hash` is set where the content is a blob of the blob
+    store, as it is there; `origin` tells where it lies in one otherwise (see `PartBlob`).
+    """
+
+    size: int
+    read: Callable[[int, int], bytes]
+    pieces: Callable[[], Iterator[bytes]]
+    held: int = 0
+    origin: str
+    within: tuple[Place, ...] = ()
+
+    @property
+    def blob_hash(self) -> str | None:
+        """The blob that has these octets and no others; None for a part of one."""
+        return None if self.within else self.origin
+
+
+def find_content(
+    session: Session,
+    blobs: BlobStore,
+    account: int,
+    text: str,
+    charge: Callable[[int], None] = lambda octets: None,
+) -> Content | None:
+    """What the blobId names in this account; None if there is no such thing, or it isn't the account's.
+
+    `charge` is told how many octets are about to be read to find it. Raises StoreError.
+    """
+    named = parse_blob_id(text)
+    if named is None:
+        return None
+    blob_hash = named.hash
+    emails = store.has_blob(session, account, blob_hash)
+    if not emails and store.find_upload(session, account, blob_hash) is None:
+        return None
+    try:
+        whole = _whole(blobs, blob_hash)
+        if not isinstance(named, PartBlob):
+            return whole
+        if emails:
+            rows = store.get_emails(session, account, emails[:1]).values()
+            root = next((decode_structure(row.structure) for row in rows), None)
+        else:
+            root = None
+        content = whole
+        for place in named.places:
+            if root is None:
+                charge(content.size)
+                root = scan(content.read(0, content.size))[0]
+            part = _part_at(root, place)
+            if part is None:
+                return None
+            content = _part_content(content, part, place)
+            root = None
+    except BlobMissing:
+        return None
+    return content
+
+
+def _whole(blobs: BlobStore, blob_hash: str) -> Content:
+    size = blobs.size(blob_hash)
+
+    def read(start: int, length: int) -> bytes:
+        return blobs.get(blob_hash, start, length)
+
+    return Content(size=size, read=read, pieces=lambda: _ranges(read, size), origin=blob_hash)
+
+
+def _part_at(root: Part, place: Place) -> Part | None:
+    """The part in that place. An id could name any octets of a message; only parts are given out."""
+    for part in walk(root):
+        if (part.body_start, part.body_end, part.encoding) == (place.start, place.end, place.encoding):
+            return part
+    return None
+
+
+def _part_content(around: Content, part: Part, place: Place) -> Content:
+    start, length = part.body_start, part.body_end - part.body_start
+    within = (*around.within, place)
+    if part.encoding == "identity":
+
+        def read(first: int, most: int) -> bytes:
+            return around.read(start + first, max(0, min(most, length - first)))
+
+        return Content(
+            size=length,
+            read=read,
+            pieces=lambda: _ranges(read, length),
+            held=around.held,
+            origin=around.origin,
+            within=within,
+        )
+
+    @functools.cache
+    def decoded() -> bytes:
+        return decode(around.read(start, length), part.encoding)
+
+    return Content(
+        size=part.size,
+        read=lambda first, most: decoded()[first : first + most],
+        pieces=lambda: decoded_pieces(around.read(start, length), part.encoding),
+        held=around.held + part.size,
+        origin=around.origin,
+        within=within,
+    )
+
+
+def _ranges(read: Callable[[int, int], bytes], size: int) -> Iterator[bytes]:
+    for start in range(0, size, _PIECE):
+        yield read(start, _PIECE)
