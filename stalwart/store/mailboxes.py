@@ -93,6 +93,7 @@ def _create(
     s: Session, account_id: int, name: str, parent_id: int | None, role: Role | None, *, sort_order: int
 ) -> MailboxRow:
     modseq = s.touch(account_id, "Mailbox")
+    s.touch(account_id, "Quota")
     values: dict[str, Any] = {
         "name": name,
         "parent_id": parent_id,
