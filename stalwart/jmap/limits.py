@@ -29,6 +29,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """Per account, of uploads that need not belong to a message; the oldest make room for the newest."""
     max_uploads: int = 1000
     """As many of them."""
+    max_mailboxes: int = 250
+    """The most mailboxes that an account may have."""
     max_mailbox_depth: int = 10
     max_size_mailbox_name: int = 255
     max_size_attachments_per_email: int = 50_000_000

@@ -67,7 +67,14 @@ from stalwart.store.filters import (
     Text,
     ThreadKeyword,
 )
-from stalwart.store.mailboxes import create_mailbox, find_mailbox, list_mailboxes
+from stalwart.store.mailboxes import (
+    create_mailbox,
+    destroy_mailbox,
+    find_mailbox,
+    list_mailboxes,
+    normal_name,
+    update_mailboxes,
+)
 from stalwart.store.opening import open_blobs
 from stalwart.store.query import query_emails
 from stalwart.store.rows import (
@@ -149,6 +156,7 @@ __all__ = [
     "delete_account",
     "delete_domain",
     "destroy_email",
+    "destroy_mailbox",
     "discard_uploads",
     "evict_uploads",
     "find_account",
@@ -163,6 +171,7 @@ __all__ = [
     "list_domains",
     "list_email_ids",
     "list_mailboxes",
+    "normal_name",
     "open_blobs",
     "query_emails",
     "remove_alias",
@@ -171,4 +180,5 @@ __all__ = [
     "state",
     "sweep",
     "update_email",
+    "update_mailboxes",
 ]
