@@ -75,7 +75,14 @@ from stalwart.store.identities import (
     list_identities,
     update_identity,
 )
-from stalwart.store.mailboxes import create_mailbox, find_mailbox, list_mailboxes
+from stalwart.store.mailboxes import (
+    create_mailbox,
+    destroy_mailbox,
+    find_mailbox,
+    list_mailboxes,
+    normal_name,
+    update_mailboxes,
+)
 from stalwart.store.opening import open_blobs
 from stalwart.store.query import query_emails
 from stalwart.store.quotas import get_quota, set_quota
@@ -179,6 +186,7 @@ __all__ = [
     "delete_domain",
     "destroy_email",
     "destroy_identity",
+    "destroy_mailbox",
     "discard_uploads",
     "evict_uploads",
     "expire_uploads",
@@ -199,6 +207,7 @@ __all__ = [
     "list_identities",
     "list_mailboxes",
     "may_write",
+    "normal_name",
     "open_blobs",
     "query_emails",
     "remove_alias",
@@ -214,4 +223,5 @@ __all__ = [
     "unshare_account",
     "update_email",
     "update_identity",
+    "update_mailboxes",
 ]
