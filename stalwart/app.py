@@ -23,6 +23,7 @@ from stalwart.delivery.memory import MessageMemory
 from stalwart.housekeeping import Housekeeping
 from stalwart.http import Branch, Cors, ListenerContext, RequestIds, ResponseHeaders, Site, TrustedProxies
 from stalwart.http.rules import RulePolicy, RuleUrl
+from stalwart.jmap.limits import limits_of
 from stalwart.net import ListenError, ListenerService
 from stalwart.ops.log import AccessLog, LogOutput
 from stalwart.ops.metrics import Metrics
@@ -141,6 +142,7 @@ class Daemon(Service):
             self._metrics,
             hostname=self._settings.hostname,
             threads=backend.threads,
+            limits=limits_of(self._settings.jmap, self._settings.object_quota),
             url=RuleUrl(http.url, facts) if http.url is not None else None,
         )
 

@@ -38,10 +38,10 @@ class Blobs:
         bounds = {"octets": self._limits.max_octets_of_uploads, "files": self._limits.max_uploads}
         with self._store.read() as session:
             self._check(session, principal)
-            store.check_room(session, account, store.blob_hash(data), len(data), **bounds)
+            store.check_room(session, account, account, store.blob_hash(data), len(data), **bounds)
         blob_hash = self._store.blobs.put(data)
         with self._store.write() as session:
-            kept = store.add_upload(session, account, blob_hash, len(data), media_type)
+            kept = store.add_upload(session, account, account, blob_hash, len(data), media_type)
             # RFC 8620 §6: oldest first, until there is room for the new blob
             evicted = store.evict_uploads(session, account, kept, **bounds)
         store.discard_uploads(self._store, evicted)
@@ -57,7 +57,7 @@ class Blobs:
         account = self._account(principal, account_id)
         with self._store.read() as session:
             self._check(session, principal)
-            content = find_content(session, self._store.blobs, account, blob)
+            content = find_content(session, self._store.blobs, account, account, blob)
         if content is None:
             raise NoSuchBlob("There is no such blob in this account.")
         return content

@@ -11,7 +11,7 @@ from stalwart import store
 from stalwart.jmap.ids import PartBlob, Place, parse_blob_id
 from stalwart.mail.bodies import walk
 from stalwart.mail.message import Part, decode_structure, scan
-from stalwart.mail.transfer import decode, decoded_pieces
+from stalwart.mail.transfer import decode, pieces
 from stalwart.store import BlobMissing, BlobStore, Session
 
 _PIECE = 1 << 20
@@ -42,10 +42,11 @@ def find_content(
     session: Session,
     blobs: BlobStore,
     account: int,
+    user: int,
     text: str,
     charge: Callable[[int], None] = lambda octets: None,
 ) -> Content | None:
-    """What the blobId names in this account; None if there is no such thing, or it isn't the account's.
+    """What the blobId names in this account; None if there is no such thing, or this user may not have it.
 
     `charge` is told how many octets are about to be read to find it. Raises StoreError.
     """
@@ -54,7 +55,7 @@ def find_content(
         return None
     blob_hash = named.hash
     emails = store.has_blob(session, account, blob_hash)
-    if not emails and store.find_upload(session, account, blob_hash) is None:
+    if not emails and store.find_upload(session, account, user, blob_hash) is None:
         return None
     try:
         whole = _whole(blobs, blob_hash)
@@ -73,7 +74,7 @@ def find_content(
             part = _part_at(root, place)
             if part is None:
                 return None
-            content = _part_content(content, part, place)
+            content = _part_content(blobs, content, part, place)
             root = None
     except BlobMissing:
         return None
@@ -97,7 +98,7 @@ def _part_at(root: Part, place: Place) -> Part | None:
     return None
 
 
-def _part_content(around: Content, part: Part, place: Place) -> Content:
+def _part_content(blobs: BlobStore, around: Content, part: Part, place: Place) -> Content:
     start, length = part.body_start, part.body_end - part.body_start
     within = (*around.within, place)
     if part.encoding == "identity":
@@ -118,10 +119,15 @@ def _part_content(around: Content, part: Part, place: Place) -> Content:
     def decoded() -> bytes:
         return decode(around.read(start, length), part.encoding)
 
+    def decoded_pieces() -> Iterator[bytes]:
+        if around.within:
+            return pieces(around.read(start, length), 0, length, part.encoding)
+        return pieces(blobs.view(around.origin), start, part.body_end, part.encoding)
+
     return Content(
         size=part.size,
         read=lambda first, most: decoded()[first : first + most],
-        pieces=lambda: decoded_pieces(around.read(start, length), part.encoding),
+        pieces=decoded_pieces,
         held=around.held + part.size,
         origin=around.origin,
         within=within,

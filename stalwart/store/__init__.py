@@ -21,7 +21,7 @@ from stalwart.store.accounts import (
     resolve_recipient,
     set_password_hash,
 )
-from stalwart.store.blobs import BlobStore, FsBlobs, blob_hash
+from stalwart.store.blobs import BlobStore, BlobWriter, FsBlobs, blob_hash
 from stalwart.store.blobs_sqlite import SqliteBlobs
 from stalwart.store.changes import changes, state
 from stalwart.store.database import Store
@@ -67,22 +67,51 @@ from stalwart.store.filters import (
     Text,
     ThreadKeyword,
 )
-from stalwart.store.mailboxes import create_mailbox, find_mailbox, list_mailboxes
+from stalwart.store.identities import (
+    count_identities,
+    create_identity,
+    destroy_identity,
+    get_identities,
+    list_identities,
+    update_identity,
+)
+from stalwart.store.mailboxes import (
+    create_mailbox,
+    destroy_mailbox,
+    find_mailbox,
+    list_mailboxes,
+    normal_name,
+    update_mailboxes,
+)
 from stalwart.store.opening import open_blobs
 from stalwart.store.query import query_emails
+from stalwart.store.quotas import get_quota, set_quota
 from stalwart.store.rows import (
     AccountRow,
     Changes,
     EmailRow,
+    IdentityRow,
     MailboxRow,
     NewEmail,
+    QuotaRow,
     Role,
+    ShareRow,
     StoredEmail,
     TypeName,
     UploadRow,
 )
 from stalwart.store.session import Session
-from stalwart.store.sweep import discard_uploads, sweep
+from stalwart.store.shares import (
+    all_guests,
+    guests_of,
+    may_write,
+    set_subscriptions,
+    share_account,
+    shared_with,
+    subscriptions,
+    unshare_account,
+)
+from stalwart.store.sweep import discard_uploads, expire_uploads, sweep
 from stalwart.store.uploads import add_upload, check_room, evict_uploads, find_upload
 
 __all__ = [
@@ -96,6 +125,7 @@ __all__ = [
     "Before",
     "BlobMissing",
     "BlobStore",
+    "BlobWriter",
     "CannotCalculateChanges",
     "Changes",
     "DiskFull",
@@ -105,6 +135,7 @@ __all__ = [
     "FsBlobs",
     "HasAttachment",
     "HasKeyword",
+    "IdentityRow",
     "InMailbox",
     "InMailboxOtherThan",
     "InvalidAddress",
@@ -119,9 +150,11 @@ __all__ = [
     "NotKeyword",
     "OverQuota",
     "QueryResult",
+    "QuotaRow",
     "Role",
     "SchemaTooNew",
     "Session",
+    "ShareRow",
     "Sort",
     "SqliteBlobs",
     "StillInUse",
@@ -139,36 +172,56 @@ __all__ = [
     "add_alias",
     "add_email",
     "add_upload",
+    "all_guests",
     "blob_hash",
     "changes",
     "check_room",
+    "count_identities",
     "create_account",
     "create_domain",
+    "create_identity",
     "create_mailbox",
     "credential_version",
     "delete_account",
     "delete_domain",
     "destroy_email",
+    "destroy_identity",
+    "destroy_mailbox",
     "discard_uploads",
     "evict_uploads",
+    "expire_uploads",
     "find_account",
     "find_mailbox",
     "find_upload",
     "forget_destroyed",
     "get_account",
     "get_emails",
+    "get_identities",
+    "get_quota",
     "get_threads",
+    "guests_of",
     "has_blob",
     "list_accounts",
     "list_domains",
     "list_email_ids",
+    "list_identities",
     "list_mailboxes",
+    "may_write",
+    "normal_name",
     "open_blobs",
     "query_emails",
     "remove_alias",
     "resolve_recipient",
     "set_password_hash",
+    "set_quota",
+    "set_subscriptions",
+    "share_account",
+    "shared_with",
     "state",
+    "subscriptions",
     "sweep",
+    "unshare_account",
     "update_email",
+    "update_identity",
+    "update_mailboxes",
 ]

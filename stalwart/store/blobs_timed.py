@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from mmap import mmap
 
 from stalwart.ops.metrics import Metrics
-from stalwart.store.blobs import BlobStore
+from stalwart.store.blobs import BlobStore, BlobWriter
 
 
 class TimedBlobs:
     """Another blob store, with the seconds of its reads and writes observed."""
 
     def __init__(self, blobs: BlobStore, metrics: Metrics) -> None:
+        self.maps = blobs.maps
         self._blobs = blobs
         self._read_time = metrics.store_seconds.labels("blob_read").observe
         self._write_time = metrics.store_seconds.labels("blob_write").observe
@@ -23,6 +25,14 @@ class TimedBlobs:
         name = self._blobs.put(data)
         self._write_time(time.perf_counter() - started)
         return name
+
+    def begin(self) -> BlobWriter:
+        """See `BlobStore`."""
+        return self._blobs.begin()
+
+    def view(self, blob_hash: str) -> bytes | mmap:
+        """See `BlobStore`."""
+        return self._blobs.view(blob_hash)
 
     def get(self, blob_hash: str, start: int = 0, length: int | None = None) -> bytes:
         """See `BlobStore`."""

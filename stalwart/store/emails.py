@@ -22,6 +22,7 @@ from stalwart.store.threads import join_thread
 _LONGEST_SORT_KEY = 255
 
 _ROOM = Prepared(select(account.c.address, account.c.quota, account.c.used).where(account.c.id == bindparam("account")))
+_HAS_QUOTA = Prepared(select(account.c.id).where(account.c.id == bindparam("account"), account.c.quota.is_not(None)))
 _FILL = Prepared(
     update(account)
     .where(account.c.id == bindparam("account"))
@@ -184,6 +185,8 @@ def normal_keywords(keywords: Iterable[str]) -> frozenset[str]:
 
 def fill(s: Session, account_id: int, octets: int, messages: int) -> None:
     """Add to what the account has in use; negative to take away."""
+    if _HAS_QUOTA.run(s.driver, {"account": account_id}).fetchone() is not None:
+        s.touch(account_id, "Quota")
     _FILL.run(s.driver, {"account": account_id, "octets": octets, "messages": messages})
 
 

@@ -11,7 +11,7 @@ import msgspec
 from stalwart.auth import Principal
 from stalwart.http import Endpoint, Problem, Request, Response
 from stalwart.http.auth import RunsInThread
-from stalwart.jmap.blobs import Content
+from stalwart.jmap.contents import Content
 from stalwart.jmap.errors import OverLimit, RequestError
 from stalwart.jmap.session import accounts_of
 from stalwart.web.jmap_surface import Surface, problem

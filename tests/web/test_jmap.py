@@ -438,7 +438,7 @@ class BlobTests(WebBed):
         """What was uploaded is noted for the account, beside its octets."""
         blob = self.upload(b"data", Content_Type="a/b")["blobId"]
         with self.store.read() as s:
-            row = store.find_upload(s, self.account.id, blob[1:])
+            row = store.find_upload(s, self.account.id, self.account.id, blob[1:])
         assert row is not None
         self.assertEqual((row.size, row.type), (4, "a/b"))
 
