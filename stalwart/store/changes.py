@@ -55,11 +55,7 @@ def _updated(table: Table) -> Select[int, int]:
     )
 
 
-<<<<<<< HEAD
-_TABLES: dict[TypeName, Table] = {"Email": email, "Mailbox": mailbox, "Thread": thread, "Identity": identity}
-=======
-_TABLES: dict[str, Table] = {"Email": email, "Mailbox": mailbox, "Thread": thread}
->>>>>>> jset
+_TABLES: dict[str, Table] = {"Email": email, "Mailbox": mailbox, "Thread": thread, "Identity": identity}
 _CREATED = {name: _created(table) for name, table in _TABLES.items()}
 _UPDATED = {name: _updated(table) for name, table in _TABLES.items()}
 _MORE_THAN_COUNTS = (
