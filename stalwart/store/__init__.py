@@ -77,6 +77,7 @@ from stalwart.store.mailboxes import (
 )
 from stalwart.store.opening import open_blobs
 from stalwart.store.query import query_emails
+from stalwart.store.query_changes import QueryChanges, query_email_changes
 from stalwart.store.rows import (
     AccountRow,
     Changes,
@@ -125,6 +126,7 @@ __all__ = [
     "NotFound",
     "NotKeyword",
     "OverQuota",
+    "QueryChanges",
     "QueryResult",
     "Role",
     "SchemaTooNew",
@@ -173,6 +175,7 @@ __all__ = [
     "list_mailboxes",
     "normal_name",
     "open_blobs",
+    "query_email_changes",
     "query_emails",
     "remove_alias",
     "resolve_recipient",
