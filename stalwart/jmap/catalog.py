@@ -46,7 +46,7 @@ def _core(limits: Limits) -> Mapping[str, Any]:
 def _mail_of_account(limits: Limits) -> Mapping[str, Any]:
     # RFC 8621 §1.3.1: every one of these MUST be there
     return {
-        "maxMailboxesPerEmail": None,
+        "maxMailboxesPerEmail": limits.max_mailboxes_per_email,
         "maxMailboxDepth": limits.max_mailbox_depth,
         "maxSizeMailboxName": limits.max_size_mailbox_name,
         "maxSizeAttachmentsPerEmail": limits.max_size_attachments_per_email,

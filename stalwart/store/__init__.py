@@ -85,6 +85,7 @@ from stalwart.store.mailboxes import (
 )
 from stalwart.store.opening import open_blobs
 from stalwart.store.query import query_emails
+from stalwart.store.query_changes import QueryChanges, query_email_changes
 from stalwart.store.quotas import get_quota, set_quota
 from stalwart.store.rows import (
     AccountRow,
@@ -149,6 +150,7 @@ __all__ = [
     "NotFound",
     "NotKeyword",
     "OverQuota",
+    "QueryChanges",
     "QueryResult",
     "QuotaRow",
     "Role",
@@ -209,6 +211,7 @@ __all__ = [
     "may_write",
     "normal_name",
     "open_blobs",
+    "query_email_changes",
     "query_emails",
     "remove_alias",
     "resolve_recipient",

@@ -20,6 +20,7 @@ from stalwart.jmap.types import mail
 from stalwart.jmap.types.email_body import DEFAULT_PART_PROPERTIES, Body, PartView, Values, body_of
 from stalwart.jmap.types.email_headers import HeaderProperty, all_headers, header_property, header_value
 from stalwart.jmap.types.email_query import QUERY
+from stalwart.jmap.types.email_set import WRITE
 from stalwart.jmap.types.email_source import Source
 from stalwart.mail.bodies import text_charset
 from stalwart.store import EmailRow, Filter
@@ -218,8 +219,8 @@ EMAIL: DataType[EmailRow, Filter] = DataType(
         _server_set("id", Id),
         _server_set("blobId", Id),
         _server_set("threadId", Id),
-        Property(name="mailboxIds", type=dict[Id, bool]),
-        Property(name="keywords", type=dict[Keyword, bool], default={}),
+        Property(name="mailboxIds", type=dict[Id, bool], references="keys"),
+        Property(name="keywords", type=dict[Keyword, bool], default={}, fold_keys=True),
         _server_set("size", UnsignedInt),
         _immutable("receivedAt", UTCDate),
         _immutable("headers", list[dict[str, str]]),
@@ -262,4 +263,5 @@ EMAIL: DataType[EmailRow, Filter] = DataType(
     view=_view,
     accepts=_accepts,
     query=QUERY,
+    write=WRITE,
 )
