@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from stalwart import store
 from stalwart.auth import Principal
 from stalwart.jmap import wire
+from stalwart.jmap.call import Account
 from stalwart.jmap.contents import Content, find_content
 from stalwart.jmap.errors import JmapError, SignInExpired
 from stalwart.jmap.ids import blob_id
 from stalwart.jmap.limits import Limits
+from stalwart.jmap.session import account_id as id_of
 from stalwart.jmap.session import accounts_of
-from stalwart.store import Session, Store
+from stalwart.store import BlobWriter, Session, Store, UploadRow
 
 
 class NoSuchBlob(JmapError):
     """There is no such blob in the account, or no such account; a stranger learns no more (HTTP 404)."""
+
+
+class UploadForbidden(JmapError):
+    """The user may only read the account (HTTP 403)."""
 
 
 class Blobs:
@@ -27,47 +33,83 @@ class Blobs:
         self._limits = limits
         self._still_valid = still_valid
 
-    def upload(self, principal: Principal, account_id: str, data: bytes, media_type: str) -> bytes:
-        """Keep the octets; gives the JSON answer of RFC 8620 §6.1 once they are on disk.
+    def begin(self) -> BlobWriter:
+        """Begin an upload; see `keep`."""
+        return self._store.blobs.begin()
 
-        What was uploaded longest ago goes when there is more than the account may keep.
+    def check_account(self, principal: Principal, account_id: str) -> None:
+        """Whether the user may upload to the account. Asks the store only for the account of somebody else.
 
-        Raises NoSuchBlob for an account that the user can't see, SignInExpired, and StoreError.
+        Raises NoSuchBlob for an account that the user can't see, UploadForbidden, and StoreError.
         """
-        account = self._account(principal, account_id)
-        bounds = {"octets": self._limits.max_octets_of_uploads, "files": self._limits.max_uploads}
+        if account_id != id_of(principal.account_id):
+            with self._store.read() as session:
+                self._writable(session, principal, account_id)
+
+    def keep(self, principal: Principal, account_id: str, upload: BlobWriter, media_type: str) -> bytes:
+        """Keep what was written; gives the JSON answer of RFC 8620 §6.1 once it is on disk.
+
+        What the user uploaded longest ago goes when there is more than a user may have.
+
+        Raises NoSuchBlob for an account that the user can't see, UploadForbidden, SignInExpired, and StoreError.
+        """
+        user, size = principal.account_id, upload.size
         with self._store.read() as session:
             self._check(session, principal)
-            store.check_room(session, account, account, store.blob_hash(data), len(data), **bounds)
-        blob_hash = self._store.blobs.put(data)
+            account = self._writable(session, principal, account_id)
+            check_room(session, account, user, upload.hash(), size, self._limits)
+        blob_hash = upload.commit()
         with self._store.write() as session:
-            kept = store.add_upload(session, account, account, blob_hash, len(data), media_type)
-            # RFC 8620 §6: oldest first, until there is room for the new blob
-            evicted = store.evict_uploads(session, account, kept, **bounds)
+            account = self._writable(session, principal, account_id)
+            evicted = keep_upload(session, account, user, blob_hash, size, media_type, self._limits)
         store.discard_uploads(self._store, evicted)
-        return wire.encode(
-            {"accountId": account_id, "blobId": blob_id(blob_hash), "type": media_type, "size": len(data)}
-        )
+        return wire.encode({"accountId": account_id, "blobId": blob_id(blob_hash), "type": media_type, "size": size})
 
     def open(self, principal: Principal, account_id: str, blob: str) -> Content:
         """The content behind a blobId: a message, an upload, or a body part with its transfer encoding undone.
 
         Raises NoSuchBlob, SignInExpired, and StoreError.
         """
-        account = self._account(principal, account_id)
         with self._store.read() as session:
             self._check(session, principal)
-            content = find_content(session, self._store.blobs, account, account, blob)
+            account = self._account(session, principal, account_id).row
+            content = find_content(session, self._store.blobs, account, principal.account_id, blob)
         if content is None:
             raise NoSuchBlob("There is no such blob in this account.")
         return content
 
-    def _account(self, principal: Principal, account_id: str) -> int:
-        account = accounts_of(principal, self._limits).get(account_id)
+    def _account(self, session: Session, principal: Principal, account_id: str) -> Account:
+        shares = store.shared_with(session, principal.account_id)
+        account = accounts_of(principal, shares, self._limits).get(account_id)
         if account is None:
             raise NoSuchBlob("There is no such account that this user can see.")
+        return account
+
+    def _writable(self, session: Session, principal: Principal, account_id: str) -> int:
+        account = self._account(session, principal, account_id)
+        if account.is_read_only:
+            raise UploadForbidden("This account is shared with you for reading only.")
         return account.row
 
     def _check(self, session: Session, principal: Principal) -> None:
         if not self._still_valid(session, principal):
             raise SignInExpired("The password was changed since the last request. Sign in again.")
+
+
+def check_room(session: Session, account: int, user: int, blob_hash: str | None, size: int, limits: Limits) -> None:
+    """As `store.check_room`, with the limits of JMAP."""
+    octets, files = limits.max_octets_of_uploads, limits.max_uploads
+    store.check_room(session, account, user, blob_hash, size, octets=octets, files=files)
+
+
+def keep_upload(
+    session: Session, account: int, user: int, blob_hash: str, size: int, media_type: str, limits: Limits
+) -> Sequence[UploadRow]:
+    """Note an upload whose octets are in the blob store; gives those that it made the user lose.
+
+    `store.discard_uploads` removes their octets, once the transaction is over.
+    """
+    kept = store.add_upload(session, account, user, blob_hash, size, media_type)
+    # RFC 8620 §6: oldest first, until there is room for the new blob
+    octets, files = limits.max_octets_of_uploads, limits.max_uploads
+    return store.evict_uploads(session, user, kept, octets=octets, files=files)

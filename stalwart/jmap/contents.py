@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import functools
+import math
 from collections.abc import Callable, Iterator
 
 import msgspec
@@ -11,7 +11,7 @@ from stalwart import store
 from stalwart.jmap.ids import PartBlob, Place, parse_blob_id
 from stalwart.mail.bodies import walk
 from stalwart.mail.message import Part, decode_structure, scan
-from stalwart.mail.transfer import decode, pieces
+from stalwart.mail.transfer import pieces
 from stalwart.store import BlobMissing, BlobStore, Session
 
 _PIECE = 1 << 20
@@ -115,23 +115,52 @@ def _part_content(blobs: BlobStore, around: Content, part: Part, place: Place) -
             within=within,
         )
 
-    @functools.cache
-    def decoded() -> bytes:
-        return decode(around.read(start, length), part.encoding)
-
     def decoded_pieces() -> Iterator[bytes]:
         if around.within:
             return pieces(around.read(start, length), 0, length, part.encoding)
         return pieces(blobs.view(around.origin), start, part.body_end, part.encoding)
 
+    if around.within:
+        held = around.held + length
+    else:
+        held = 0 if blobs.maps else around.size
     return Content(
         size=part.size,
-        read=lambda first, most: decoded()[first : first + most],
+        read=_Sequence(decoded_pieces).read,
         pieces=decoded_pieces,
-        held=around.held + part.size,
+        held=held + min(part.size, _PIECE),
         origin=around.origin,
         within=within,
     )
+
+
+class _Sequence:
+    """Reads pieces as if all of them lay in memory: goes on where it stopped, and begins anew for what lies before."""
+
+    def __init__(self, begin: Callable[[], Iterator[bytes]]) -> None:
+        self._begin = begin
+        self._pieces: Iterator[bytes] = iter(())
+        self._piece = b""
+        self._start: float = math.inf  # of the piece
+
+    def read(self, start: int, length: int) -> bytes:
+        """As `Content.read`."""
+        if start < self._start:
+            self._pieces, self._piece, self._start = self._begin(), b"", 0
+        found: list[bytes] = []
+        while length > 0:
+            offset = start - int(self._start)
+            if offset < len(self._piece):
+                found.append(self._piece[offset : offset + length])
+                start += len(found[-1])
+                length -= len(found[-1])
+                continue
+            following = next(self._pieces, None)
+            if following is None:
+                break
+            self._start += len(self._piece)
+            self._piece = following
+        return b"".join(found)
 
 
 def _ranges(read: Callable[[int, int], bytes], size: int) -> Iterator[bytes]:

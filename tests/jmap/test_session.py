@@ -17,7 +17,7 @@ class SessionTests(Bed):
 
     def session(self, limits: Limits | None = None, base_url: str = BASE_URL) -> Any:
         """The object, decoded."""
-        return json.loads(session_object(self.principal, limits or Limits(), base_url).body)
+        return json.loads(session_object(self.principal, (), limits or Limits(), base_url).body)
 
     def test_all_properties(self) -> None:
         """RFC 8620 §2: every property is there, and rule 2: isPersonal on accounts."""
