@@ -13,6 +13,8 @@ from stalwart.jmap.limits import Limits
 from stalwart.jmap.standard import methods_of
 from stalwart.jmap.types import core, mail
 from stalwart.jmap.types.email import EMAIL
+from stalwart.jmap.types.email_import import IMPORT
+from stalwart.jmap.types.email_parse import PARSE
 from stalwart.jmap.types.email_query import SORTS
 from stalwart.jmap.types.mailbox import MAILBOX
 from stalwart.jmap.types.thread import THREAD
@@ -71,5 +73,6 @@ CAPABILITIES = (
 )
 
 METHODS: Mapping[str, Method] = {
-    method.name: method for method in (core.ECHO, *methods_of(MAILBOX), *methods_of(THREAD), *methods_of(EMAIL))
+    method.name: method
+    for method in (core.ECHO, *methods_of(MAILBOX), *methods_of(THREAD), *methods_of(EMAIL), IMPORT, PARSE)
 }
