@@ -17,6 +17,7 @@ from stalwart.jmap.types.email_import import IMPORT
 from stalwart.jmap.types.email_parse import PARSE
 from stalwart.jmap.types.email_query import SORTS
 from stalwart.jmap.types.mailbox import MAILBOX
+from stalwart.jmap.types.snippet import GET_SNIPPETS
 from stalwart.jmap.types.thread import THREAD
 
 
@@ -74,5 +75,13 @@ CAPABILITIES = (
 
 METHODS: Mapping[str, Method] = {
     method.name: method
-    for method in (core.ECHO, *methods_of(MAILBOX), *methods_of(THREAD), *methods_of(EMAIL), IMPORT, PARSE)
+    for method in (
+        core.ECHO,
+        *methods_of(MAILBOX),
+        *methods_of(THREAD),
+        *methods_of(EMAIL),
+        IMPORT,
+        PARSE,
+        GET_SNIPPETS,
+    )
 }

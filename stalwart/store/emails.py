@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from functools import lru_cache
 
-from sqlalchemy import bindparam, insert, select, update
+from sqlalchemy import bindparam, insert, select, text, update
 
 from stalwart.mail.message import encode_structure
 from stalwart.mail.summary import Digest, encode_summary
@@ -159,6 +159,12 @@ def get_emails(s: Session, account_id: int, ids: Iterable[int]) -> dict[int, Ema
 def list_email_ids(s: Session, account_id: int, limit: int) -> list[int]:
     """At most `limit` ids of the account's e-mails, in the order in which they were added."""
     return list(s.connection.scalars(_SOME_IDS, {"account": account_id, "most": limit}))
+
+
+def ids_with_header(s: Session, account_id: int, name: str, limit: int) -> list[int]:
+    """At most `limit` ids of the account's e-mails that have a header field of this name, the newest first."""
+    found = search.with_header(account_id, name)
+    return list(s.connection.scalars(found.order_by(text("rowid DESC")).limit(limit)))
 
 
 def has_blob(s: Session, account_id: int, blob_hash: str) -> list[int]:
