@@ -190,7 +190,8 @@ class UpdateTests(MailboxSetCase):
         error = self.set(update={made["k0"]: {"parentId": self.inbox}, made["k1"]: {"parentId": made["k0"]}})
         self.assertEqual(list(error["notUpdated"]), [made["k1"]])
         # Turned round: each is the other's child when all is done.
-        response = self.set(update={self.inbox: {"parentId": made["k0"]}, made["k0"]: {"parentId": None}})
+        made = self.create(p={"name": "p"}, q={"name": "q", "parentId": "#p"})
+        response = self.set(update={made["p"]: {"parentId": made["q"]}, made["q"]: {"parentId": None}})
         self.assertIsNone(response["notUpdated"])
 
     def test_no_such_parent(self) -> None:
