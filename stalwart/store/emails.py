@@ -213,6 +213,11 @@ def check_mailboxes(s: Session, account_id: int, mailbox_ids: frozenset[int]) ->
     for mailbox_id in mailbox_ids:
         if _IS_MAILBOX.run(s.driver, {"account": account_id, "mailbox": mailbox_id}).fetchone() is None:
             raise NotFound(f"mailbox {mailbox_id} does not exist in account {account_id}")
+    return trash_of(s, account_id)
+
+
+def trash_of(s: Session, account_id: int) -> int | None:
+    """The mailbox that is the account's trash, if one is."""
     trash = _TRASH.run(s.driver, {"account": account_id}).fetchone()
     return None if trash is None else int(trash[0])
 
