@@ -163,6 +163,12 @@ class FilterTests(Bed):
         self.assertEqual(self.found(header=["subject", "x"]), {two})
         both = {"operator": "NOT", "conditions": [{"header": ["x-odd", "blue"]}, {"header": ["x-even"]}]}
         self.assertEqual(self.query(filter=both), [one])
+        three = self.deliver(message(Message_ID="<One.Two@Example.org>", References="<a@b>\r\n <c@d>"))
+        for value in ("<one.two@example.org>", "One.Two", "two@example", "<one"):
+            self.assertEqual(self.found(header=["message-id", value]), {three}, value)
+        self.assertEqual(self.found(header=["references", "a@b> <c@d"]), {three})
+        self.assertEqual(self.found(header=["references", "c@d"]), {three})
+        self.assertEqual(self.found(header=["message-id", "three"]), set())
         self.store.blobs.delete(self.email(one, "blobId")["blobId"][1:])
         self.assertEqual(self.found(header=["x-odd"]), {one, two})
         self.assertEqual(self.found(header=["x-odd", ""]), {two})

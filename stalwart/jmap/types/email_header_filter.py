@@ -7,6 +7,7 @@ field, as many as one request may cost.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 from stalwart import store
 from stalwart.jmap.call import Call
@@ -24,6 +25,7 @@ _BEGINNING = 8192
 """Octets of a message that are read at first: most headers are in them."""
 _LEAST_PRICE = 1000
 """Octets that looking at one message counts for at least: opening a file costs more than reading it."""
+_ID = re.compile(r"[a-z0-9.@+=_$!~-]{3,}", re.ASCII)
 _BLANK = re.compile(rb"\n\r*+\n")
 
 
@@ -42,10 +44,8 @@ def header_filter(call: Call, name: str, wanted: str | None) -> Filter:
 
 
 def _matching(call: Call, name: str, wanted: str) -> list[int]:
-    # As in `mail.fields`, for one name.
-    field = re.compile(
-        rb"(?:\A|\n)" + re.escape(name.encode("utf-8")) + rb"[ \t]*+:([^\n]*+(?:\n[ \t][^\n]*+)*+)", re.IGNORECASE
-    )
+    values_of = _reader(name)
+    part = _id_in_summary(name, wanted)
     every = store.ids_with_header(call.session, call.account.row, name, _MOST_MESSAGES + 1)
     if len(every) > _MOST_MESSAGES:
         raise UnsupportedFilter(f"header: more than {_MOST_MESSAGES} messages have that field; that is too much mail.")
@@ -53,14 +53,40 @@ def _matching(call: Call, name: str, wanted: str) -> list[int]:
     for start in range(0, len(every), _ROWS_AT_ONCE):
         rows = store.get_emails(call.session, call.account.row, every[start : start + _ROWS_AT_ONCE])
         for row in rows.values():
+            if part is not None and part not in row.summary.lower():
+                continue
             header = _header(call, row)
-            values = field.findall(header) if header is not None else ()
+            values = values_of(header) if header is not None else ()
             charset = None
             if values and not all(map(bytes.isascii, values)):
                 charset = text_charset(decode_structure(row.structure))
             if any(wanted in fold(as_text(raw, charset)).casefold() for raw in values):
                 matching.append(row.id)
     return matching
+
+
+def _reader(name: str) -> Callable[[bytes], list[bytes]]:
+    """Gives the values of the fields of one name in a header, as `mail.fields` would find them."""
+    begin = b"\n" + name.lower().encode("utf-8")
+    field = re.compile(re.escape(begin) + rb"[ \t]*+:([^\n]*+(?:\n[ \t][^\n]*+)*+)", re.IGNORECASE)
+
+    def read(header: bytes) -> list[bytes]:
+        header = b"\n" + header
+        # Far quicker than the pattern, where the name isn't there.
+        first = header.lower().find(begin)
+        return [] if first < 0 else field.findall(header, first)
+
+    return read
+
+
+def _id_in_summary(name: str, wanted: str) -> bytes | None:
+    """What a message's summary has in it if one of its ids has `wanted`; None where the summary can't tell.
+
+    Clients look for messages by their Message-ID more than by anything else.
+    """
+    part = wanted.strip(" <>")
+    known = name.lower() in ("message-id", "in-reply-to", "references")
+    return part.encode("ascii") if known and _ID.fullmatch(part) else None
 
 
 def _header(call: Call, row: EmailRow) -> bytes | None:
