@@ -6,6 +6,7 @@ column `account`, stand tokens of the names of the message's header fields.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from hashlib import blake2b
 
 from sqlalchemy import Select, column, select, table
@@ -114,5 +115,6 @@ def _account_token(account_id: int) -> str:
     return f"a{account_id}"
 
 
+@lru_cache(maxsize=1024)
 def _name_token(name: str) -> str:
     return "h" + blake2b(name.lower().encode("utf-8", "replace"), digest_size=8).hexdigest()

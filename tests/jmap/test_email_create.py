@@ -367,7 +367,12 @@ class RefusalTests(CreateBed):
 class SizeTests(CreateBed):
     """Bounds."""
 
-    limits = Limits(max_size_attachments_per_email=5_000_000, max_size_email=7_000_000)
+    limits = Limits(max_size_attachments_per_email=5_000_000, max_size_email=7_000_000, max_mailboxes_per_email=1)
+
+    def test_too_many_mailboxes(self) -> None:
+        """RFC 8621 §4.6: more mailboxes than the server allows are tooManyMailboxes."""
+        both = {self.inbox: True, self.mailboxes["archive"]: True}
+        self.assertEqual(self.error(mailboxIds=both)["type"], "tooManyMailboxes")
 
     def test_too_large(self) -> None:
         """RFC 8620 §5.3: attachments over maxSizeAttachmentsPerEmail are tooLarge, with the size allowed."""
