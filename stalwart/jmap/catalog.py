@@ -11,7 +11,7 @@ from stalwart.jmap.declare import Method
 from stalwart.jmap.filters import COLLATIONS
 from stalwart.jmap.limits import Limits
 from stalwart.jmap.standard import methods_of
-from stalwart.jmap.types import core, mail
+from stalwart.jmap.types import blob, blob_upload, core, identity, mail, quota
 from stalwart.jmap.types.email import EMAIL
 from stalwart.jmap.types.email_query import SORTS
 from stalwart.jmap.types.mailbox import MAILBOX
@@ -68,8 +68,21 @@ def _mail_of_account(limits: Limits, is_own: bool) -> Mapping[str, Any]:
 CAPABILITIES = (
     Capability(uri=core.URI, of_server=_core),
     Capability(uri=mail.URI, of_account=_mail_of_account),
+    Capability(uri=identity.URI, of_account=identity.of_submission),
+    Capability(uri=blob_upload.URI, of_account=blob.of_account),
+    # RFC 9425 §8: how much of it somebody uses is nobody else's business
+    Capability(uri=quota.URI, of_account=lambda limits, is_own: {}, shared=False),
 )
 
 METHODS: Mapping[str, Method] = {
-    method.name: method for method in (core.ECHO, *methods_of(MAILBOX), *methods_of(THREAD), *methods_of(EMAIL))
+    method.name: method
+    for method in (
+        core.ECHO,
+        *methods_of(MAILBOX),
+        *methods_of(THREAD),
+        *methods_of(EMAIL),
+        *methods_of(identity.IDENTITY),
+        *methods_of(quota.QUOTA),
+        *blob.METHODS,
+    )
 }

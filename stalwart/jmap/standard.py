@@ -135,7 +135,10 @@ def changes(call: Call, data_type: DataType[Row, F], arguments: ChangesArguments
     if int(since) > _MAX_STATE:
         raise CannotCalculateChanges(f"sinceState {since!r} lies in the future.")
     try:
-        found = store.changes(call.session, call.account.row, data_type.name, int(since), most)
+        if data_type.find_changes is None:
+            found = store.changes(call.session, call.account.row, data_type.name, int(since), most)
+        else:
+            found = data_type.find_changes(call, int(since), most)
     except store.CannotCalculateChanges:
         raise CannotCalculateChanges(
             f"The changes of {data_type.name} since state {since!r} are not known; fetch everything again."

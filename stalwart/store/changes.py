@@ -77,11 +77,9 @@ def state(s: Session, account_id: int, type_name: str) -> int:
 
 def changes(s: Session, account_id: int, type_name: str, since: int, max_changes: int | None) -> Changes:
     """What happened after `since`, oldest first, at most `max_changes` ids. CannotCalculateChanges."""
-    current, floor = _state(s, account_id, type_name)
-    if not floor <= since <= current or type_name not in _TABLES:
-        raise CannotCalculateChanges(
-            f"changes of {type_name} since {since} are not known (known: {floor} to {current})"
-        )
+    if type_name not in _TABLES:
+        raise CannotCalculateChanges(f"changes of {type_name} are not recorded")
+    current = check_known(s, account_id, type_name, since)
     most = _NO_LIMIT if max_changes is None else max_changes
     where = {"account": account_id, "type_name": type_name, "since": since, "most": most + 1}
     entries = [(row[0], 0, row[1]) for row in s.connection.execute(_CREATED[type_name], where)]
@@ -102,6 +100,16 @@ def changes(s: Session, account_id: int, type_name: str, since: int, max_changes
         has_more=has_more,
         only_counts=only_counts,
     )
+
+
+def check_known(s: Session, account_id: int, type_name: str, since: int) -> int:
+    """The state of a type, after making sure that what changed since an older one is known. CannotCalculateChanges."""
+    current, floor = _state(s, account_id, type_name)
+    if not floor <= since <= current:
+        raise CannotCalculateChanges(
+            f"changes of {type_name} since {since} are not known (known: {floor} to {current})"
+        )
+    return current
 
 
 def _state(s: Session, account_id: int, type_name: str) -> tuple[int, int]:
