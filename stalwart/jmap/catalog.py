@@ -13,6 +13,8 @@ from stalwart.jmap.limits import Limits
 from stalwart.jmap.standard import methods_of
 from stalwart.jmap.types import blob, blob_upload, core, identity, mail, quota
 from stalwart.jmap.types.email import EMAIL
+from stalwart.jmap.types.email_import import IMPORT
+from stalwart.jmap.types.email_parse import PARSE
 from stalwart.jmap.types.email_query import SORTS
 from stalwart.jmap.types.mailbox import MAILBOX
 from stalwart.jmap.types.thread import THREAD
@@ -56,7 +58,7 @@ def _core(server: Server) -> Mapping[str, Any]:
 def _mail_of_account(limits: Limits, is_own: bool) -> Mapping[str, Any]:
     # RFC 8621 §1.3.1: every one of these MUST be there
     return {
-        "maxMailboxesPerEmail": None,
+        "maxMailboxesPerEmail": limits.max_mailboxes_per_email,
         "maxMailboxDepth": limits.max_mailbox_depth,
         "maxSizeMailboxName": limits.max_size_mailbox_name,
         "maxSizeAttachmentsPerEmail": limits.max_size_attachments_per_email,
@@ -81,6 +83,8 @@ METHODS: Mapping[str, Method] = {
         *methods_of(MAILBOX),
         *methods_of(THREAD),
         *methods_of(EMAIL),
+        IMPORT,
+        PARSE,
         *methods_of(identity.IDENTITY),
         *methods_of(quota.QUOTA),
         *blob.METHODS,

@@ -86,6 +86,7 @@ from stalwart.store.mailboxes import (
 )
 from stalwart.store.opening import open_blobs
 from stalwart.store.query import query_emails
+from stalwart.store.query_changes import QueryChanges, query_email_changes
 from stalwart.store.quotas import (
     IDENTITY_QUOTA,
     MAILBOX_QUOTA,
@@ -160,6 +161,7 @@ __all__ = [
     "NotFound",
     "NotKeyword",
     "OverQuota",
+    "QueryChanges",
     "QueryResult",
     "QuotaRow",
     "Role",
@@ -221,6 +223,7 @@ __all__ = [
     "normal_name",
     "normalise_address",
     "open_blobs",
+    "query_email_changes",
     "query_emails",
     "quota_changes",
     "remove_alias",

@@ -79,7 +79,7 @@ def changes(s: Session, account_id: int, type_name: str, since: int, max_changes
     """What happened after `since`, oldest first, at most `max_changes` ids. CannotCalculateChanges."""
     if type_name not in _TABLES:
         raise CannotCalculateChanges(f"changes of {type_name} are not recorded")
-    current = check_known(s, account_id, type_name, since)
+    current = check_since(s, account_id, type_name, since)
     most = _NO_LIMIT if max_changes is None else max_changes
     where = {"account": account_id, "type_name": type_name, "since": since, "most": most + 1}
     entries = [(row[0], 0, row[1]) for row in s.connection.execute(_CREATED[type_name], where)]
@@ -102,8 +102,8 @@ def changes(s: Session, account_id: int, type_name: str, since: int, max_changes
     )
 
 
-def check_known(s: Session, account_id: int, type_name: str, since: int) -> int:
-    """The state of a type, after making sure that what changed since an older one is known. CannotCalculateChanges."""
+def check_since(s: Session, account_id: int, type_name: str, since: int) -> int:
+    """The state of a type, after making sure that changes since `since` are known. CannotCalculateChanges."""
     current, floor = _state(s, account_id, type_name)
     if not floor <= since <= current:
         raise CannotCalculateChanges(

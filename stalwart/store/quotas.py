@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import bindparam, func, select, update
 
-from stalwart.store.changes import check_known
+from stalwart.store.changes import check_since
 from stalwart.store.edits import bury
 from stalwart.store.errors import CannotCalculateChanges, NotFound
 from stalwart.store.rows import Changes, QuotaRow
@@ -58,7 +58,7 @@ def get_quota(s: Session, account_id: int) -> QuotaRow:
 
 def quota_changes(s: Session, account_id: int, since: int, most: int) -> Changes:
     """What happened to the quotas after `since`; what may have changed counts as changed. CannotCalculateChanges."""
-    current = check_known(s, account_id, "Quota", since)
+    current = check_since(s, account_id, "Quota", since)
     created: list[int] = []
     updated: list[int] = []
     destroyed: list[int] = []

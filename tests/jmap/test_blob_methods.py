@@ -304,9 +304,8 @@ class CopyTests(BlobBed):
 
     def test_accounts(self) -> None:
         """An account that the user can't see is named as such; to one that is only read nothing is copied."""
-        arguments = {"accountId": self.account_id, "fromAccountId": "A99", "blobIds": []}
-        self.assertEqual(self.error("Blob/copy", **arguments), "fromAccountNotFound")
+        self.assertEqual(self.error("Blob/copy", fromAccountId="A99", blobIds=[]), "fromAccountNotFound")
         with self.store.write() as s:
             store.share_account(s, self.other.id, self.account.id, writing=False)
-        arguments = {"accountId": self.shared, "fromAccountId": self.account_id, "blobIds": []}
-        self.assertEqual(self.error("Blob/copy", **arguments), "accountReadOnly")
+        refused = self.error("Blob/copy", accountId=self.shared, fromAccountId=self.account_id, blobIds=[])
+        self.assertEqual(refused, "accountReadOnly")

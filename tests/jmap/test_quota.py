@@ -122,6 +122,21 @@ class QuotaTests(Bed):
         ):
             self.assertEqual(self.ask("Quota/query", sort=sort)["ids"], found, sort)
 
+    def test_query_changes(self) -> None:
+        """RFC 9425 §4.5: what may have moved in a query by use is told."""
+        arguments: dict[str, Any] = {"sort": [{"property": "used"}], "filter": {"resourceType": "count"}}
+        before = self.ask("Quota/query", **arguments)
+        self.assertEqual((before["ids"], before["canCalculateChanges"]), (["Q3", "Q2"], True))
+        with self.store.write() as s:
+            for number in range(6):
+                store.add_alias(s, self.account.id, f"a{number}@example.org")
+        changes = self.ask("Quota/queryChanges", sinceQueryState=before["queryState"], **arguments)
+        left = [one for one in before["ids"] if one not in changes["removed"]]
+        for added in changes["added"]:
+            left.insert(added["index"], added["id"])
+        self.assertEqual(left, self.ask("Quota/query", **arguments)["ids"])
+        self.assertEqual(left, ["Q2", "Q3"])
+
     def test_overfull(self) -> None:
         """A quota below what is used keeps the mail and lets no more in."""
         self.deliver(message())

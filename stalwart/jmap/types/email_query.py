@@ -10,9 +10,19 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta
 
 from stalwart import store
-from stalwart.jmap.arguments import Id, QueryArguments, UnsignedInt, UTCDate
+from stalwart.jmap.arguments import Id, QueryArguments, QueryChangesArguments, UnsignedInt, UTCDate
 from stalwart.jmap.call import Call
-from stalwart.jmap.declare import FilterCondition, Found, Operator, Query, Search, SortKey
+from stalwart.jmap.declare import (
+    Comparator,
+    FilterCondition,
+    Found,
+    FoundChanges,
+    Operator,
+    Query,
+    Search,
+    SearchChanges,
+    SortKey,
+)
 from stalwart.jmap.errors import AnchorNotFound, InvalidArguments, RequestTooLarge, UnsupportedFilter
 from stalwart.jmap.ids import row_of
 from stalwart.mail.bodies import text_charset
@@ -64,6 +74,14 @@ SORTS = {
 
 class EmailQueryArguments(QueryArguments, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
     """RFC 8621 §4.4."""
+
+    collapse_threads: bool = False
+
+
+class EmailQueryChangesArguments(
+    QueryChangesArguments, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True
+):
+    """RFC 8621 §4.5."""
 
     collapse_threads: bool = False
 
@@ -169,15 +187,7 @@ def _search(call: Call, search: Search[Filter], arguments: EmailQueryArguments) 
             call.session,
             call.account.row,
             search.filter,
-            [
-                Sort(
-                    property=_property(one.property),
-                    ascending=one.is_ascending,
-                    keyword=one.keyword,
-                    numeric=one.collation == "i;ascii-numeric",
-                )
-                for one in search.sort
-            ],
+            _sorts(search.sort),
             collapse_threads=arguments.collapse_threads,
             position=search.position,
             limit=search.limit,
@@ -190,6 +200,35 @@ def _search(call: Call, search: Search[Filter], arguments: EmailQueryArguments) 
     except store.FilterTooComplex as error:
         raise UnsupportedFilter(f"The filter is too complex: {error}.") from None
     return Found(rows=result.ids, position=result.position, total=result.total)
+
+
+def _search_changes(call: Call, search: SearchChanges[Filter], arguments: EmailQueryChangesArguments) -> FoundChanges:
+    try:
+        found = store.query_email_changes(
+            call.session,
+            call.account.row,
+            search.filter,
+            _sorts(search.sort),
+            collapse_threads=arguments.collapse_threads,
+            since=search.since,
+            up_to=search.up_to,
+            calculate_total=search.calculate_total,
+        )
+    except store.FilterTooComplex as error:
+        raise UnsupportedFilter(f"The filter is too complex: {error}.") from None
+    return FoundChanges(removed=found.removed, added=found.added, total=found.total)
+
+
+def _sorts(comparators: Sequence[Comparator]) -> list[Sort]:
+    return [
+        Sort(
+            property=_property(one.property),
+            ascending=one.is_ascending,
+            keyword=one.keyword,
+            numeric=one.collation == "i;ascii-numeric",
+        )
+        for one in comparators
+    ]
 
 
 def _property(name: str) -> Any:
@@ -227,4 +266,6 @@ QUERY: Query[Filter] = Query(
     sorts=SORTS,
     combine=_combine,
     search=_search,
+    changes=_search_changes,
+    changes_arguments=EmailQueryChangesArguments,
 )

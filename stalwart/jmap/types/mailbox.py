@@ -10,17 +10,19 @@ from typing import Annotated
 import msgspec
 
 from stalwart import store
-from stalwart.jmap.arguments import Id, QueryArguments, UnsignedInt
+from stalwart.jmap.arguments import Id, QueryArguments, QueryChangesArguments, UnsignedInt
 from stalwart.jmap.call import Call
 from stalwart.jmap.declare import (
     Comparator,
     DataType,
     FilterCondition,
     Found,
+    FoundChanges,
     Operator,
     Property,
     Query,
     Search,
+    SearchChanges,
     Show,
     SortKey,
     field,
@@ -28,7 +30,7 @@ from stalwart.jmap.declare import (
     table,
 )
 from stalwart.jmap.ids import row_of
-from stalwart.jmap.standard import window
+from stalwart.jmap.standard import splice, window
 from stalwart.jmap.types import mail
 from stalwart.jmap.types.mailbox_set import WRITE, MailboxRights, rights_of
 from stalwart.store import Changes, MailboxRow, Role
@@ -125,6 +127,16 @@ def _search(call: Call, search: Search[Test], arguments: MailboxQueryArguments) 
     if arguments.sort_as_tree:
         ordered = _as_tree(ordered, every)
     return window([row.id for row in ordered if row.id in matching], search)
+
+
+def _search_changes(call: Call, search: SearchChanges[Test], arguments: QueryChangesArguments) -> FoundChanges:
+    every = {row.id: row for row in _rows(call)}
+    changed = store.changes(call.session, call.account.row, "Mailbox", search.since, None)
+    # No filter and no sort is on a counter, so those whose counters alone have changed stay where they are.
+    moved = [row for row in changed.updated if every[row].properties_modseq > search.since]
+    ordered = sorted(every.values(), key=functools.cmp_to_key(_comparison(search.sort)))
+    rows = [row.id for row in ordered if search.filter is None or search.filter(row)]
+    return splice(rows, msgspec.structs.replace(changed, updated=moved), search)
 
 
 def _ancestors(row: int, every: Mapping[int, MailboxRow]) -> list[int]:
@@ -241,5 +253,8 @@ MAILBOX: DataType[MailboxRow, Test] = DataType(
         sorts={"sortOrder": SortKey(), "name": SortKey(is_text=True), "parentId": SortKey()},
         combine=_combine,
         search=_search,
+        changes=_search_changes,
+        # RFC 8621 §2.4: Mailbox/queryChanges has no arguments for trees
+        can_calculate=lambda arguments: not (arguments.sort_as_tree or arguments.filter_as_tree),
     ),
 )

@@ -14,15 +14,17 @@ from stalwart.jmap.declare import (
     DataType,
     FilterCondition,
     Found,
+    FoundChanges,
     Operator,
     Property,
     Query,
     Search,
+    SearchChanges,
     SortKey,
     field,
     table,
 )
-from stalwart.jmap.standard import window
+from stalwart.jmap.standard import splice, window
 from stalwart.jmap.types import identity, mail
 from stalwart.store import Changes
 
@@ -121,7 +123,7 @@ def _combine(operator: Operator, tests: Sequence[Test]) -> Test:
             return lambda quota: not any(test(quota) for test in tests)
 
 
-def _search(call: Call, search: Search[Test], arguments: object) -> Found:
+def _found(call: Call, search: Search[Test] | SearchChanges[Test]) -> list[int]:
     found = [quota for quota in _quotas(call) if search.filter is None or search.filter(quota)]
     for comparator in reversed(search.sort):
         by_name = comparator.property == "name"
@@ -129,7 +131,16 @@ def _search(call: Call, search: Search[Test], arguments: object) -> Found:
             key=lambda quota: quota.name if by_name else quota.used,
             reverse=not comparator.is_ascending,
         )
-    return window([quota.id for quota in found], search)
+    return [quota.id for quota in found]
+
+
+def _search(call: Call, search: Search[Test], arguments: object) -> Found:
+    return window(_found(call, search), search)
+
+
+def _search_changes(call: Call, search: SearchChanges[Test], arguments: object) -> FoundChanges:
+    changed = _changes(call, search.since, call.limits.max_changes)
+    return splice(_found(call, search), changed, search)
 
 
 QUOTA: DataType[Quota, Test] = DataType(
@@ -163,5 +174,6 @@ QUOTA: DataType[Quota, Test] = DataType(
         sorts={"name": SortKey(is_text=True), "used": SortKey()},
         combine=_combine,
         search=_search,
+        changes=_search_changes,
     ),
 )
