@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from stalwart import store
 from stalwart.auth import Principal
@@ -14,7 +14,8 @@ from stalwart.jmap.ids import blob_id
 from stalwart.jmap.limits import Limits
 from stalwart.jmap.session import account_id as id_of
 from stalwart.jmap.session import accounts_of
-from stalwart.store import BlobWriter, Session, Store, UploadRow
+from stalwart.jmap.uploads import check_room, keep_upload
+from stalwart.store import BlobWriter, Session, Store
 
 
 class NoSuchBlob(JmapError):
@@ -94,22 +95,3 @@ class Blobs:
     def _check(self, session: Session, principal: Principal) -> None:
         if not self._still_valid(session, principal):
             raise SignInExpired("The password was changed since the last request. Sign in again.")
-
-
-def check_room(session: Session, account: int, user: int, blob_hash: str | None, size: int, limits: Limits) -> None:
-    """As `store.check_room`, with the limits of JMAP."""
-    octets, files = limits.max_octets_of_uploads, limits.max_uploads
-    store.check_room(session, account, user, blob_hash, size, octets=octets, files=files)
-
-
-def keep_upload(
-    session: Session, account: int, user: int, blob_hash: str, size: int, media_type: str, limits: Limits
-) -> Sequence[UploadRow]:
-    """Note an upload whose octets are in the blob store; gives those that it made the user lose.
-
-    `store.discard_uploads` removes their octets, once the transaction is over.
-    """
-    kept = store.add_upload(session, account, user, blob_hash, size, media_type)
-    # RFC 8620 §6: oldest first, until there is room for the new blob
-    octets, files = limits.max_octets_of_uploads, limits.max_uploads
-    return store.evict_uploads(session, user, kept, octets=octets, files=files)

@@ -14,7 +14,7 @@ from stalwart.auth import Principal
 from stalwart.jmap.errors import InvalidResultReference, RequestTooLarge, UnsupportedFilter
 from stalwart.jmap.limits import Limits
 from stalwart.jmap.references import CreatedIds, Response
-from stalwart.store import BlobStore, Session, Store
+from stalwart.store import BlobStore, Session, Store, UploadRow
 
 
 class Account(msgspec.Struct, frozen=True, kw_only=True):
@@ -77,6 +77,7 @@ class Exchange:
         "_text_left",
         "accounts",
         "created",
+        "evicted",
         "following",
         "limits",
         "principal",
@@ -98,6 +99,8 @@ class Exchange:
         self.principal = principal
         self.accounts = accounts
         self.using = using
+        self.evicted: list[UploadRow] = []
+        """Uploads that made room for others, and whose octets are to go once all is committed."""
         self.following: list[tuple[str, dict[str, Any]]] = []
         """Calls that the one under way brings with it: method names and arguments."""
         self.responses: list[Response] = []

@@ -37,6 +37,7 @@ from stalwart.ops.metrics import Metrics
 from stalwart.store import DiskFull, Session, Store, StoreBusy
 
 _KNOWN = frozenset(capability.uri for capability in CAPABILITIES)
+_OF_ACCOUNTS = frozenset(capability.uri for capability in CAPABILITIES if capability.of_account is not None)
 
 
 class Caller(msgspec.Struct, frozen=True, kw_only=True):
@@ -109,6 +110,8 @@ class Engine:
                 following, exchange.following = exchange.following, []
                 for then, its_arguments in following:
                     exchange.responses.append(run.call(then, its_arguments, call_id))
+        if exchange.evicted:
+            store.discard_uploads(self.store, exchange.evicted)
         state = session_object(principal, shares, self.limits, caller.base_url).state
         return _response(exchange, state, echo_created=isinstance(given, dict))
 
@@ -215,7 +218,7 @@ class _Run:
         account = self._exchange.account(session, arguments.account_id)
         if account is None:
             raise AccountNotFound(f"There is no account {arguments.account_id!r} that this user can see.")
-        if method.capability not in account.capabilities:
+        if method.capability in _OF_ACCOUNTS and method.capability not in account.capabilities:
             raise AccountNotSupportedByMethod(f"{method.name} does not work on account {account.id}.")
         if method.writes and account.is_read_only:
             raise AccountReadOnly(f"Account {account.id} can only be read.")

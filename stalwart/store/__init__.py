@@ -21,6 +21,7 @@ from stalwart.store.accounts import (
     resolve_recipient,
     set_password_hash,
 )
+from stalwart.store.addresses import normalise_address
 from stalwart.store.blobs import BlobStore, BlobWriter, FsBlobs, blob_hash
 from stalwart.store.blobs_sqlite import SqliteBlobs
 from stalwart.store.changes import changes, state
@@ -87,7 +88,14 @@ from stalwart.store.mailboxes import (
 from stalwart.store.opening import open_blobs
 from stalwart.store.query import query_emails
 from stalwart.store.query_changes import QueryChanges, query_email_changes
-from stalwart.store.quotas import get_quota, set_quota
+from stalwart.store.quotas import (
+    IDENTITY_QUOTA,
+    MAILBOX_QUOTA,
+    OCTET_QUOTA,
+    get_quota,
+    quota_changes,
+    set_quota,
+)
 from stalwart.store.rows import (
     AccountRow,
     Changes,
@@ -107,7 +115,7 @@ from stalwart.store.shares import (
     all_guests,
     guests_of,
     may_write,
-    set_subscriptions,
+    set_subscription,
     share_account,
     shared_with,
     subscriptions,
@@ -117,6 +125,9 @@ from stalwart.store.sweep import discard_uploads, expire_uploads, sweep
 from stalwart.store.uploads import add_upload, check_room, evict_uploads, find_upload
 
 __all__ = [
+    "IDENTITY_QUOTA",
+    "MAILBOX_QUOTA",
+    "OCTET_QUOTA",
     "AccountRow",
     "After",
     "AllOf",
@@ -213,14 +224,16 @@ __all__ = [
     "list_mailboxes",
     "may_write",
     "normal_name",
+    "normalise_address",
     "open_blobs",
     "query_email_changes",
     "query_emails",
+    "quota_changes",
     "remove_alias",
     "resolve_recipient",
     "set_password_hash",
     "set_quota",
-    "set_subscriptions",
+    "set_subscription",
     "share_account",
     "shared_with",
     "state",

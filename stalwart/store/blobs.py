@@ -37,7 +37,10 @@ def is_blob_hash(text: str) -> bool:
 class BlobWriter(Protocol):
     """A blob that is written piece by piece, by one thread at a time. Either `commit` or `abort` ends it."""
 
-    size: int
+    @property
+    def size(self) -> int:
+        """How many octets were written so far."""
+        ...
 
     def write(self, data: bytes) -> None:
         """Add octets."""

@@ -77,6 +77,8 @@ def state(s: Session, account_id: int, type_name: str) -> int:
 
 def changes(s: Session, account_id: int, type_name: str, since: int, max_changes: int | None) -> Changes:
     """What happened after `since`, oldest first, at most `max_changes` ids. CannotCalculateChanges."""
+    if type_name not in _TABLES:
+        raise CannotCalculateChanges(f"changes of {type_name} are not recorded")
     current = check_since(s, account_id, type_name, since)
     most = _NO_LIMIT if max_changes is None else max_changes
     where = {"account": account_id, "type_name": type_name, "since": since, "most": most + 1}
@@ -103,7 +105,7 @@ def changes(s: Session, account_id: int, type_name: str, since: int, max_changes
 def check_since(s: Session, account_id: int, type_name: str, since: int) -> int:
     """The state of a type, after making sure that changes since `since` are known. CannotCalculateChanges."""
     current, floor = _state(s, account_id, type_name)
-    if not floor <= since <= current or type_name not in _TABLES:
+    if not floor <= since <= current:
         raise CannotCalculateChanges(
             f"changes of {type_name} since {since} are not known (known: {floor} to {current})"
         )

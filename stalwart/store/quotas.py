@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from sqlalchemy import bindparam, func, select, update
 
+from stalwart.store.changes import check_since
 from stalwart.store.edits import bury
-from stalwart.store.errors import NotFound
-from stalwart.store.rows import QuotaRow
+from stalwart.store.errors import CannotCalculateChanges, NotFound
+from stalwart.store.rows import Changes, QuotaRow
 from stalwart.store.session import Session
-from stalwart.store.tables import account, identity, mailbox
+from stalwart.store.tables import account, identity, mailbox, tombstone
 
-OCTETS = 1
-"""The number of the quota of octets among an account's quotas."""
+OCTET_QUOTA, MAILBOX_QUOTA, IDENTITY_QUOTA = 1, 2, 3
+"""The numbers of an account's quotas: of octets, if it has one, of mailboxes and of identities."""
 
 _QUOTA = select(
     account.c.address,
@@ -22,6 +23,12 @@ _QUOTA = select(
     account.c.quota_modseq,
     account.c.quota_created_modseq,
 ).where(account.c.id == bindparam("account"))
+_DESTROYED = select(tombstone.c.modseq).where(
+    tombstone.c.account_id == bindparam("account"),
+    tombstone.c.type == "Quota",
+    tombstone.c.modseq > bindparam("since"),
+    tombstone.c.created_modseq <= bindparam("since"),
+)
 _SET = (
     update(account)
     .where(account.c.id == bindparam("account"))
@@ -49,6 +56,35 @@ def get_quota(s: Session, account_id: int) -> QuotaRow:
     )
 
 
+def quota_changes(s: Session, account_id: int, since: int, most: int) -> Changes:
+    """What happened to the quotas after `since`; what may have changed counts as changed. CannotCalculateChanges."""
+    current = check_since(s, account_id, "Quota", since)
+    created: list[int] = []
+    updated: list[int] = []
+    destroyed: list[int] = []
+    row = get_quota(s, account_id)
+    if since < current:
+        updated += (MAILBOX_QUOTA, IDENTITY_QUOTA)
+        where = {"account": account_id, "since": since}
+        had_one = s.connection.execute(_DESTROYED, where).first() is not None
+        if row.quota is None:
+            destroyed += [OCTET_QUOTA] if had_one else []
+        elif row.quota_created_modseq > since and not had_one:
+            created.append(OCTET_QUOTA)
+        else:
+            updated.insert(0, OCTET_QUOTA)
+    if len(created) + len(updated) + len(destroyed) > most:
+        raise CannotCalculateChanges("the changes of quotas are not known one by one")
+    return Changes(
+        created=created,
+        updated=updated,
+        destroyed=destroyed,
+        new_state=current,
+        has_more=False,
+        only_counts=since < current and row.quota_modseq <= since,
+    )
+
+
 def set_quota(s: Session, account_id: int, octets: int | None) -> None:
     """Give an account a quota, or take it away; mail that lies there stays, however much it is. NotFound."""
     before = get_quota(s, account_id)
@@ -56,7 +92,7 @@ def set_quota(s: Session, account_id: int, octets: int | None) -> None:
         return
     created = before.quota_created_modseq
     if octets is None:
-        changed = bury(s, account_id, "Quota", OCTETS, created)
+        changed = bury(s, account_id, "Quota", OCTET_QUOTA, created)
     else:
         changed = s.touch(account_id, "Quota")
         if before.quota is None:

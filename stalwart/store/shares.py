@@ -6,9 +6,7 @@ was taken back, by whatever process, is gone with the next call.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
-from sqlalchemy import bindparam, delete, select
+from sqlalchemy import bindparam, delete, select, update
 from sqlalchemy.dialects.sqlite import insert
 
 from stalwart.store.errors import NotFound
@@ -49,6 +47,11 @@ _SUBSCRIBE = insert(subscription).on_conflict_do_nothing()
 _UNSUBSCRIBE = delete(subscription).where(
     subscription.c.guest_id == bindparam("guest"), subscription.c.mailbox_id == bindparam("mailbox")
 )
+_TOUCH = Prepared(
+    update(mailbox)
+    .where(mailbox.c.id == bindparam("mailbox"))
+    .values(modseq=bindparam("new_modseq"), properties_modseq=bindparam("new_modseq"))
+)
 
 
 def shared_with(s: Session, guest_id: int) -> tuple[ShareRow, ...]:
@@ -88,7 +91,7 @@ def unshare_account(s: Session, owner_id: int, guest_id: int) -> None:
     """Take it back, and forget what the guest subscribed to there. NotFound if it isn't shared with them."""
     where = {"guest": guest_id, "owner": owner_id}
     if not s.connection.execute(_UNSHARE, where).rowcount:
-        raise NotFound("the account is not shared with that one")
+        raise NotFound("the account is not shared with that one: `stalwart account show` tells with whom it is")
     s.connection.execute(_FORGET_SUBSCRIPTIONS, where)
 
 
@@ -97,10 +100,13 @@ def subscriptions(s: Session, account_id: int, guest_id: int) -> frozenset[int]:
     return frozenset(s.connection.scalars(_SUBSCRIPTIONS, {"guest": guest_id, "account": account_id}))
 
 
-def set_subscriptions(s: Session, guest_id: int, mailbox_ids: Iterable[int], *, subscribed: bool) -> None:
-    """Note for the guest that they want to see these mailboxes of somebody else, or no longer."""
-    for mailbox_id in mailbox_ids:
-        if subscribed:
-            s.connection.execute(_SUBSCRIBE, {"guest_id": guest_id, "mailbox_id": mailbox_id})
-        else:
-            s.connection.execute(_UNSUBSCRIBE, {"guest": guest_id, "mailbox": mailbox_id})
+def set_subscription(s: Session, account_id: int, mailbox_id: int, guest_id: int, *, subscribed: bool) -> None:
+    """Note that the guest wants to see this mailbox of somebody else, or no longer.
+
+    It counts as a change of the mailbox for everybody: states are kept per account and not per user.
+    """
+    if subscribed:
+        s.connection.execute(_SUBSCRIBE, {"guest_id": guest_id, "mailbox_id": mailbox_id})
+    else:
+        s.connection.execute(_UNSUBSCRIBE, {"guest": guest_id, "mailbox": mailbox_id})
+    _TOUCH.run(s.driver, {"mailbox": mailbox_id, "new_modseq": s.touch(account_id, "Mailbox")})

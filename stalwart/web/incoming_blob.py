@@ -43,17 +43,17 @@ class IncomingBlob:
             self._write()
 
     async def settled(self) -> None:
-        """Wait until no thread is at work on it. Raises what the writing failed with."""
+        """Wait until no thread is at work on it."""
         if self._writing is not None:
             self._done = Deferred()
             await self._done
-        if self._failure is not None:
-            self._failure.raiseException()
 
     @contextmanager
     def written(self) -> Iterator[BlobWriter]:
-        """All of it, once `settled`; the calling thread writes the last octets. Raises StoreError."""
+        """All of it, once `settled`; the calling thread writes the last octets. Raises StoreError, also late."""
         with self._lock:
+            if self._failure is not None:
+                self._failure.raiseException()
             if self._forgotten:
                 raise StoreError("the client has given the upload up")
             blocks, self._waiting = self._waiting, []
