@@ -216,9 +216,9 @@ class _Set(Generic[Row]):
 
     def _update_one(self, text: str, patch: Mapping[str, Any]) -> None:
         real_id = self._resolve(text)
-        if self._will_be_destroyed(real_id):
-            raise SetError("willDestroy", "The same call destroys it.")
         number, row = self._records.find(real_id)
+        if self._write.destroy is not None and self._will_be_destroyed(real_id):
+            raise SetError("willDestroy", "The same call destroys it.")
         if number in self._joint:
             outcome = self._joint.pop(number)
             if isinstance(outcome, SetError):

@@ -7,7 +7,7 @@ hear of that as an update.
 
 from __future__ import annotations
 
-from sqlalchemy import Select, Table, bindparam, select
+from sqlalchemy import ColumnElement, Select, Table, bindparam, case, select
 
 from stalwart.store.errors import CannotCalculateChanges
 from stalwart.store.prepared import Prepared
@@ -43,14 +43,19 @@ def _created(table: Table) -> Select[int, int]:
 
 
 def _updated(table: Table) -> Select[int, int]:
+    place: ColumnElement[int] = table.c.modseq
+    if table is mailbox:
+        # One whose counters changed after its properties stands where these did, and after that once more: else those
+        # who go on from between the two would not hear of more than counters.
+        place = case((table.c.properties_modseq > bindparam("since"), table.c.properties_modseq), else_=place)
     return (
-        select(table.c.modseq, table.c.id)
+        select(place, table.c.id)
         .where(
             table.c.account_id == bindparam("account"),
             table.c.modseq > bindparam("since"),
             table.c.created_modseq <= bindparam("since"),
         )
-        .order_by(table.c.modseq)
+        .order_by(place)
         .limit(bindparam("most"))
     )
 

@@ -62,9 +62,10 @@ def build(account_id: int, condition: Filter | None, sorts: Sequence[Sort]) -> S
     If it names the e-mails, these are looked at one by one.
     """
     _count(condition)
-    mailbox_id = None if _names_emails(condition) else _demanded_mailbox(condition)
+    named = _names_emails(condition)
+    mailbox_id = None if named else _demanded_mailbox(condition)
     query = _Query(account_id, walks_mailbox=mailbox_id is not None)
-    where = [query.in_account()]
+    where = [query.in_account(by_index=not named)]
     if mailbox_id is not None:
         where.append(email_mailbox.c.mailbox_id == mailbox_id)
     if condition is not None:
@@ -86,8 +87,9 @@ class _Query:
         self.thread_id: ColumnElement[int] = email_mailbox.c.thread_id if walks_mailbox else email.c.thread_id
         self._received_at: ColumnElement[int] = email_mailbox.c.received_at if walks_mailbox else email.c.received_at
 
-    def in_account(self) -> ColumnElement[bool]:
-        return (email_mailbox if self._walks_mailbox else email).c.account_id == self._account_id
+    def in_account(self, *, by_index: bool) -> ColumnElement[bool]:
+        account_id = (email_mailbox if self._walks_mailbox else email).c.account_id
+        return (account_id if by_index else account_id + 0) == self._account_id
 
     def source(self) -> FromClause:
         if not self._walks_mailbox:
@@ -202,7 +204,8 @@ def _demanded_mailbox(node: Filter | None) -> int | None:
 
 
 def _names_emails(node: Filter | None) -> bool:
-    return isinstance(node, AllOf) and any(isinstance(child, AmongIds) for child in node.children)
+    children = node.children if isinstance(node, AllOf) else (node,)
+    return any(isinstance(child, AmongIds) for child in children)
 
 
 def is_large(condition: Filter | None) -> bool:

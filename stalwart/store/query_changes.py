@@ -33,7 +33,11 @@ _MOST_CANDIDATES = 20_000
 _MOST_WALKED = 200_000
 
 _CREATED = "SELECT id, thread_id FROM email WHERE account_id = ? AND created_modseq > ? LIMIT ?"
-_UPDATED = "SELECT id, thread_id FROM email WHERE account_id = ? AND modseq > ? AND created_modseq <= ? LIMIT ?"
+# The order keeps SQLite from going by created_modseq, which is true of nearly all.
+_UPDATED = (
+    "SELECT id, thread_id FROM email WHERE account_id = ? AND modseq > ? AND created_modseq <= ? "
+    "ORDER BY modseq LIMIT ?"
+)
 _DESTROYED = (
     "SELECT object_id FROM tombstone WHERE account_id = ? AND type = 'Email' AND modseq > ? AND created_modseq <= ? "
     "ORDER BY modseq LIMIT ?"

@@ -21,6 +21,8 @@ _ERRORS = {
     "anchorNotFound",
     "unsupportedSort",
     "unsupportedFilter",
+    "stateMismatch",
+    "tooManyChanges",
 }
 
 _SEED: dict[str, Any] = {
@@ -95,6 +97,55 @@ _SEED: dict[str, Any] = {
             "t",
         ],
         ["Email/changes", {"accountId": "A1", "sinceState": "1", "maxChanges": 5}, "c"],
+        [
+            "Mailbox/set",
+            {
+                "accountId": "A1",
+                "ifInState": None,
+                "create": {
+                    "x": {"name": "x", "parentId": "#y", "role": None, "sortOrder": 1, "isSubscribed": False},
+                    "y": {"name": "y"},
+                },
+                "update": {
+                    "M1": {"name": "Post", "parentId": None, "myRights/mayDelete": False},
+                    "#x": {"sortOrder": 2, "role": "important"},
+                },
+                "destroy": ["M5", "#y"],
+                "onDestroyRemoveEmails": True,
+            },
+            "ms",
+        ],
+        [
+            "Email/set",
+            {
+                "accountId": "A1",
+                "update": {
+                    "E1": {"keywords/$seen": True, "mailboxIds/#x": True, "subject": "Hello there"},
+                    "E2": {"keywords": {"a": True}, "mailboxIds": {"M2": True, "#x": True}},
+                },
+                "destroy": ["E3"],
+            },
+            "es",
+        ],
+        [
+            "Email/queryChanges",
+            {
+                "accountId": "A1",
+                "filter": {"operator": "OR", "conditions": [{"inMailbox": "M1"}, {"allInThreadHaveKeyword": "a"}]},
+                "sort": [{"property": "someInThreadHaveKeyword", "keyword": "$seen"}],
+                "sinceQueryState": "1",
+                "maxChanges": 50,
+                "upToId": "E1",
+                "calculateTotal": True,
+                "collapseThreads": True,
+            },
+            "qc",
+        ],
+        [
+            "Mailbox/queryChanges",
+            {"accountId": "A1", "filter": None, "sort": None, "sinceQueryState": "1"},
+            "mc",
+        ],
         ["Core/echo", {"#a": {"resultOf": "t", "name": "Thread/get", "path": "/list/*/emailIds/0"}}, "e"],
     ],
 }
@@ -105,9 +156,34 @@ _ODD = st.one_of(
     st.integers(-(2**64), 2**64),
     st.floats(allow_nan=False, allow_infinity=False),
     st.sampled_from([0, -1, 2**53, 2**63, [], {}, [[]], [{}], {"operator": "AND"}]),
-    st.sampled_from(["", "#", "#k", "*", "/", "~", "E1", "M1", "T1", "A1", "$seen", "header:", "\x00", "\ud7ff"]),
+    st.sampled_from(["", "#", "#k", "#x", "*", "/", "~", "E1", "M1", "T1", "A1", "$seen", "header:", "\x00", "\ud7ff"]),
     st.sampled_from(["AND", "operator", "conditions", "'", '"', "\\", "é" * 300]),
     st.text(max_size=5),
+)
+
+
+_NAMES = (
+    "ids",
+    "#ids",
+    "filter",
+    "header",
+    "before",
+    "subject",
+    "limit",
+    "",
+    "#x",
+    "x",
+    "M1",
+    "E1",
+    "id",
+    "parentId",
+    "keywords",
+    "keywords/a/b",
+    "keywords/~",
+    "from/0",
+    "mailboxIds/#y",
+    "destroy",
+    "create",
 )
 
 
@@ -142,9 +218,7 @@ def _mutated(draw: st.DrawFn) -> Any:
                 case "remove":
                     del node[path[-1]]
                 case "rename":
-                    node[
-                        draw(st.sampled_from(["ids", "#ids", "filter", "header", "before", "subject", "limit", ""]))
-                    ] = node.pop(path[-1])
+                    node[draw(st.sampled_from(_NAMES))] = node.pop(path[-1])
                 case _:
                     node[draw(st.text(max_size=4))] = draw(_ODD)
         except (KeyError, IndexError, TypeError, AttributeError):
@@ -159,8 +233,17 @@ class AnyRequestTests(Bed):
         """A little mail, so that there is something to trip over."""
         super().setUp()
         self.assertEqual(self.account_id, "A1")
-        self.deliver(message("Hello there", Message_ID="<a@x>"))
-        self.deliver(message("Re: Hello there", In_Reply_To="<a@x>"), "archive", keywords=("$seen",))
+        self.put_back()
+
+    def put_back(self) -> None:
+        """As it was in the beginning, as far as the ids in the seed go."""
+        mailboxes = self.call("Mailbox/get", properties=["role"])["list"]
+        made = [one["id"] for one in mailboxes if one["role"] is None]
+        if made:
+            self.call("Mailbox/set", destroy=made, onDestroyRemoveEmails=True)
+        if len(self.query()) < 2:
+            self.deliver(message("Hello there", Message_ID="<a@x>"))
+            self.deliver(message("Re: Hello there", In_Reply_To="<a@x>"), keywords=("$seen",))
 
     def check(self, body: bytes) -> None:
         """The answer is a Response or an error of the RFC, and nothing was logged as a fault."""
@@ -169,6 +252,8 @@ class AnyRequestTests(Bed):
         except RequestError as error:
             json.loads(error.document())
             return
+        finally:
+            self.put_back()
         for name, arguments, _ in answer["methodResponses"]:
             if name == "error":
                 self.assertIn(arguments["type"], _ERRORS, arguments)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from stalwart.store import (
     CannotCalculateChanges,
     Changes,
@@ -12,6 +14,7 @@ from stalwart.store import (
     forget_destroyed,
     state,
     update_email,
+    update_mailboxes,
 )
 from tests.store.bed import StoreTestCase, message
 
@@ -122,6 +125,21 @@ class ChangesTests(StoreTestCase):
         with self.store.write() as s:
             create_mailbox(s, self.account_id, "New")
         self.assertFalse(self.since("Mailbox", start).only_counts)
+
+    def test_more_than_counts_in_steps(self) -> None:
+        """RFC 8621 §2.2: who goes on from the middle still hears of a change that counters came after."""
+        with self.store.write() as s:
+            renamed = create_mailbox(s, self.account_id, "Old")
+        start = self.states()["Mailbox"]
+        with self.store.write() as s:
+            update_mailboxes(s, self.account_id, [msgspec.structs.replace(renamed, name="New")])
+        self.add()
+        self.add(mailbox_ids=[renamed.id])
+        steps, since = [], start
+        while (step := self.since("Mailbox", since, 1)).updated:
+            steps.append((step.updated, step.only_counts))
+            since = step.new_state
+        self.assertEqual(steps, [([renamed.id], False), ([self.mailbox_id()], True), ([renamed.id], True)])
 
     def test_unknown_states(self) -> None:
         """States that never were, and types without changes, are CannotCalculateChanges."""
