@@ -270,8 +270,8 @@ class CopyTests(TypesBed):
         self.notes.rows[1] = Note(id=1, text="x")
         self.notes.rows[2] = Note(id=2, text="unique")
         self.from_id = f"A{self.other.id}"
-        own = accounts_of(self.principal, self.limits)[self.account_id]
-        other = msgspec.structs.replace(own, id=self.from_id, row=self.other.id, is_personal=False)
+        own = accounts_of(self.principal, (), self.limits)[self.account_id]
+        other = msgspec.structs.replace(own, id=self.from_id, row=self.other.id)
         bare = msgspec.structs.replace(other, id="A99", capabilities={})
         accounts = {account.id: account for account in (own, other, bare)}
         self.patch(engine, "accounts_of", lambda *_: accounts)
