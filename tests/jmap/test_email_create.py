@@ -383,6 +383,7 @@ class SizeTests(CreateBed):
             structure = {"type": "multipart/mixed", "subParts": [{"partId": "t"}] * 52}
             error = self.error(bodyValues={"t": {"value": text}}, bodyStructure=structure)
             self.assertEqual((error["type"], error["maxSize"]), ("tooLarge", 7_000_000))
+        self.error(attachments=[{"blobId": blob, "type": "a/b"}], mailboxIds={"M999": True})
         self.assertFalse([name for name in self.store.blobs.untouched_since(NOW + 1) if f"b{name}" != blob])
         self.create(attachments=[{"blobId": blob, "type": "a/b"}])
 

@@ -49,8 +49,9 @@ def prepare(call: Call, creation: Creation, arguments: SetArguments) -> KeptMess
     problems.check()
     _check_size(call, parts.octets, call.limits.max_size_attachments_per_email)
     _check_size(call, parts.characters, call.limits.max_size_email)
+    check_room(call, creation.values, parts.octets + parts.characters)
     fields, body = _completed(call, header.fields, body)
-    call.exchange.charge_read(parts.octets)
+    call.exchange.charge_read(parts.octets + parts.characters)
     try:
         blob_hash, size = keep(call.blobs, build(fields, body, lambda: secrets.token_hex(12)), call)
     except InvalidValue as error:
@@ -82,12 +83,29 @@ def add(call: Call, message: KeptMessage, values: Mapping[str, Any], received_at
     try:
         return store.add_email(call.session, call.account.row, new).id
     except store.OverQuota as error:
-        raise SetError(
-            "overQuota", f"{error.size} octets more would exceed the quota of {error.quota} octets."
-        ) from None
+        raise _over_quota(error.size, error.quota) from None
     except store.NotFound:
         every = {mailbox.id for mailbox in store.list_mailboxes(call.session, call.account.row)}
         raise no_mailbox(f"M{min(mailboxes - every, default=0)}") from None
+
+
+def check_room(call: Call, values: Mapping[str, Any], octets: int) -> None:
+    """Refuse early what `add` would refuse, so that octets that nothing will name aren't written to the disk.
+
+    Raises:
+        SetError: as for `add`.
+    """
+    mailboxes = wanted_mailboxes(call, values["mailboxIds"])
+    wanted_keywords(call, values["keywords"])
+    if missing := mailboxes - {mailbox.id for mailbox in store.list_mailboxes(call.session, call.account.row)}:
+        raise no_mailbox(f"M{min(missing)}")
+    account = store.get_account(call.session, call.account.row)
+    if account.quota is not None and account.used + octets > account.quota:
+        raise _over_quota(octets, account.quota)
+
+
+def _over_quota(octets: int, quota: int) -> SetError:
+    return SetError("overQuota", f"{octets} octets more would exceed the quota of {quota} octets.")
 
 
 def keep(blobs: BlobStore, pieces: Iterable[bytes], call: Call) -> tuple[str, int]:

@@ -18,7 +18,7 @@ from stalwart.jmap.errors import RequestTooLarge, SetError, invalid_properties
 from stalwart.jmap.ids import blob_id
 from stalwart.jmap.types import mail
 from stalwart.jmap.types.email import Keyword
-from stalwart.jmap.types.email_create import KeptMessage, add, seconds_of
+from stalwart.jmap.types.email_create import KeptMessage, add, check_room, seconds_of
 from stalwart.jmap.writing import check_state
 from stalwart.mail.fields import begins_like_mail
 from stalwart.mail.summary import summarize
@@ -79,6 +79,8 @@ def _prepare_one(call: Call, given: Mapping[str, Any]) -> _Prepared:
         raise SetError("tooLarge", f"A message may have at most {most} octets.", maxSize=most)
     if not begins_like_mail(content.read(0, _HEADER_OCTETS)):
         raise SetError("invalidEmail", "The blob does not begin like a message: with a header field.")
+    mailboxes = {call.resolve(mailbox): value for mailbox, value in wanted.mailbox_ids.items()}
+    check_room(call, {"mailboxIds": mailboxes, "keywords": wanted.keywords}, content.size)
     charge(content.size)
     octets = content.read(0, content.size)
     # Put anew, so that an upload isn't swept away before it is named as a message.
