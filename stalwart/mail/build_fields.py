@@ -19,6 +19,8 @@ __all__ = [
     "InvalidValue",
     "address_field",
     "date_field",
+    "encoded_words",
+    "field_named",
     "fold",
     "format_moment",
     "message_id_field",

@@ -11,7 +11,7 @@ from typing import Final
 
 import msgspec
 
-__all__ = ["Term", "fold", "parse_terms", "words"]
+__all__ = ["Term", "Word", "fold", "parse_terms", "plain_words", "words"]
 
 # Thai, Lao, Myanmar, Khmer, kana, Han and Hangul.
 _UNSPACED: Final = re.compile(

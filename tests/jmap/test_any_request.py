@@ -8,11 +8,14 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from stalwart import store
 from stalwart.jmap.errors import RequestError
 from tests.jmap.bed import CORE, MAIL, Bed, message
 
 _ERRORS = {
     "unknownMethod",
+    "fromAccountNotFound",
+    "fromAccountNotSupportedByMethod",
     "invalidArguments",
     "invalidResultReference",
     "accountNotFound",
@@ -119,6 +122,24 @@ _SEED: dict[str, Any] = {
             "Email/set",
             {
                 "accountId": "A1",
+                "create": {
+                    "n": {
+                        "mailboxIds": {"M1": True},
+                        "keywords": {"$draft": True},
+                        "from": [{"name": "é", "email": "a@b.example"}],
+                        "subject": "x",
+                        "sentAt": "2014-10-30T14:12:00+08:00",
+                        "header:X-Y:asText:all": ["é"],
+                        "bodyValues": {"1": {"value": "a", "isTruncated": False}},
+                        "textBody": [{"partId": "1", "type": "text/plain", "header:Content-Language": "en"}],
+                        "attachments": [{"blobId": "#b", "type": "a/b", "name": "x", "cid": "y"}],
+                    },
+                    "o": {
+                        "mailboxIds": {"#x": True},
+                        "bodyValues": {"1": {"value": "a"}},
+                        "bodyStructure": {"type": "multipart/mixed", "subParts": [{"partId": "1"}]},
+                    },
+                },
                 "update": {
                     "E1": {"keywords/$seen": True, "mailboxIds/#x": True, "subject": "Hello there"},
                     "E2": {"keywords": {"a": True}, "mailboxIds": {"M2": True, "#x": True}},
@@ -145,6 +166,22 @@ _SEED: dict[str, Any] = {
             "Mailbox/queryChanges",
             {"accountId": "A1", "filter": None, "sort": None, "sinceQueryState": "1"},
             "mc",
+        ],
+        [
+            "Email/import",
+            {"accountId": "A1", "emails": {"i": {"blobId": "b1", "mailboxIds": {"M1": True}, "keywords": {"a": True}}}},
+            "i",
+        ],
+        [
+            "Email/parse",
+            {"accountId": "A1", "blobIds": ["b1"], "properties": ["from"], "bodyProperties": ["size"]},
+            "p",
+        ],
+        ["SearchSnippet/get", {"accountId": "A1", "filter": {"text": "hello"}, "emailIds": ["E1", "E9"]}, "s"],
+        [
+            "Email/copy",
+            {"accountId": "A1", "fromAccountId": "A2", "create": {"c": {"id": "E1", "mailboxIds": {"M1": True}}}},
+            "cp",
         ],
         ["Core/echo", {"#a": {"resultOf": "t", "name": "Thread/get", "path": "/list/*/emailIds/0"}}, "e"],
     ],
@@ -182,6 +219,12 @@ _NAMES = (
     "keywords/~",
     "from/0",
     "mailboxIds/#y",
+    "blobId",
+    "partId",
+    "type",
+    "subParts",
+    "headers",
+    "header:From",
     "destroy",
     "create",
 )
@@ -232,7 +275,9 @@ class AnyRequestTests(Bed):
     def setUp(self) -> None:
         """A little mail, so that there is something to trip over."""
         super().setUp()
-        self.assertEqual(self.account_id, "A1")
+        self.assertEqual((self.account_id, self.other.id), ("A1", 2))
+        with self.store.write() as s:
+            store.share_account(s, self.other.id, self.account.id, writing=True)
         self.put_back()
 
     def put_back(self) -> None:
@@ -241,6 +286,8 @@ class AnyRequestTests(Bed):
         made = [one["id"] for one in mailboxes if one["role"] is None]
         if made:
             self.call("Mailbox/set", destroy=made, onDestroyRemoveEmails=True)
+        if spare := self.query()[:-20]:
+            self.call("Email/set", destroy=spare)
         if len(self.query()) < 2:
             self.deliver(message("Hello there", Message_ID="<a@x>"))
             self.deliver(message("Re: Hello there", In_Reply_To="<a@x>"), keywords=("$seen",))

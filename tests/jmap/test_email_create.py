@@ -6,6 +6,7 @@ import email
 import json
 import re
 import tracemalloc
+import unicodedata
 from email.policy import default
 from typing import Any
 
@@ -500,3 +501,79 @@ class AnyObjectTests(CreateBed):
             self.assertTrue(all(re.fullmatch(r"[!-9;-~]+", name) for name in names))
         else:
             self.assertIn(made[1]["notCreated"]["k"]["type"], ("invalidProperties", "blobNotFound"))
+
+
+_PLAIN = st.text(st.characters(exclude_categories=("Cc", "Cs", "Zl", "Zp")), max_size=60).map(
+    lambda text: unicodedata.normalize("NFC", " ".join(text.split()))
+)
+_WHO = st.lists(
+    st.fixed_dictionaries(
+        {
+            "name": st.none() | _PLAIN.filter(bool),
+            "email": st.sampled_from(["a@b.example", '"a b"@c.example', "ü@bücher.example"]),
+        }
+    ),
+    min_size=1,
+    max_size=4,
+)
+_IDS = st.lists(st.from_regex(r"\A[a-z0-9.-]{1,40}@[a-z0-9.-]{1,20}\Z"), min_size=1, max_size=4)
+_VALUE = st.text(st.characters(exclude_characters="\r\0", codec="utf-8"), max_size=200)
+_VALID = st.fixed_dictionaries(
+    {},
+    optional={
+        "subject": _PLAIN,
+        "from": _WHO,
+        "to": _WHO,
+        "bcc": _WHO,
+        "replyTo": _WHO,
+        "messageId": _IDS,
+        "references": _IDS,
+        "sentAt": st.sampled_from(["2020-02-29T23:59:59Z", "1999-12-31T00:00:00-11:30"]),
+        "keywords": st.dictionaries(st.sampled_from(["$seen", "a", "x-y"]), st.just(True)),
+        "header:X-Text:asText": _PLAIN,
+        "header:X-Many:asAddresses:all": st.lists(_WHO, max_size=3),
+    },
+)
+_ATTACHED = st.lists(
+    st.tuples(
+        st.binary(max_size=100), _PLAIN.filter(bool), st.sampled_from(["image/png", "text/csv", "application/x"])
+    ),
+    max_size=3,
+)
+
+
+class RoundTripTests(CreateBed):
+    """What is set is what one gets."""
+
+    @settings(deadline=None, max_examples=60, suppress_health_check=list(HealthCheck))
+    @given(_VALID, st.none() | _VALUE, st.none() | _VALUE, _ATTACHED)
+    def test_comes_back(
+        self, properties: dict[str, Any], text: str | None, html: str | None, attached: list[tuple[bytes, str, str]]
+    ) -> None:
+        """RFC 8621 §4.6: every property of a valid Email comes back from Email/get, and so do its contents."""
+        bodies: dict[str, Any] = {
+            "attachments": [
+                {"blobId": self.upload(octets), "name": name, "type": media_type}
+                for octets, name, media_type in attached
+            ]
+        }
+        values = {"t": text, "h": html}
+        bodies["bodyValues"] = {key: {"value": value} for key, value in values.items() if value is not None}
+        if text is not None:
+            bodies["textBody"] = [{"partId": "t"}]
+        if html is not None:
+            bodies["htmlBody"] = [{"partId": "h"}]
+        made = self.create(**properties, **bodies)
+        found = self.email(
+            made, *properties, "bodyValues", "attachments", "textBody", "htmlBody", fetchAllBodyValues=True
+        )
+        expected = {name: [] if value == [] else value for name, value in properties.items()}
+        self.assertEqual({name: found[name] for name in properties}, expected)
+        for name, value, kind in (("textBody", text, "text/plain"), ("htmlBody", html, "text/html")):
+            if value is not None:
+                (part,) = found[name]
+                self.assertEqual((part["type"], found["bodyValues"][part["partId"]]["value"]), (kind, value))
+        self.assertEqual(
+            [(part["name"], part["type"], part["size"], part["disposition"]) for part in found["attachments"]],
+            [(name, media_type, len(octets), "attachment") for octets, name, media_type in attached],
+        )
