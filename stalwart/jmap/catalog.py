@@ -17,6 +17,7 @@ from stalwart.jmap.types.email_import import IMPORT
 from stalwart.jmap.types.email_parse import PARSE
 from stalwart.jmap.types.email_query import SORTS
 from stalwart.jmap.types.mailbox import MAILBOX
+from stalwart.jmap.types.snippet import GET_SNIPPETS
 from stalwart.jmap.types.thread import THREAD
 
 
@@ -85,6 +86,7 @@ METHODS: Mapping[str, Method] = {
         *methods_of(EMAIL),
         IMPORT,
         PARSE,
+        GET_SNIPPETS,
         *methods_of(identity.IDENTITY),
         *methods_of(quota.QUOTA),
         *blob.METHODS,

@@ -27,7 +27,7 @@ from stalwart.store.blobs_sqlite import SqliteBlobs
 from stalwart.store.changes import changes, state
 from stalwart.store.database import Store
 from stalwart.store.edits import destroy_email, forget_destroyed, update_email
-from stalwart.store.emails import add_email, get_emails, get_threads, has_blob, list_email_ids
+from stalwart.store.emails import add_email, get_emails, get_threads, has_blob, ids_with_header, list_email_ids
 from stalwart.store.errors import (
     AlreadyExists,
     AnchorNotFound,
@@ -56,6 +56,7 @@ from stalwart.store.filters import (
     Before,
     Filter,
     HasAttachment,
+    HasHeader,
     HasKeyword,
     InMailbox,
     InMailboxOtherThan,
@@ -146,6 +147,7 @@ __all__ = [
     "FilterTooComplex",
     "FsBlobs",
     "HasAttachment",
+    "HasHeader",
     "HasKeyword",
     "IdentityRow",
     "InMailbox",
@@ -214,6 +216,7 @@ __all__ = [
     "get_threads",
     "guests_of",
     "has_blob",
+    "ids_with_header",
     "list_accounts",
     "list_domains",
     "list_email_ids",

@@ -8,7 +8,9 @@ from typing import Any
 
 from sqlalchemy import Row, bindparam, delete, insert, select, update
 
+from stalwart.store import counters
 from stalwart.store.edits import bury, destroy_email, read_places, update_email
+from stalwart.store.emails import trash_of
 from stalwart.store.errors import AlreadyExists, InvalidName, NotFound, StillInUse
 from stalwart.store.prepared import Prepared
 from stalwart.store.rows import MailboxRow, Role
@@ -141,6 +143,7 @@ def update_mailboxes(s: Session, account_id: int, rows: Sequence[MailboxRow]) ->
     different names, and in which no role is there twice, is for the caller to see to. InvalidName.
     """
     names = [normal_name(row.name) for row in rows]
+    old_trash = trash_of(s, account_id)
     if len(rows) > 1:
         _SET_ASIDE.run_many(s.driver, [{"mailbox": row.id, "aside": f"\n{row.id}"} for row in rows])
     _SET.run_many(
@@ -158,6 +161,9 @@ def update_mailboxes(s: Session, account_id: int, rows: Sequence[MailboxRow]) ->
             for row, name in zip(rows, names, strict=True)
         ],
     )
+    trash = trash_of(s, account_id)
+    if trash != old_trash:
+        counters.change_trash(s, account_id, old_trash, trash)
 
 
 def destroy_mailbox(s: Session, account_id: int, mailbox_id: int) -> None:
