@@ -18,6 +18,7 @@ MAX_INT = 2**53 - 1  # RFC 8620 §1.3
 # An id that this server would never give out is still looked up, to be reported in notFound: so its alphabet is not
 # part of the type.
 Id = Annotated[str, Meta(max_length=255)]
+CreationId = Annotated[str, Meta(min_length=1, max_length=255)]
 Int = Annotated[int, Meta(ge=-MAX_INT, le=MAX_INT)]
 UnsignedInt = Annotated[int, Meta(ge=0, le=MAX_INT)]
 PositiveInt = Annotated[int, Meta(ge=1, le=MAX_INT)]
@@ -48,11 +49,46 @@ class GetArguments(AccountArguments, frozen=True, kw_only=True, rename="camel", 
     properties: list[str] | None = None
 
 
+class UserGetArguments(Arguments, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
+    """As `GetArguments`, of a type whose objects belong to the user and not to an account (RFC 8620 §7.2.1)."""
+
+    ids: list[Id] | None = None
+    properties: list[str] | None = None
+
+
 class ChangesArguments(AccountArguments, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
     """RFC 8620 §5.2."""
 
     since_state: str
     max_changes: PositiveInt | None = None
+
+
+class SetArguments(AccountArguments, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
+    """RFC 8620 §5.3. The records are decoded with the declarations of the type."""
+
+    if_in_state: str | None = None
+    create: dict[CreationId, dict[str, Any]] | None = None
+    update: dict[Id, dict[str, Any]] | None = None
+    destroy: list[Id] | None = None
+
+
+class UserSetArguments(Arguments, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
+    """As `SetArguments`, of a type whose objects belong to the user and not to an account (RFC 8620 §7.2.2)."""
+
+    create: dict[CreationId, dict[str, Any]] | None = None
+    update: dict[Id, dict[str, Any]] | None = None
+    destroy: list[Id] | None = None
+
+
+class CopyArguments(AccountArguments, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
+    """RFC 8620 §5.4."""
+
+    from_account_id: Id
+    if_from_in_state: str | None = None
+    if_in_state: str | None = None
+    create: dict[CreationId, dict[str, Any]]
+    on_success_destroy_original: bool = False
+    destroy_from_if_in_state: str | None = None
 
 
 class QueryArguments(AccountArguments, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
@@ -64,6 +100,17 @@ class QueryArguments(AccountArguments, frozen=True, kw_only=True, rename="camel"
     anchor: Id | None = None
     anchor_offset: Int = 0
     limit: UnsignedInt | None = None
+    calculate_total: bool = False
+
+
+class QueryChangesArguments(AccountArguments, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
+    """RFC 8620 §5.6."""
+
+    filter: dict[str, Any] | None = None
+    sort: list[dict[str, Any]] | None = None
+    since_query_state: str
+    max_changes: UnsignedInt | None = None
+    up_to_id: Id | None = None
     calculate_total: bool = False
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 from types import TracebackType
+from typing import Any
 
 import msgspec
 
 from stalwart import store
+from stalwart.auth import Principal
 from stalwart.jmap.errors import InvalidResultReference, RequestTooLarge, UnsupportedFilter
 from stalwart.jmap.limits import Limits
 from stalwart.jmap.references import CreatedIds, Response
@@ -64,15 +66,35 @@ class Sessions:
 
 
 class Exchange:
-    """One API request under way: what was answered so far, what was created, and what it may still cost."""
+    """One API request under way: who sent it, what was answered and created so far, and what it may still cost.
 
-    __slots__ = ("_octets_left", "_reference_octets_left", "_text_left", "created", "limits", "responses", "states")
+    `accounts` are those that the user can see, by id.
+    """
 
-    def __init__(self, limits: Limits, created: CreatedIds) -> None:
+    __slots__ = (
+        "_octets_left",
+        "_reference_octets_left",
+        "_text_left",
+        "accounts",
+        "created",
+        "following",
+        "limits",
+        "principal",
+        "responses",
+        "states",
+    )
+
+    def __init__(
+        self, limits: Limits, created: CreatedIds, principal: Principal, accounts: Mapping[str, Account]
+    ) -> None:
         self.limits = limits
         self.created = created
+        self.principal = principal
+        self.accounts = accounts
+        self.following: list[tuple[str, dict[str, Any]]] = []
+        """Calls that the one under way brings with it: method names and arguments."""
         self.responses: list[Response] = []
-        self.states: dict[tuple[int, store.TypeName], str] = {}
+        self.states: dict[tuple[int, str], str] = {}
         """States of accounts and types in the snapshot that is being read."""
         self._octets_left = limits.max_octets_read
         self._reference_octets_left = limits.max_size_request
@@ -105,9 +127,12 @@ class Exchange:
 
 
 class Call:
-    """One call of a method. For methods without an accountId, `account` is the user's own."""
+    """One call of a method. For methods without an accountId, `account` is the user's own.
 
-    __slots__ = ("_writes", "account", "blobs", "exchange", "session")
+    `prepared` is what the method's `prepare` gave.
+    """
+
+    __slots__ = ("_writes", "account", "blobs", "exchange", "prepared", "session")
 
     def __init__(
         self,
@@ -117,8 +142,10 @@ class Call:
         exchange: Exchange,
         *,
         writes: bool = False,
+        prepared: Any = None,
     ) -> None:
         self._writes = writes
+        self.prepared = prepared
         self.session = session
         self.blobs = blobs
         self.account = account
@@ -129,7 +156,23 @@ class Call:
         """The limits of this server."""
         return self.exchange.limits
 
-    def state(self, type_name: store.TypeName) -> str:
+    @property
+    def principal(self) -> Principal:
+        """The user who sent the request."""
+        return self.exchange.principal
+
+    def on(self, account: Account) -> Call:
+        """This call as it would be on another account."""
+        return Call(self.session, self.blobs, account, self.exchange, writes=self._writes, prepared=self.prepared)
+
+    def follow(self, method: str, arguments: dict[str, Any]) -> None:
+        """Have `method` called after this call, its response added with the same call id (RFC 8620 §5.4).
+
+        Nothing comes of it if this call ends with an error. `arguments` are as on the wire.
+        """
+        self.exchange.following.append((method, arguments))
+
+    def state(self, type_name: str) -> str:
         """The state string of a type in this call's snapshot."""
         known = self.exchange.states.get((self.account.row, type_name))
         if known is None:

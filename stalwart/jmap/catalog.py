@@ -15,7 +15,15 @@ from stalwart.jmap.types import core, mail
 from stalwart.jmap.types.email import EMAIL
 from stalwart.jmap.types.email_query import SORTS
 from stalwart.jmap.types.mailbox import MAILBOX
+from stalwart.jmap.types.push_subscription import PUSH_SUBSCRIPTION
 from stalwart.jmap.types.thread import THREAD
+
+
+class Place(msgspec.Struct, frozen=True, kw_only=True):
+    """How this server is reached. `base_url` has no slash at the end; `application_server_key` is that of RFC 9749."""
+
+    base_url: str
+    application_server_key: str
 
 
 class Capability(msgspec.Struct, frozen=True, kw_only=True):
@@ -27,6 +35,8 @@ class Capability(msgspec.Struct, frozen=True, kw_only=True):
     uri: str
     of_server: Callable[[Limits], Mapping[str, Any]]
     of_account: Callable[[Limits], Mapping[str, Any]] | None = None
+    of_place: Callable[[Place], Mapping[str, Any]] | None = None
+    """What depends on how this server is reached, in the place of `of_server`."""
 
 
 def _core(limits: Limits) -> Mapping[str, Any]:
@@ -55,11 +65,30 @@ def _mail_of_account(limits: Limits) -> Mapping[str, Any]:
     }
 
 
+def _web_socket(place: Place) -> Mapping[str, Any]:
+    # RFC 8887 §3.1: a wss URL, or ws where there is no TLS
+    return {"url": f"ws{place.base_url.removeprefix('http')}/jmap/ws", "supportsPush": True}
+
+
 CAPABILITIES = (
     Capability(uri=core.URI, of_server=_core),
+    Capability(uri="urn:ietf:params:jmap:websocket", of_server=lambda limits: {}, of_place=_web_socket),
+    # RFC 9749 §3
+    Capability(
+        uri="urn:ietf:params:jmap:webpush-vapid",
+        of_server=lambda limits: {},
+        of_place=lambda place: {"applicationServerKey": place.application_server_key},
+    ),
     Capability(uri=mail.URI, of_server=lambda limits: {}, of_account=_mail_of_account),
 )
 
 METHODS: Mapping[str, Method] = {
-    method.name: method for method in (core.ECHO, *methods_of(MAILBOX), *methods_of(THREAD), *methods_of(EMAIL))
+    method.name: method
+    for method in (
+        core.ECHO,
+        *methods_of(PUSH_SUBSCRIPTION),
+        *methods_of(MAILBOX),
+        *methods_of(THREAD),
+        *methods_of(EMAIL),
+    )
 }

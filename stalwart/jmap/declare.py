@@ -13,22 +13,35 @@ from typing import Any, Generic, Literal, TypeVar
 import msgspec
 from msgspec import UNSET
 
-from stalwart.jmap.arguments import Arguments, ChangesArguments, GetArguments, QueryArguments
+from stalwart.jmap.arguments import (
+    Arguments,
+    ChangesArguments,
+    CopyArguments,
+    GetArguments,
+    QueryArguments,
+    SetArguments,
+    UserGetArguments,
+    UserSetArguments,
+)
 from stalwart.jmap.call import Call
-from stalwart.jmap.errors import InvalidArguments
-from stalwart.store import Changes, TypeName
+from stalwart.jmap.errors import InvalidArguments, SetError
+from stalwart.jmap.ids import row_of
+from stalwart.store import Changes
 
 Row = TypeVar("Row")
 F = TypeVar("F")
 Operator = Literal["AND", "OR", "NOT"]
 Show = Callable[[Row], object]
+References = Literal["value", "keys", "members"]
 
 
 class Property(msgspec.Struct, Generic[Row], frozen=True, kw_only=True):
     """One property of a data type.
 
     `type` is what a value sent by a client is checked against; `default` is UNSET where a creation has to give one.
-    `read` gives the value to be sent; None where the type's `view` knows how.
+    `read` gives the value to be sent; None where the type's `view` knows how. `references` tells where ids of other
+    records are in a value, so that `#creationId` may stand for them (RFC 8620 §5.3): the value itself or the items of
+    the list that it is, the keys of a map, or all members named `…Id` anywhere inside.
     """
 
     name: str
@@ -37,6 +50,7 @@ class Property(msgspec.Struct, Generic[Row], frozen=True, kw_only=True):
     default: Any = UNSET
     set_by: Literal["client", "server"] = "client"
     immutable: bool = False
+    references: References | None = None
 
 
 class FilterCondition(msgspec.Struct, Generic[F], frozen=True, kw_only=True):
@@ -92,6 +106,54 @@ class Query(msgspec.Struct, Generic[F], frozen=True, kw_only=True):
     arguments: type[QueryArguments] = QueryArguments
 
 
+class Creation(msgspec.Struct, frozen=True, kw_only=True):
+    """A record to be created. `values` are decoded and hold the defaults of what was not given.
+
+    `given` are the names that the client sent; `prepared` is what the type's `prepare` made of it.
+    """
+
+    id: str
+    values: Mapping[str, Any]
+    given: frozenset[str]
+    prepared: Any = None
+
+
+class Write(msgspec.Struct, Generic[Row], frozen=True, kw_only=True):
+    """How records of a data type are written. The last argument of each function is the arguments of the call.
+
+    Each runs in a transaction that is undone if it raises `SetError`; the other records go on. What a type can't do
+    is None. Values come decoded and with creation ids resolved.
+
+    `prepare` sees a new record before the transaction begins, to do what takes long or waits for the disk (writing
+    blobs); ids of records that the same call creates are not known to it yet. It may raise `SetError`.
+    `create` gives the number of the new row.
+    `update` gets the row and the new values of those properties that differ, and gives the properties that changed in
+    another way than was asked for (RFC 8620 §5.3, `updated`), or None.
+    `update_together` gets, by row number, those updates that got in each other's way one by one, as a swap of two
+    names does; it makes all that are possible together, and gives for each what `update` would give, or its error.
+    `created_properties` are what the client is told of a new record; None: all that it didn't send.
+    `copy` gets the call, the call as it would be on the account copied from, the row there, and a `Creation` with
+    only what was given; it gives the number of the new row. `prepare_copy` is to it what `prepare` is to `create`.
+    """
+
+    arguments: type[SetArguments] | type[UserSetArguments] = SetArguments
+    prepare: Callable[[Call, Creation, Any], Any] | None = None
+    create: Callable[[Call, Creation, Any], int] | None = None
+    update: Callable[[Call, Row, Mapping[str, Any], Any], Mapping[str, object] | None] | None = None
+    update_together: (
+        Callable[
+            [Call, Mapping[int, tuple[Row, Mapping[str, Any]]], Any],
+            Mapping[int, SetError | Mapping[str, object] | None],
+        ]
+        | None
+    ) = None
+    destroy: Callable[[Call, Row, Any], None] | None = None
+    created_properties: tuple[str, ...] | None = None
+    copy: Callable[[Call, Call, Row, Creation, Any], int] | None = None
+    prepare_copy: Callable[[Call, Call, Row, Creation, Any], Any] | None = None
+    copy_arguments: type[CopyArguments] = CopyArguments
+
+
 class DataType(msgspec.Struct, Generic[Row, F], frozen=True, kw_only=True):
     """A data type: what its objects are made of, and where they come from.
 
@@ -99,26 +161,44 @@ class DataType(msgspec.Struct, Generic[Row, F], frozen=True, kw_only=True):
     all there are. `view` turns the wanted property names into a function that shows a row; without one, each
     property's `read` is used. `accepts` allows names that are not in the table (RFC 8621 §4.1.3) or raises
     InvalidArguments. `also_changed` adds to the response of /changes.
+
+    A type with `of_user` belongs to the user: its methods have no accountId, its objects no state and no /changes
+    (RFC 8620 §7.2). `call.account` is then the user's own account. Of a `singleton` type each account has one object,
+    with row number 0 and the id "singleton".
     """
 
-    name: TypeName
+    name: str
     capability: str
     prefix: str
     properties: Mapping[str, Property[Row]]
     fetch: Callable[[Call, Sequence[int] | None], Mapping[int, Row]]
     default_properties: tuple[str, ...] | None = None
-    get_arguments: type[GetArguments] = GetArguments
+    get_arguments: type[GetArguments] | type[UserGetArguments] = GetArguments
     view: Callable[[Call, Sequence[str], Any], Show[Row]] | None = None
     accepts: Callable[[str], None] | None = None
     changes_arguments: type[ChangesArguments] = ChangesArguments
     also_changed: Callable[[Changes], Mapping[str, object]] | None = None
     query: Query[F] | None = None
+    write: Write[Row] | None = None
+    of_user: bool = False
+    singleton: bool = False
+
+    def id_of(self, row: int) -> str:
+        """The id of the object with this row number."""
+        return "singleton" if self.singleton else f"{self.prefix}{row}"
+
+    def row_of(self, text: str) -> int | None:
+        """The row number in an id, or None when it is not one that this server gives out."""
+        if self.singleton:
+            return 0 if text == "singleton" else None
+        return row_of(self.prefix, text)
 
 
 class Method(msgspec.Struct, frozen=True, kw_only=True):
     """A method that clients can call. `run` gets the `Call` and the decoded arguments; it gives those of the response.
 
-    `arguments` None leaves them as they came. `writes` gives the call a transaction of its own.
+    `arguments` None leaves them as they came. `writes` gives the call a transaction of its own; `prepare` then runs
+    before it, on a snapshot, and what it gives is in `call.prepared`.
     """
 
     name: str
@@ -126,6 +206,7 @@ class Method(msgspec.Struct, frozen=True, kw_only=True):
     arguments: type[Arguments] | None
     run: Callable[[Call, Any], object]
     writes: bool = False
+    prepare: Callable[[Call, Any], object] | None = None
 
 
 def table(*properties: Property[Row]) -> Mapping[str, Property[Row]]:

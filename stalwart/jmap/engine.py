@@ -62,12 +62,14 @@ class Engine:
         *,
         still_valid: Callable[[Session, Principal], bool],
         methods: Mapping[str, Method] = METHODS,
+        application_server_key: str = "",
     ) -> None:
         """`still_valid` tells whether a principal's credentials are unchanged in a session's snapshot."""
         self.store = store
         self.limits = limits
         self.methods = methods
         self.still_valid = still_valid
+        self.application_server_key = application_server_key
         self._calls = metrics.jmap_calls
         self._counters: dict[tuple[str, str], Counter] = {}
 
@@ -88,14 +90,24 @@ class Engine:
         request = wire.decode_request(body)
         self._check(request)
         given = request.created_ids
-        exchange = Exchange(self.limits, CreatedIds(dict(given) if isinstance(given, dict) else {}))
+        exchange = Exchange(
+            self.limits,
+            CreatedIds(dict(given) if isinstance(given, dict) else {}),
+            caller.principal,
+            accounts_of(caller.principal, self.limits),
+        )
         with Sessions(self.store) as sessions:
             if not self.still_valid(sessions.reading(), caller.principal):
                 raise SignInExpired("The password was changed since the last request. Sign in again.")
             run = _Run(self, caller, exchange, sessions, frozenset(request.using))
             for name, arguments, call_id in request.method_calls:
+                exchange.following.clear()
                 exchange.responses.append(run.call(name, arguments, call_id))
-        state = session_object(caller.principal, self.limits, caller.base_url).state
+                # RFC 8620 §5.4: after the response, but before processing the next method
+                following, exchange.following = exchange.following, []
+                for then, its_arguments in following:
+                    exchange.responses.append(run.call(then, its_arguments, call_id))
+        state = session_object(caller.principal, self.limits, caller.base_url, self.application_server_key).state
         return _response(exchange, state, echo_created=isinstance(given, dict))
 
     def count(self, method: str, outcome: str) -> None:
@@ -149,7 +161,6 @@ class _Run:
         self._sessions = sessions
         self._using = using
         self._caller = caller
-        self._accounts = accounts_of(caller.principal, engine.limits)
 
     def call(self, name: str, arguments: dict[str, Any], call_id: str) -> Response:
         """The response of one method call: its result, or the error that it ended with."""
@@ -181,15 +192,24 @@ class _Run:
         account = self._account(method, decoded)
         blobs = self._engine.store.blobs
         if method.writes:
+            prepared = None
+            if method.prepare is not None:
+                prepared = method.prepare(Call(self._sessions.reading(), blobs, account, self._exchange), decoded)
             self._exchange.states.clear()
-            with self._sessions.writing() as session:
-                return method.run(Call(session, blobs, account, self._exchange, writes=True), decoded)
+            known = dict(self._exchange.created.known)
+            try:
+                with self._sessions.writing() as session:
+                    call = Call(session, blobs, account, self._exchange, writes=True, prepared=prepared)
+                    return method.run(call, decoded)
+            except BaseException:
+                self._exchange.created.known = known  # what was created is undone
+                raise
         return method.run(Call(self._sessions.reading(), blobs, account, self._exchange), decoded)
 
     def _account(self, method: Method, arguments: object) -> Account:
         if not isinstance(arguments, AccountArguments):
-            return next(iter(self._accounts.values()))
-        account = self._accounts.get(arguments.account_id)
+            return next(iter(self._exchange.accounts.values()))
+        account = self._exchange.accounts.get(arguments.account_id)
         if account is None:
             raise AccountNotFound(f"There is no account {arguments.account_id!r} that this user can see.")
         if method.capability not in account.capabilities:
@@ -199,6 +219,7 @@ class _Run:
         return account
 
     def _failed(self, counted: str, error: MethodError, call_id: str) -> Response:
+        self._exchange.following.clear()
         self._engine.count(counted, error.code)
         properties = error.arguments()
         return Response("error", properties, wire.encode(properties), call_id)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import ClassVar
 
 import msgspec
@@ -139,6 +140,36 @@ class AccountReadOnly(MethodError):
     code = "accountReadOnly"
 
 
+class Forbidden(MethodError):
+    """The call would break a rule about who may do what."""
+
+    code = "forbidden"
+
+
+class FromAccountNotFound(MethodError):
+    """The fromAccountId is not one that this user can see."""
+
+    code = "fromAccountNotFound"
+
+
+class FromAccountNotSupportedByMethod(MethodError):
+    """The account to copy from has no data of this kind."""
+
+    code = "fromAccountNotSupportedByMethod"
+
+
+class StateMismatch(MethodError):
+    """Something changed since the state that the call was meant for."""
+
+    code = "stateMismatch"
+
+
+class TooManyChanges(MethodError):
+    """There are more changes than the client wants to hear of."""
+
+    code = "tooManyChanges"
+
+
 class RequestTooLarge(MethodError):
     """More objects, or more octets of them, than one call may ask for."""
 
@@ -167,3 +198,33 @@ class UnsupportedFilter(MethodError):
     """A filter condition that this server does not have, or a filter that is too large."""
 
     code = "unsupportedFilter"
+
+
+class SetError(JmapError):
+    """One record of a /set, /copy or import was refused; the others go on (RFC 8620 §5.3).
+
+    `code` is the error's type on the wire; `members` are what that type has beside its description, by the names on
+    the wire, like `existingId`.
+    """
+
+    def __init__(self, code: str, description: str, **members: object) -> None:
+        super().__init__(description)
+        self.code = code
+        self.description = description
+        self.members = members
+
+    def value(self) -> dict[str, object]:
+        """The SetError object."""
+        return {"type": self.code, "description": self.description, **self.members}
+
+
+class Conflict(SetError):
+    """Refused as things are; but another record of the same call may be what is in the way.
+
+    The record is tried again when the others are done.
+    """
+
+
+def invalid_properties(description: str, names: Iterable[str]) -> SetError:
+    """The SetError `invalidProperties`; `names` are those of all properties at fault."""
+    return SetError("invalidProperties", description, properties=list(names))

@@ -7,13 +7,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import get_args
 
 import msgspec
 
-from stalwart.store import TypeName
+from stalwart.jmap.catalog import METHODS
 
-PUSHED_TYPES = frozenset[str](get_args(TypeName))
+_DELIVERY = "EmailDelivery"  # RFC 8621 §1.5: it has no methods
+_WITHOUT_STATE = "PushSubscription"  # RFC 8620 §7.2
+
+PUSHED_TYPES = frozenset(
+    name for name, _, standard in (method.partition("/") for method in METHODS) if standard in ("changes", "set")
+) - {_WITHOUT_STATE} | {_DELIVERY}
 """The types whose changes are pushed (RFC 8620 §7.1; RFC 8621 §1.5 for EmailDelivery)."""
 
 _MOST_TOKEN = 16_384
@@ -106,6 +110,14 @@ class Feed:
             changed.setdefault(account_id, {})[name] = str(state)
         self._news.clear()
         return changed
+
+    def give_back(self, changed: Changed) -> None:
+        """What was taken could not be told: it is to be told again, unless there is a later state."""
+        for account, types in changed.items():
+            for name, text in types.items():
+                key = (account, name)
+                self._news[key] = max(int(text), self._news.get(key, 0))
+                self._told.pop(key, None)
 
     def token(self) -> str:
         """All states that the client was told, so that it can go on from there; '' if it knows of none."""

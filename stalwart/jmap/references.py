@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, Protocol
 
 import msgspec
 
@@ -159,6 +159,31 @@ class CreatedIds:
         """The id that `text` stands for: itself, or the record of a `#creationId`. An unknown one stays as it is."""
         return self.known.get(text[1:], text) if text.startswith("#") else text
 
-    def resolve_keys(self, mapping: dict[str, Any]) -> dict[str, Any]:
-        """`mapping` with each `#creationId` among its keys replaced, as in `mailboxIds`."""
-        return {self.resolve(key): value for key, value in mapping.items()}
+
+def substitute(value: Any, where: Literal["value", "keys", "members"], resolve: Callable[[str], str]) -> Any:
+    """`value` with each reference in it replaced by what `resolve` gives for it.
+
+    `where` is as in `Property.references`; what has another shape than that is left as it is.
+    """
+    match where:
+        case "value":
+            if isinstance(value, str):
+                return resolve(value)
+            if isinstance(value, list):
+                return [resolve(item) if isinstance(item, str) else item for item in value]
+            return value
+        case "keys":
+            return {resolve(key): item for key, item in value.items()} if isinstance(value, dict) else value
+        case "members":
+            return _substitute_members(value, resolve)
+
+
+def _substitute_members(value: Any, resolve: Callable[[str], str]) -> Any:
+    if isinstance(value, list):
+        return [_substitute_members(item, resolve) for item in value]
+    if isinstance(value, dict):
+        return {
+            name: resolve(item) if name.endswith("Id") and isinstance(item, str) else _substitute_members(item, resolve)
+            for name, item in value.items()
+        }
+    return value

@@ -10,7 +10,7 @@ import msgspec
 
 from stalwart.auth import Principal
 from stalwart.jmap.call import Account
-from stalwart.jmap.catalog import CAPABILITIES
+from stalwart.jmap.catalog import CAPABILITIES, Place
 from stalwart.jmap.limits import Limits
 
 _encode = msgspec.json.Encoder().encode
@@ -45,16 +45,24 @@ def _accounts(row: int, address: str, limits: Limits) -> Mapping[str, Account]:
     return {own.id: own}
 
 
-def session_object(principal: Principal, limits: Limits, base_url: str) -> SessionObject:
+def session_object(
+    principal: Principal, limits: Limits, base_url: str, application_server_key: str = ""
+) -> SessionObject:
     """The Session object of this user; its URLs are absolute, below `base_url` (which has no slash at the end)."""
-    return _session_object(principal.account_id, principal.address, limits, base_url)
+    return _session_object(principal.account_id, principal.address, limits, base_url, application_server_key)
 
 
 @functools.lru_cache(maxsize=1024)
-def _session_object(row: int, address: str, limits: Limits, base_url: str) -> SessionObject:
+def _session_object(
+    row: int, address: str, limits: Limits, base_url: str, application_server_key: str
+) -> SessionObject:
+    place = Place(base_url=base_url, application_server_key=application_server_key)
     accounts = _accounts(row, address, limits)
     session: dict[str, object] = {
-        "capabilities": {capability.uri: capability.of_server(limits) for capability in CAPABILITIES},
+        "capabilities": {
+            capability.uri: capability.of_server(limits) if capability.of_place is None else capability.of_place(place)
+            for capability in CAPABILITIES
+        },
         "accounts": {
             account.id: {
                 "name": account.name,

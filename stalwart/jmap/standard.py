@@ -6,12 +6,19 @@ from collections.abc import Sequence
 from typing import Any, TypeVar
 
 from stalwart import store
-from stalwart.jmap.arguments import ChangesArguments, GetArguments, QueryArguments
+from stalwart.jmap.arguments import (
+    ChangesArguments,
+    GetArguments,
+    QueryArguments,
+    SetArguments,
+    UserGetArguments,
+    UserSetArguments,
+)
 from stalwart.jmap.call import Call
 from stalwart.jmap.declare import DataType, Found, Method, Query, Search, show_plainly
 from stalwart.jmap.errors import AnchorNotFound, CannotCalculateChanges, InvalidArguments, RequestTooLarge
 from stalwart.jmap.filters import decode_filter, decode_sort
-from stalwart.jmap.ids import row_of
+from stalwart.jmap.writing import prepare_set, set_records
 
 Row = TypeVar("Row")
 F = TypeVar("F")
@@ -21,44 +28,50 @@ _MAX_STATE = 2**63 - 1
 
 def methods_of(data_type: DataType[Row, F]) -> tuple[Method, ...]:
     """The standard methods that the declaration of a data type gives it."""
+    name, capability = data_type.name, data_type.capability
 
-    def run_get(call: Call, arguments: GetArguments) -> object:
+    def run_get(call: Call, arguments: GetArguments | UserGetArguments) -> object:
         return get(call, data_type, arguments)
 
-    def run_changes(call: Call, arguments: ChangesArguments) -> object:
-        return changes(call, data_type, arguments)
+    made = [Method(name=f"{name}/get", capability=capability, arguments=data_type.get_arguments, run=run_get)]
+    if not data_type.of_user:
 
-    made = [
-        Method(
-            name=f"{data_type.name}/get",
-            capability=data_type.capability,
-            arguments=data_type.get_arguments,
-            run=run_get,
-        ),
-        Method(
-            name=f"{data_type.name}/changes",
-            capability=data_type.capability,
-            arguments=data_type.changes_arguments,
-            run=run_changes,
-        ),
-    ]
+        def run_changes(call: Call, arguments: ChangesArguments) -> object:
+            return changes(call, data_type, arguments)
+
+        made.append(
+            Method(
+                name=f"{name}/changes", capability=capability, arguments=data_type.changes_arguments, run=run_changes
+            )
+        )
     if (searched := data_type.query) is not None:
 
         def run_query(call: Call, arguments: QueryArguments) -> object:
             return query(call, data_type, searched, arguments)
 
+        made.append(Method(name=f"{name}/query", capability=capability, arguments=searched.arguments, run=run_query))
+    if (write := data_type.write) is not None:
+
+        def prepare(call: Call, arguments: SetArguments | UserSetArguments) -> object:
+            return prepare_set(call, data_type, write, arguments)
+
+        def run_set(call: Call, arguments: SetArguments | UserSetArguments) -> object:
+            return set_records(call, data_type, write, arguments)
+
         made.append(
             Method(
-                name=f"{data_type.name}/query",
-                capability=data_type.capability,
-                arguments=searched.arguments,
-                run=run_query,
+                name=f"{name}/set",
+                capability=capability,
+                arguments=write.arguments,
+                run=run_set,
+                writes=True,
+                prepare=prepare,
             )
         )
     return tuple(made)
 
 
-def get(call: Call, data_type: DataType[Row, F], arguments: GetArguments) -> dict[str, Any]:
+def get(call: Call, data_type: DataType[Row, F], arguments: GetArguments | UserGetArguments) -> dict[str, Any]:
     """RFC 8620 §5.1."""
     wanted = _wanted(data_type, arguments.properties)
     if data_type.view is None:
@@ -72,13 +85,13 @@ def get(call: Call, data_type: DataType[Row, F], arguments: GetArguments) -> dic
         _check_count(len(rows), most, data_type)
     else:
         numbers: dict[int, str] = {}
-        prefix = data_type.prefix
+        row_of = data_type.row_of
         asked = dict.fromkeys(arguments.ids)  # RFC 8620 §5.1: an identical id is answered once
         _check_count(len(asked), most, data_type)
         for text in asked:
-            number = row_of(prefix, text)
+            number = row_of(text)
             if number is None and text.startswith("#"):
-                number = row_of(prefix, call.resolve(text))
+                number = row_of(call.resolve(text))
             if number is None:
                 missing.append(text)
             else:
@@ -86,12 +99,10 @@ def get(call: Call, data_type: DataType[Row, F], arguments: GetArguments) -> dic
         rows = data_type.fetch(call, list(numbers)) if numbers else {}
         if len(rows) != len(numbers):
             missing.extend(text for number, text in numbers.items() if number not in rows)
-    return {
-        "accountId": call.account.id,
-        "state": call.state(data_type.name),
-        "list": [show(row) for row in rows.values()],
-        "notFound": missing,
-    }
+    found = {"list": [show(row) for row in rows.values()], "notFound": missing}
+    if data_type.of_user:
+        return found
+    return {"accountId": call.account.id, "state": call.state(data_type.name), **found}
 
 
 def _wanted(data_type: DataType[Row, F], properties: Sequence[str] | None) -> Sequence[str]:
@@ -129,15 +140,15 @@ def changes(call: Call, data_type: DataType[Row, F], arguments: ChangesArguments
         raise CannotCalculateChanges(
             f"The changes of {data_type.name} since state {since!r} are not known; fetch everything again."
         ) from None
-    prefix = data_type.prefix
+    id_of = data_type.id_of
     response: dict[str, Any] = {
         "accountId": call.account.id,
         "oldState": since,
         "newState": str(found.new_state),
         "hasMoreChanges": found.has_more,
-        "created": [f"{prefix}{row}" for row in found.created],
-        "updated": [f"{prefix}{row}" for row in found.updated],
-        "destroyed": [f"{prefix}{row}" for row in found.destroyed],
+        "created": [id_of(row) for row in found.created],
+        "updated": [id_of(row) for row in found.updated],
+        "destroyed": [id_of(row) for row in found.destroyed],
     }
     if data_type.also_changed is not None:
         response.update(data_type.also_changed(found))
@@ -151,7 +162,7 @@ def query(call: Call, data_type: DataType[Row, F], declared: Query[F], arguments
     prefix = data_type.prefix
     anchor = None
     if arguments.anchor is not None:
-        anchor = row_of(prefix, call.resolve(arguments.anchor))
+        anchor = data_type.row_of(call.resolve(arguments.anchor))
         if anchor is None:
             raise AnchorNotFound(f"{arguments.anchor!r} is not the id of any {data_type.name}.")
     search: Search[F] = Search(

@@ -62,3 +62,24 @@ class Networks:
 
 LOOPBACK = Networks(_LOOPBACK)
 """127.0.0.0/8 and ::1."""
+
+_NAT64 = IPv6Network("64:ff9b::/96")  # RFC 6052 §2.1
+
+
+def is_public(text: str) -> bool:
+    """Whether `text` is the address of a host that anybody on the Internet may reach.
+
+    Private, loopback, link-local, multicast and reserved addresses are not, nor is IPv6 that stands for such an IPv4.
+    """
+    address = plain_address(text)
+    if address is None:
+        return False
+    if isinstance(address, IPv6Address):
+        inner = address.sixtofour
+        if address in _NAT64:
+            inner = IPv4Address(int(address) & 0xFFFFFFFF)
+        if address.teredo is not None or address.is_site_local or (inner is not None and not is_public(str(inner))):
+            return False
+        if int(address) >> 32 == 0:  # RFC 4291 §2.5.5.1: IPv4-compatible addresses are deprecated
+            return False
+    return address.is_global and not (address.is_multicast or address.is_reserved or address.is_unspecified)

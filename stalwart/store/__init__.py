@@ -67,7 +67,14 @@ from stalwart.store.filters import (
     Text,
     ThreadKeyword,
 )
-from stalwart.store.mailboxes import create_mailbox, find_mailbox, list_mailboxes
+from stalwart.store.mailboxes import (
+    create_mailbox,
+    destroy_mailbox,
+    find_mailbox,
+    list_mailboxes,
+    normal_name,
+    update_mailboxes,
+)
 from stalwart.store.opening import open_blobs
 from stalwart.store.query import query_emails
 from stalwart.store.rows import (
@@ -173,6 +180,7 @@ __all__ = [
     "delete_domain",
     "delete_subscription",
     "destroy_email",
+    "destroy_mailbox",
     "discard_uploads",
     "evict_uploads",
     "find_account",
@@ -190,6 +198,7 @@ __all__ = [
     "list_email_ids",
     "list_mailboxes",
     "list_subscriptions",
+    "normal_name",
     "open_blobs",
     "query_emails",
     "redeem_ticket",
@@ -202,5 +211,6 @@ __all__ = [
     "states",
     "sweep",
     "update_email",
+    "update_mailboxes",
     "update_subscription",
 ]

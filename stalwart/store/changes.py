@@ -11,7 +11,7 @@ from sqlalchemy import Select, Table, bindparam, select
 
 from stalwart.store.errors import CannotCalculateChanges
 from stalwart.store.prepared import Prepared
-from stalwart.store.rows import Changes, TypeName
+from stalwart.store.rows import Changes
 from stalwart.store.session import Session
 from stalwart.store.tables import email, mailbox, thread, tombstone, type_state
 
@@ -55,7 +55,7 @@ def _updated(table: Table) -> Select[int, int]:
     )
 
 
-_TABLES: dict[TypeName, Table] = {"Email": email, "Mailbox": mailbox, "Thread": thread}
+_TABLES: dict[str, Table] = {"Email": email, "Mailbox": mailbox, "Thread": thread}
 _CREATED = {name: _created(table) for name, table in _TABLES.items()}
 _UPDATED = {name: _updated(table) for name, table in _TABLES.items()}
 _MORE_THAN_COUNTS = (
@@ -70,12 +70,12 @@ _MORE_THAN_COUNTS = (
 _NO_LIMIT = 2**62
 
 
-def state(s: Session, account_id: int, type_name: TypeName) -> int:
+def state(s: Session, account_id: int, type_name: str) -> int:
     """The state of a type in this session's snapshot: the last modseq at which it changed, 0 if it never did."""
     return _state(s, account_id, type_name)[0]
 
 
-def changes(s: Session, account_id: int, type_name: TypeName, since: int, max_changes: int | None) -> Changes:
+def changes(s: Session, account_id: int, type_name: str, since: int, max_changes: int | None) -> Changes:
     """What happened after `since`, oldest first, at most `max_changes` ids. CannotCalculateChanges."""
     current, floor = _state(s, account_id, type_name)
     if not floor <= since <= current or type_name not in _TABLES:
@@ -104,7 +104,7 @@ def changes(s: Session, account_id: int, type_name: TypeName, since: int, max_ch
     )
 
 
-def _state(s: Session, account_id: int, type_name: TypeName) -> tuple[int, int]:
+def _state(s: Session, account_id: int, type_name: str) -> tuple[int, int]:
     row = _STATE.run(s.driver, {"account": account_id, "type_name": type_name}).fetchone()
     current, floor = row if row is not None else (0, 0)
     moved = s.moved_state(account_id, type_name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 
 import msgspec
@@ -53,6 +54,13 @@ _TOUCH_THREAD = Prepared(
 )
 _DELETE_THREAD = Prepared(delete(thread).where(thread.c.id == bindparam("thread")))
 _BURY = Prepared(insert(tombstone))
+
+_PLACES = """
+SELECT e.id, e.mailbox_ids
+FROM json_each(?) AS wanted
+CROSS JOIN email AS e ON e.id = wanted.value
+WHERE e.account_id = ?
+"""
 
 _LAST_BURIED = select(tombstone.c.account_id, tombstone.c.type, tombstone.c.modseq).where(
     tombstone.c.destroyed_at < bindparam("before")
@@ -137,14 +145,20 @@ def destroy_email(s: Session, account_id: int, email_id: int) -> None:
     trash_id = check_mailboxes(s, account_id, old.mailbox_ids)
     left = counters.move(s, account_id, old.thread_id, old.placement(), counters.NOWHERE, trash_id=trash_id)
     _DELETE_EMAIL.run(s.driver, {"email": email_id})
-    _bury(s, account_id, "Email", email_id, old.created_modseq)
+    bury(s, account_id, "Email", email_id, old.created_modseq)
     if left:
         _TOUCH_THREAD.run(s.driver, {"thread": old.thread_id, "new_modseq": s.touch(account_id, "Thread")})
     else:
         (created,) = _THREAD_CREATED.run(s.driver, {"thread": old.thread_id}).fetchone()
         _DELETE_THREAD.run(s.driver, {"thread": old.thread_id})
-        _bury(s, account_id, "Thread", old.thread_id, created)
+        bury(s, account_id, "Thread", old.thread_id, created)
     fill(s, account_id, -old.size, -1)
+
+
+def read_places(s: Session, account_id: int, email_ids: Iterable[int]) -> dict[int, frozenset[int]]:
+    """The mailboxes of each of those e-mails that exist."""
+    found = s.driver.execute(_PLACES, (json.dumps(sorted(email_ids)), account_id))
+    return {email_id: frozenset(map(int, places.split(","))) for email_id, places in found}
 
 
 def forget_destroyed(s: Session, before: int) -> None:
@@ -175,7 +189,8 @@ def _find(s: Session, account_id: int, email_id: int) -> _Stored:
     )
 
 
-def _bury(s: Session, account_id: int, type_name: str, object_id: int, created_modseq: int) -> None:
+def bury(s: Session, account_id: int, type_name: str, object_id: int, created_modseq: int) -> None:
+    """Remember that an object was destroyed, and move its type's state."""
     _BURY.run(
         s.driver,
         {

@@ -8,7 +8,22 @@ import msgspec
 
 from stalwart.mail.summary import Digest
 
-Role = Literal["inbox", "drafts", "sent", "trash", "junk", "archive"]
+#: RFC 8621 §2: the mailbox attributes of IANA's registry that say what a mailbox is for, in lower case.
+Role = Literal[
+    "all",
+    "archive",
+    "drafts",
+    "flagged",
+    "important",
+    "inbox",
+    "junk",
+    "memos",
+    "scheduled",
+    "sent",
+    "snoozed",
+    "subscribed",
+    "trash",
+]
 
 #: Types that have a state, as their JMAP names. "EmailDelivery" moves only when mail is added (RFC 8621 §1.5).
 TypeName = Literal["Mailbox", "Thread", "Email", "EmailDelivery"]

@@ -7,7 +7,8 @@ which `/changes` can go on.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 
 from sqlalchemy import Connection, Insert, bindparam, select, update
 from sqlalchemy.dialects.sqlite import insert
@@ -67,6 +68,21 @@ class Session:
         self._last[account_id] = modseq = last + 1
         self._moved.setdefault(account_id, {})[type_name] = modseq
         return modseq
+
+    @contextmanager
+    def savepoint(self) -> Iterator[None]:
+        """A part of the transaction that is undone alone if it raises."""
+        last, moved = dict(self._last), {account: dict(types) for account, types in self._moved.items()}
+        self.driver.execute("SAVEPOINT part")
+        try:
+            yield
+        except BaseException:
+            if self.driver.in_transaction:  # SQLite gives up the whole transaction when the disk is full
+                self.driver.execute("ROLLBACK TO part")
+                self.driver.execute("RELEASE part")
+                self._last, self._moved = last, moved
+            raise
+        self.driver.execute("RELEASE part")
 
     def moved_state(self, account_id: int, type_name: str) -> int | None:
         """The state the type was moved to in this transaction, if it was."""

@@ -56,7 +56,7 @@ class SessionPage(Endpoint):
             with jmap.store.read() as session:
                 if not jmap.authenticator.still_valid(session, principal):
                     raise SignInExpired("The password was changed. Sign in again.")
-            return session_object(principal, jmap.limits, base_url)
+            return session_object(principal, jmap.limits, base_url, jmap.engine.application_server_key)
 
         found = await jmap.in_thread(request, look)
         return Response(body=found.body, content_type="application/json", headers=_NOT_STORED)

@@ -78,6 +78,7 @@ class Surface:
         hostname: str,
         threads: int,
         limits: Limits | None = None,
+        application_server_key: str = "",
         url: Callable[[Request], str | None] | None = None,
     ) -> None:
         """`threads` is how many `pool` has. One account or client address never holds all of them, if there are two.
@@ -95,7 +96,13 @@ class Surface:
         self._sign_ins = Lanes(pool, at_once=passwords, each=passwords, most_waiting=_MOST_SIGN_INS)
         self.hostname = hostname
         self._url = url
-        self.engine = Engine(store, self.limits, metrics, still_valid=authenticator.still_valid)
+        self.engine = Engine(
+            store,
+            self.limits,
+            metrics,
+            still_valid=authenticator.still_valid,
+            application_server_key=application_server_key,
+        )
         self.blobs = Blobs(store, self.limits, authenticator.still_valid)
         self.requests = Turns("maxConcurrentRequests", self.limits.max_concurrent_requests)
         self.uploads = Turns("maxConcurrentUpload", self.limits.max_concurrent_upload)

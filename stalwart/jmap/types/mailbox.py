@@ -28,27 +28,10 @@ from stalwart.jmap.declare import (
 from stalwart.jmap.ids import row_of
 from stalwart.jmap.standard import window
 from stalwart.jmap.types import mail
-from stalwart.store import Changes, MailboxRow
+from stalwart.jmap.types.mailbox_set import WRITE, MailboxRights, rights_of
+from stalwart.store import Changes, MailboxRow, Role
 
 Test = Callable[[MailboxRow], bool]
-
-
-class MailboxRights(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """What the user may do with a mailbox (RFC 8621 §2, myRights)."""
-
-    may_read_items: bool = True
-    may_add_items: bool = True
-    may_remove_items: bool = True
-    may_set_seen: bool = True
-    may_set_keywords: bool = True
-    may_create_child: bool = True
-    may_rename: bool = True
-    may_delete: bool = True
-    may_submit: bool = True
-
-
-_OWNER = MailboxRights()
-_OWNER_OF_INBOX = MailboxRights(may_delete=False)  # mail is delivered there
 
 
 class MailboxQueryArguments(QueryArguments, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
@@ -204,8 +187,14 @@ MAILBOX: DataType[MailboxRow, Test] = DataType(
     properties=table(
         Property(name="id", type=Id, read=_read_id, set_by="server", immutable=True),
         Property(name="name", type=Annotated[str, msgspec.Meta(min_length=1)], read=field("name")),
-        Property(name="parentId", type=Id | None, read=lambda row: _id(row.parent_id), default=None),
-        Property(name="role", type=str | None, read=field("role"), default=None),
+        Property(
+            name="parentId",
+            type=Id | None,
+            read=lambda row: _id(row.parent_id),
+            default=None,
+            references="value",
+        ),
+        Property(name="role", type=Role | None, read=field("role"), default=None),
         Property(
             name="sortOrder",
             type=Annotated[int, msgspec.Meta(ge=0, lt=2**31)],
@@ -219,7 +208,7 @@ MAILBOX: DataType[MailboxRow, Test] = DataType(
         Property(
             name="myRights",
             type=MailboxRights,
-            read=lambda row: _OWNER_OF_INBOX if row.role == "inbox" else _OWNER,
+            read=rights_of,
             set_by="server",
         ),
         # RFC 8621 §2: true for new Mailboxes created by the user
@@ -227,6 +216,7 @@ MAILBOX: DataType[MailboxRow, Test] = DataType(
     ),
     fetch=_fetch,
     also_changed=_updated_properties,
+    write=WRITE,
     query=Query(
         arguments=MailboxQueryArguments,
         filters={
