@@ -62,7 +62,7 @@ class PushClient:
         *,
         timeout: float,
         allow_private: bool,
-        trust_root: object | None = None,
+        trust_root: Any = None,
     ) -> None:
         """`reactor` provides IReactorTCP, IReactorTime and IReactorPluggableNameResolver; `timeout` is in seconds.
 
@@ -138,7 +138,7 @@ class _Ignored(Protocol):
 class _Endpoints:
     """Where the agent's connections go."""
 
-    def __init__(self, reactor: Any, trust_root: object, *, allow_private: bool) -> None:
+    def __init__(self, reactor: Any, trust_root: Any, *, allow_private: bool) -> None:
         self._reactor = reactor
         self._trust_root = trust_root
         self._allow_private = allow_private
@@ -223,7 +223,7 @@ class _Bounded:
     def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
         """See IStreamClientEndpoint."""
         assert isinstance(protocolFactory, Factory)
-        wrapping: WrappingFactory[_Counted] = WrappingFactory(protocolFactory)  # type: ignore[no-untyped-call]
+        wrapping: WrappingFactory[_Counted] = WrappingFactory(protocolFactory)
         wrapping.protocol = _Counted
         connected: Deferred[Any] = self._endpoint.connect(wrapping)
         return connected.addCallbacks(lambda wrapper: wrapper.wrappedProtocol, self._failed)
@@ -236,6 +236,7 @@ class _Bounded:
 
 class _Counted(ProtocolWrapper):
     octets = 0
+    transport: Any
 
     def dataReceived(self, data: bytes) -> None:
         self.octets += len(data)
