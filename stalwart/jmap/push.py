@@ -121,4 +121,4 @@ class Feed:
 
     def token(self) -> str:
         """All states that the client was told, so that it can go on from there; '' if it knows of none."""
-        return ",".join(f"{account}:{name}={state}" for (account, name), state in self._told.items())
+        return ",".join(f"{account}:{name}={state}" for (account, name), state in sorted(self._told.items()))
