@@ -80,14 +80,17 @@ class Feed:
         return bool(self._news)
 
     def offer(self, account: int, states: Mapping[str, int]) -> bool:
-        """Note the states of an account; whether there is something to be told."""
+        """Note the states of an account; whether any of them is news."""
         account_id = self._accounts.get(account)
-        if account_id is not None:
-            for name, state in states.items():
-                key = (account_id, name)
-                if name in self._types and state > self._told.get(key, -1):
-                    self._news[key] = max(state, self._news.get(key, 0))
-        return bool(self._news)
+        if account_id is None:
+            return False
+        news = False
+        for name, state in states.items():
+            key = (account_id, name)
+            if name in self._types and state > max(self._told.get(key, -1), self._news.get(key, -1)):
+                self._news[key] = state
+                news = True
+        return news
 
     def settle(self, current: Mapping[int, Mapping[str, int]], since: Known | None) -> None:
         """Begin from the `current` states: what differs from those the client knew is to be told, if it knew any."""

@@ -126,6 +126,7 @@ class PushSender:
             accounts = {account.row: account.id for account in accounts_of(principal, self._limits).values()}
             subscriber = self._subscribers[row.id] = Subscriber(self, row, principal, accounts)
             self._announcer.watch(subscriber, accounts)
+            self.settle(subscriber)
             if verify and not row.is_verified:
                 subscriber.verify(self._verification_delay(row.account_id))
 
@@ -147,6 +148,16 @@ class PushSender:
         return delay
 
     # What subscribers ask for.
+
+    def settle(self, subscriber: Subscriber) -> None:
+        """Tell it the states to begin from, which its client finds by itself. It hears of changes already."""
+        feed, accounts = subscriber.feed, subscriber.accounts
+
+        def look() -> States:
+            with self._store.read() as s:
+                return store.states(s, accounts)
+
+        self._run_in_thread(look, lambda states: subscriber.begin(feed, states))
 
     def gone(self, subscriber: Subscriber, reason: str) -> None:
         """Destroy a subscription: its address is no more, or its time is over."""

@@ -39,8 +39,9 @@ class Subscriber:
         self.row = row
         self.principal = principal
         self._sender = sender
-        self._accounts = accounts
-        self._feed = self._new_feed()
+        self.accounts = accounts
+        self.feed = self._new_feed()
+        self._settled = False
         self._busy = False
         self._stopped = False
         self._tries = 0  # of what is to be pushed now
@@ -54,8 +55,17 @@ class Subscriber:
         types_changed = row.types != self.row.types
         self.row = row
         if types_changed:
-            self._feed = self._new_feed()
+            self.feed = self._new_feed()
+            self._settled = False
+            self._sender.settle(self)
         self._plan()
+
+    def begin(self, feed: Feed, states: Mapping[int, Mapping[str, int]]) -> None:
+        """Start from these states; `feed` is the one that they were asked for."""
+        if self.feed is feed:
+            feed.settle(states, None)
+            self._settled = True
+            self._plan()
 
     def stop(self) -> None:
         """Push no more, and forget the address."""
@@ -69,7 +79,7 @@ class Subscriber:
     def changed(self, account: int, states: Mapping[str, int]) -> None:
         """Something to be pushed, perhaps."""
         # RFC 8620 §7.2: nothing but the verification before that was answered
-        if self.row.is_verified and self._feed.offer(account, states):
+        if self.row.is_verified and self.feed.offer(account, states):
             self._tries = 0
             self._plan()
 
@@ -85,7 +95,10 @@ class Subscriber:
 
     def verify(self, delay: float) -> None:
         """Push the verification code in `delay` seconds (RFC 8620 §7.2.2)."""
-        self._later(delay, self._verify_now)
+        if delay > 0:
+            self._later(delay, self._verify_now)
+        else:
+            self._verify_now()
 
     def _verify_now(self) -> None:
         if self._stopped or self.row.is_verified:
@@ -118,7 +131,7 @@ class Subscriber:
 
     def _plan(self) -> None:
         """Push what there is as soon as that may be."""
-        if self._stopped or self._busy or not self.row.is_verified or not self._feed:
+        if self._stopped or self._busy or not self._settled or not self.row.is_verified or not self.feed:
             return
         if self._tries >= self._sender.settings.push_attempts_max:
             return  # until there is news
@@ -150,12 +163,12 @@ class Subscriber:
 
     def _message(self) -> tuple[Changed, bytes]:
         """What to push now; what doesn't fit into one encrypted record waits for the next one."""
-        changed = self._feed.take()
+        changed = self.feed.take()
         body = push.state_change(changed)
         while len(body) > webpush.MAX_PLAINTEXT and len(changed) > 1:
             accounts = list(changed)
             rest = accounts[len(accounts) // 2 :]
-            self._feed.give_back({account: changed[account] for account in rest})
+            self.feed.give_back({account: changed[account] for account in rest})
             changed = {account: types for account, types in changed.items() if account not in rest}
             body = push.state_change(changed)
         return changed, body
@@ -164,8 +177,8 @@ class Subscriber:
         settings, status = self._sender.settings, answer.status
         if 200 <= status < 300:
             self._tries = self._failures = 0
-            self._slowness = max(0, self._slowness - 1)
             self._not_before = self._sender.now() + self._pace()
+            self._slowness = max(0, self._slowness - 1)
             self._plan()
         elif status in (404, 410):
             # RFC 8030 §7.3
@@ -174,7 +187,7 @@ class Subscriber:
             # RFC 8620 §7.2: MUST reduce the frequency of pushes
             self._slowness += 1
             self._tries = 0
-            self._feed.give_back(changed)
+            self.feed.give_back(changed)
             self._not_before = self._sender.now() + max(
                 answer.retry_after or 0.0, settings.push_attempts_interval, self._pace()
             )
@@ -186,7 +199,7 @@ class Subscriber:
         return min(self._sender.settings.push_throttle * 2.0 ** min(self._slowness, 20), _LONGEST_BACK_OFF)
 
     def _failed(self, changed: Changed, reason: str, retry_after: float | None) -> None:
-        self._feed.give_back(changed)
+        self.feed.give_back(changed)
         settings = self._sender.settings
         self._failures += 1
         if self._failures == 1:
@@ -238,7 +251,7 @@ class Subscriber:
 
     def _new_feed(self) -> Feed:
         types = push.PUSHED_TYPES if self.row.types is None else push.PUSHED_TYPES & set(self.row.types)
-        return Feed(self._accounts, types)
+        return Feed(self.accounts, types)
 
     def _warn(self, reason: str) -> None:
         _log.warn(

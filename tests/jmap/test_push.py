@@ -31,8 +31,8 @@ class FeedTests(SynchronousTestCase):
     def test_last_state_wins(self) -> None:
         """However many changes come, each type has one state to be told, and the other types are left out."""
         feed = self.feed("Email", "Mailbox")
-        for state in (3, 9, 4):
-            self.assertTrue(feed.offer(1, {"Email": state, "Thread": state}))
+        for state, is_news in ((3, True), (9, True), (4, False), (9, False)):
+            self.assertEqual(feed.offer(1, {"Email": state, "Thread": state}), is_news)
         self.assertEqual(feed.take(), {"A1": {"Email": "9"}})
         self.assertFalse(feed)
         self.assertFalse(feed.offer(1, {"Email": 9, "Thread": 10}))

@@ -145,7 +145,11 @@ class StreamBed(WebBed):
         """The states of these types (all if none) as clients get them."""
         with self.store.read() as s:
             found = store.states(s, [self.account.id])[self.account.id]
-        return {name: str(state) for name, state in found.items() if not types or name in types}
+        return {
+            name: str(state)
+            for name, state in found.items()
+            if (name in types if types else name != store.PUSH_SUBSCRIPTION)
+        }
 
     def ticket(self, purpose: str) -> str:
         """A ticket."""

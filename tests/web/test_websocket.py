@@ -151,7 +151,7 @@ class RequestTests(StreamBed):
         assert isinstance(answer, TextMessage)
         self.assertEqual(json.loads(answer.data)["requestId"], "é")
 
-    def refused(self, data: str) -> Any:
+    def request_error(self, data: str) -> Any:
         """The RequestError that a message is answered with."""
         socket = self.socket()
         socket.send(TextMessage(data=data))
@@ -178,7 +178,7 @@ class RequestTests(StreamBed):
             ('{"@type":"WebSocketPushEnable","dataTypes":"Email"}', "notRequest", None),
             ('{"@type":"Request","id":"R","using":["urn:x"],"methodCalls":[]}', "unknownCapability", "R"),
         ):
-            error = self.refused(data)
+            error = self.request_error(data)
             self.assertEqual((error["type"], error["requestId"], error["status"]), (urn + code, request_id, 400), data)
 
     def test_concurrency(self) -> None:
