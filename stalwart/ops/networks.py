@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 IPNetwork = IPv4Network | IPv6Network
 
@@ -63,6 +63,32 @@ class Networks:
 LOOPBACK = Networks(_LOOPBACK)
 """127.0.0.0/8 and ::1."""
 
+# IANA's registries of special-purpose addresses (RFC 6890), what isn't globally reachable. Python's own notion of it
+# differs from version to version.
+_NOT_PUBLIC = tuple(
+    ip_network(text)
+    for text in (
+        "0.0.0.0/8",
+        "10.0.0.0/8",
+        "100.64.0.0/10",
+        "127.0.0.0/8",
+        "169.254.0.0/16",
+        "172.16.0.0/12",
+        "192.0.0.0/24",
+        "192.0.2.0/24",
+        "192.88.99.0/24",
+        "192.168.0.0/16",
+        "198.18.0.0/15",
+        "198.51.100.0/24",
+        "203.0.113.0/24",
+        "224.0.0.0/3",  # multicast and reserved
+        "2001::/23",  # Teredo and others that stand for something else
+        "2001:db8::/32",
+        "2002::/16",  # 6to4: any IPv4 address
+        "3fff::/20",
+    )
+)
+_GLOBAL_UNICAST = IPv6Network("2000::/3")  # RFC 4291 §2.4, as far as IANA has given it out
 _NAT64 = IPv6Network("64:ff9b::/96")  # RFC 6052 §2.1
 
 
@@ -75,11 +101,8 @@ def is_public(text: str) -> bool:
     if address is None:
         return False
     if isinstance(address, IPv6Address):
-        inner = address.sixtofour
         if address in _NAT64:
-            inner = IPv4Address(int(address) & 0xFFFFFFFF)
-        if address.teredo is not None or address.is_site_local or (inner is not None and not is_public(str(inner))):
+            return is_public(str(IPv4Address(int(address) & 0xFFFFFFFF)))
+        if address not in _GLOBAL_UNICAST:
             return False
-        if int(address) >> 32 == 0:  # RFC 4291 §2.5.5.1: IPv4-compatible addresses are deprecated
-            return False
-    return address.is_global and not (address.is_multicast or address.is_reserved or address.is_unspecified)
+    return not any(address in network for network in _NOT_PUBLIC)
