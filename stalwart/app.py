@@ -24,14 +24,19 @@ from stalwart.housekeeping import Housekeeping
 from stalwart.http import Branch, Cors, ListenerContext, RequestIds, ResponseHeaders, Site, TrustedProxies
 from stalwart.http.rules import RulePolicy, RuleUrl
 from stalwart.jmap.limits import limits_of
+from stalwart.jmap.webpush import KEY_NAME, Vapid, make_key
 from stalwart.net import ListenError, ListenerService
 from stalwart.ops.log import AccessLog, LogOutput
 from stalwart.ops.metrics import Metrics
 from stalwart.ops.threads import BatchThread, ThreadPool
-from stalwart.store import Session, Store, StoredEmail, StoreError, open_blobs
+from stalwart.store import Session, Store, StoredEmail, StoreError, add_key, open_blobs
 from stalwart.tls import Certificates
 from stalwart.web.acme import responder
 from stalwart.web.jmap import Jmap
+from stalwart.web.jmap_announcer import Announcer
+from stalwart.web.jmap_push_client import PushClient
+from stalwart.web.jmap_push_sender import PushSender
+from stalwart.web.jmap_streams import Streams
 from stalwart.web.root import build_root
 
 _log = Logger(namespace="stalwart")
@@ -115,6 +120,9 @@ class Daemon(Service):
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:
+        if self._backend is not None:
+            # Streams never end by themselves: the listeners would wait for them.
+            self._backend.end_streams()
         stopping = [listener.stopService() for listener in self._listeners]
         for success, result in await DeferredList(stopping, consumeErrors=True):
             if not success:
@@ -143,8 +151,11 @@ class Daemon(Service):
             hostname=self._settings.hostname,
             threads=backend.threads,
             limits=limits_of(self._settings.jmap, self._settings.object_quota),
+            application_server_key=backend.vapid.application_server_key,
             url=RuleUrl(http.url, facts) if http.url is not None else None,
         )
+
+        streams = Streams(jmap, backend.announcer, self._reactor, self._settings.jmap)
 
         def tree() -> Branch:
             return build_root(
@@ -153,7 +164,7 @@ class Daemon(Service):
                 reactor=self._reactor,
                 metrics=self._metrics,
                 acme_responder=acme,
-                more=jmap.resources(),
+                more=jmap.resources(streams),
             )
 
         def make(listener: Listener) -> IProtocolFactory:
@@ -257,13 +268,43 @@ class _Backend:
         # A sweep over many blobs takes a while; requests must not wait for it.
         self._sweeper = ThreadPool(reactor, 1, "housekeeping")
         self._housekeeping = Housekeeping(self.store, self._sweeper, reactor, upload_seconds=settings.jmap.upload_ttl)
+        # One thread, whose work is done in order.
+        self._watcher = ThreadPool(reactor, 1, "announcer")
+        self.announcer = Announcer(self.store, reactor, self._watcher)
+        with self.store.write() as session:
+            key = add_key(session, KEY_NAME, make_key)
+        self.vapid = Vapid(key, f"mailto:postmaster@{settings.hostname}")
+        self._pushes = PushSender(
+            self.store,
+            self.announcer,
+            reactor,
+            self._watcher,
+            PushClient(
+                reactor,
+                timeout=settings.jmap.push_timeout_request,
+                allow_private=settings.jmap.push_allow_private_addresses,
+            ),
+            self.vapid,
+            settings=settings.jmap,
+            limits=limits_of(settings.jmap, settings.object_quota),
+        )
+        self._watcher.start()
+        self._pushes.start()
         self._sweeper.start()
         self.pool.start()
         self.writer.start()
         self._housekeeping.startService()
 
+    def end_streams(self) -> None:
+        """Push no more, and end what waits for changes."""
+        self._pushes.stop()
+        self.announcer.close()
+
     def close(self) -> None:
         """Finish what the threads have, and close the store."""
+        self.end_streams()
+        self._watcher.stop()
+        self.announcer.close_thread()
         self._housekeeping.stopService()
         self._sweeper.stop()
         self.pool.stop()

@@ -11,7 +11,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from stalwart.store import Store, expire_uploads, forget_destroyed, sweep
+from stalwart.store import Store, delete_dead_subscriptions, expire_uploads, forget_destroyed, sweep
 
 T = TypeVar("T")
 
@@ -82,6 +82,7 @@ class Housekeeping(Service):
 
     def _clean(self) -> int:
         with self._store.write() as session:
+            delete_dead_subscriptions(session)
             forget_destroyed(session, int(self._store.clock()) - _TOMBSTONE_SECONDS)
         return sweep(self._store, wanted=lambda: bool(self.running))
 

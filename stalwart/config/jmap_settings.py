@@ -168,19 +168,24 @@ class JmapSettings(msgspec.Struct, frozen=True, kw_only=True):
         Duration,
         Key(
             name="push.attempts.interval",
-            doc="How long a push that a push service didn't take waits to be tried again.",
+            doc="How long a push that failed twice waits to be tried again; twice as long after each further failure, "
+            "an hour at most.",
             example='"5m"',
         ),
     ] = 60.0
     push_attempts_max: Annotated[
         Annotated[int, whole(1, 100)],
-        Key(name="push.attempts.max", doc="How often a push is tried before it is given up.", example="5"),
+        Key(
+            name="push.attempts.max",
+            doc="How often a push is tried; what it tells then waits for the next change.",
+            example="5",
+        ),
     ] = 3
     push_retry_interval: Annotated[
         Duration,
         Key(
             name="push.retry.interval",
-            doc="How often the pushes that wait to be tried again are looked through.",
+            doc="How long a push that failed once waits to be tried again.",
             example='"5s"',
         ),
     ] = 1.0
@@ -200,7 +205,8 @@ class JmapSettings(msgspec.Struct, frozen=True, kw_only=True):
         Duration,
         Key(
             name="push.timeout.verify",
-            doc="How long a subscription's address is not sent another verification code.",
+            doc="Within this time an account's new subscriptions are sent at most `object-quota.push-subscription` "
+            "verification codes; further ones wait.",
             example='"5m"',
         ),
     ] = 60.0

@@ -21,11 +21,11 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from stalwart.http.body import ChunkedBody, SizedBody
-from stalwart.http.exchange import Endpoints, Fields, endpoints_of
+from stalwart.http.exchange import Endpoints, Fields, Upgraded, endpoints_of
 from stalwart.http.head import Head, find_end, parse_head
 from stalwart.http.problem import Problem
 from stalwart.http.request import Request
-from stalwart.http.states import BODY, BUSY, CLOSED, DRAIN, HEAD, HELD, IDLE, LINGER, MOVES
+from stalwart.http.states import BODY, BUSY, CLOSED, DRAIN, HEAD, HELD, IDLE, LINGER, MOVES, UPGRADED
 
 if TYPE_CHECKING:
     from stalwart.http.site import Site
@@ -39,6 +39,7 @@ class Http1Channel(Protocol):
 
     transport: ITransport
     endpoints: Endpoints
+    can_upgrade = True
 
     def __init__(self, site: Site) -> None:
         self.site = site
@@ -56,6 +57,7 @@ class Http1Channel(Protocol):
         self._refused = False  # the octets behind this can't be trusted to be a request
         self._chunked = False
         self._producer: IPushProducer | None = None
+        self._upgraded: Upgraded | None = None
         self._full_since: float | None = None
         self._reading = True
         self._read_all = False  # the client sends no more
@@ -81,6 +83,10 @@ class Http1Channel(Protocol):
             return
         if state is CLOSED:
             return
+        if state is UPGRADED:
+            assert self._upgraded is not None
+            self._upgraded.received(data)
+            return
         self._buffer = self._buffer + data if self._buffer else data
         self._advance()
         if len(self._buffer) > self._limits.pipeline_size and not self._takes_octets():
@@ -96,6 +102,9 @@ class Http1Channel(Protocol):
         producer, self._producer = self._producer, None
         if producer is not None:
             producer.stopProducing()
+        upgraded, self._upgraded = self._upgraded, None
+        if upgraded is not None:
+            upgraded.lost()
 
     def readConnectionLost(self) -> None:
         """The client sends no more: what it asked for is answered, then this closes (RFC 9112 §9.6)."""
@@ -114,6 +123,9 @@ class Http1Channel(Protocol):
         """The server is stopping: an idle connection is closed now, others after their answer."""
         if self._state is IDLE or self._state is HEAD or self._state is DRAIN:
             self._close()
+        elif self._state is UPGRADED:
+            assert self._upgraded is not None
+            self._upgraded.drain()
 
     def sweep(self, now: float) -> None:
         """Look at the deadline of the state."""
@@ -123,6 +135,10 @@ class Http1Channel(Protocol):
             self._abort()
             return
         if state is BUSY:
+            return
+        if state is UPGRADED:
+            assert self._upgraded is not None
+            self._upgraded.sweep(now)
             return
         waited = now - self._since
         if state is IDLE:
@@ -144,6 +160,16 @@ class Http1Channel(Protocol):
 
     def _move(self, event: str) -> None:
         self._state = MOVES[self._state][event]
+
+    def close(self) -> None:
+        """For an upgraded protocol: see `Wire`."""
+        if self._state is UPGRADED:
+            self._close()
+
+    def write(self, data: bytes) -> None:
+        """For an upgraded protocol: see `Wire`."""
+        if self._state is UPGRADED:
+            self.transport.write(data)
 
     def _close(self) -> None:
         """Close when all that was written is out; the sweep sees to it that this ends."""
@@ -347,6 +373,25 @@ class Http1Channel(Protocol):
         else:
             self.transport.write(data)
 
+    def upgrade(self, request: Request, fields: Fields, protocol: Upgraded) -> None:
+        """Answer 101 and leave the connection to `protocol`: see `Exchange`."""
+        if self._state is CLOSED:
+            return
+        self._move("upgrade")
+        parts = [_STATUS_LINES[HTTPStatus.SWITCHING_PROTOCOLS]]
+        for name, value in fields:
+            parts += (name, b": ", value, b"\r\n")
+        parts.append(b"Connection: Upgrade\r\n\r\n")
+        self.transport.write(b"".join(parts))
+        self._upgraded = protocol
+        protocol.connected(self)
+        rest, self._buffer = self._buffer, b""
+        self._read(True)
+        if rest and self._state is UPGRADED:
+            protocol.received(rest)
+        if self.site.draining and self._state is UPGRADED:
+            protocol.drain()
+
     def end(self, request: Request) -> None:
         """The answer is complete: on to the next request, or to the end of the connection."""
         self._request = None
@@ -395,12 +440,17 @@ class Http1Channel(Protocol):
             self._full_since = self.site.monotonic()
             if self._producer is not None:
                 self._producer.pauseProducing()
+            if self._state is UPGRADED and self._upgraded is not None:
+                self._read(False)
+                self._upgraded.pause()
 
     def resumeProducing(self) -> None:
         """What was written is out."""
         self._full_since = None
         if self._producer is not None:
             self._producer.resumeProducing()
+        if self._state is UPGRADED and self._upgraded is not None:
+            self._upgraded.resume()
         if self._takes_octets():
             self._read(True)
             self._advance()

@@ -66,11 +66,51 @@ def endpoints_of(transport: ITransport) -> Endpoints:
     )
 
 
+class Wire(Protocol):
+    """The connection as it is left to another protocol."""
+
+    def write(self, data: bytes) -> None:
+        """Send octets."""
+
+    def close(self) -> None:
+        """Close when all that was written is out."""
+
+    def abort(self) -> None:
+        """Close at once."""
+
+
+class Upgraded(Protocol):
+    """A protocol that a connection was handed over to (RFC 9110 §7.8)."""
+
+    def connected(self, wire: Wire) -> None:
+        """The answer 101 is out: the connection is this protocol's."""
+
+    def received(self, data: bytes) -> None:
+        """Octets from the client. None come while it takes none of what it is sent."""
+
+    def lost(self) -> None:
+        """The connection is gone, from whichever side."""
+
+    def sweep(self, now: float) -> None:
+        """Look at deadlines; called once a second with the time on the monotonic clock."""
+
+    def drain(self) -> None:
+        """The server is stopping: end in good order."""
+
+    def pause(self) -> None:
+        """The client takes less than it is sent."""
+
+    def resume(self) -> None:
+        """What was written is out."""
+
+
 class Exchange(Protocol):
     """One request's way to and from the client."""
 
     site: Site
     endpoints: Endpoints
+    can_upgrade: bool
+    """Whether the connection can be handed over to another protocol."""
 
     def accept_body(self) -> None:
         """Let the body come: sends 100 (Continue) if it is waited for, and reads on."""
@@ -86,6 +126,9 @@ class Exchange(Protocol):
 
     def send_body(self, data: bytes) -> None:
         """Send a further block of the answer; not empty."""
+
+    def upgrade(self, request: Request, fields: Fields, protocol: Upgraded) -> None:
+        """Answer 101 and hand the connection over. The request lasts as long as the connection."""
 
     def end(self, request: Request) -> None:
         """The answer is complete."""

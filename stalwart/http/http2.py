@@ -30,7 +30,7 @@ from twisted.python.failure import Failure
 from twisted.web._http2 import H2Connection, H2Stream
 from zope.interface import implementer
 
-from stalwart.http.exchange import Endpoints, Fields, endpoints_of
+from stalwart.http.exchange import Endpoints, Fields, Upgraded, endpoints_of
 from stalwart.http.head import SINGLE, TOKEN, more_than_one
 from stalwart.http.problem import Problem
 from stalwart.http.request import Request
@@ -271,6 +271,7 @@ class Http2Stream(H2Stream):
     """One request on an HTTP/2 connection. Offers `Exchange` to it."""
 
     site: Site
+    can_upgrade = False
     ended = False
     """Whether the client has sent the whole request."""
 
@@ -401,6 +402,10 @@ class Http2Stream(H2Stream):
         if self.streamID in self._conn.streams:
             for start in range(0, len(data), _FRAME):
                 self.write(data[start : start + _FRAME])
+
+    def upgrade(self, request: Request, fields: Fields, protocol: Upgraded) -> None:
+        """Not in HTTP/2 (RFC 9113 §8.6): endpoints look at `can_upgrade` first."""
+        raise TypeError("a stream of HTTP/2 can't be upgraded")
 
     def end(self, request: Request) -> None:
         """The answer is complete."""

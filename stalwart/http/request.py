@@ -204,6 +204,10 @@ class Request(Incoming):
             fields.append((b"Content-Type", response.content_type.encode("utf-8").translate(_CONTROL)))
         for name, value in response.headers:
             fields.append((name.encode("ascii"), value.encode("utf-8").translate(_CONTROL)))
+        if response.upgrade is not None:
+            self.startedWriting = 1
+            channel.upgrade(self, self._finished(fields), response.upgrade)
+            return
         stream, length, body = response.stream, response.length, response.body
         head_only = self.method == b"HEAD" or status in _BODILESS
         if stream is None and len(body) > _BLOCK and not head_only:
@@ -225,6 +229,11 @@ class Request(Incoming):
     def _begin(self, fields: list[tuple[bytes, bytes]], body: bytes, length: int | None, *, final: bool) -> None:
         assert self.channel is not None
         self.startedWriting = 1
+        self.sentLength = len(body)
+        self.channel.send_head(self, self.code, self._finished(fields), body=body, length=length, final=final)
+
+    def _finished(self, fields: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+        """With the fields that every answer gets."""
         if self._response_headers is not None:
             taken = _FRAMING.union(name.lower() for name, _ in fields)
             for name, values in self._response_headers.getAllRawHeaders():
@@ -235,8 +244,7 @@ class Request(Incoming):
             fields = finishing.finish(self, fields)
         fields.append((b"Date", self.site.date()))
         fields.append((b"X-Request-Id", self.request_id.encode("ascii")))
-        self.sentLength = len(body)
-        self.channel.send_head(self, self.code, fields, body=body, length=length, final=final)
+        return fields
 
     def _send(self, data: bytes) -> None:
         if self.channel is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, Iterable
+from typing import Any
 
 import msgspec
 
@@ -22,3 +23,6 @@ class Response(msgspec.Struct, frozen=True, kw_only=True):
 
     length: int | None = None
     """Octets in `stream`, if they are known: sent as Content-Length."""
+
+    upgrade: Any = None
+    """The protocol (`stalwart.http.exchange.Upgraded`) that the connection is handed over to; the status is 101."""

@@ -19,6 +19,8 @@ BUSY: Final = "busy"
 """The request is in, its answer isn't out."""
 LINGER: Final = "linger"
 """The last answer is out; what still comes is thrown away until the client closes (RFC 9112 §9.6)."""
+UPGRADED: Final = "upgraded"
+"""Another protocol has the connection (RFC 9110 §7.8)."""
 CLOSED: Final = "closed"
 """Closed from this side."""
 
@@ -29,7 +31,8 @@ MOVES: Final[Mapping[str, Mapping[str, str]]] = {
     HELD: {"accept": BODY, "drain": DRAIN, "linger": LINGER, "close": CLOSED},
     BODY: {"complete": BUSY, "drain": DRAIN, "linger": LINGER, "close": CLOSED},
     DRAIN: {"complete": IDLE, "linger": LINGER, "close": CLOSED},
-    BUSY: {"next": IDLE, "linger": LINGER, "close": CLOSED},
+    BUSY: {"next": IDLE, "upgrade": UPGRADED, "linger": LINGER, "close": CLOSED},
+    UPGRADED: {"close": CLOSED},
     LINGER: {"close": CLOSED},
     CLOSED: {"close": CLOSED},
 }

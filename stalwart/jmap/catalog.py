@@ -17,15 +17,20 @@ from stalwart.jmap.types.email_import import IMPORT
 from stalwart.jmap.types.email_parse import PARSE
 from stalwart.jmap.types.email_query import SORTS
 from stalwart.jmap.types.mailbox import MAILBOX
+from stalwart.jmap.types.push_subscription import PUSH_SUBSCRIPTION
 from stalwart.jmap.types.snippet import GET_SNIPPETS
 from stalwart.jmap.types.thread import THREAD
 
 
 class Server(msgspec.Struct, frozen=True, kw_only=True):
-    """What capabilities tell of this server. `base_url` has no slash at the end."""
+    """What capabilities tell of this server.
+
+    `base_url` has no slash at the end; `application_server_key` is that of RFC 9749.
+    """
 
     limits: Limits
     base_url: str
+    application_server_key: str
 
 
 class Capability(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,8 +73,19 @@ def _mail_of_account(limits: Limits, is_own: bool) -> Mapping[str, Any]:
     }
 
 
+def _web_socket(server: Server) -> Mapping[str, Any]:
+    # RFC 8887 §3.1: a wss URL, or ws where there is no TLS
+    return {"url": f"ws{server.base_url.removeprefix('http')}/jmap/ws", "supportsPush": True}
+
+
 CAPABILITIES = (
     Capability(uri=core.URI, of_server=_core),
+    Capability(uri="urn:ietf:params:jmap:websocket", of_server=_web_socket),
+    # RFC 9749 §3
+    Capability(
+        uri="urn:ietf:params:jmap:webpush-vapid",
+        of_server=lambda server: {"applicationServerKey": server.application_server_key},
+    ),
     Capability(uri=mail.URI, of_account=_mail_of_account),
     Capability(uri=identity.URI, of_account=identity.of_submission),
     Capability(uri=blob_upload.URI, of_account=blob.of_account),
@@ -81,6 +97,7 @@ METHODS: Mapping[str, Method] = {
     method.name: method
     for method in (
         core.ECHO,
+        *methods_of(PUSH_SUBSCRIPTION),
         *methods_of(MAILBOX),
         *methods_of(THREAD),
         *methods_of(EMAIL),

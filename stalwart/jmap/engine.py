@@ -64,12 +64,14 @@ class Engine:
         *,
         still_valid: Callable[[Session, Principal], bool],
         methods: Mapping[str, Method] = METHODS,
+        application_server_key: str = "",
     ) -> None:
         """`still_valid` tells whether a principal's credentials are unchanged in a session's snapshot."""
         self.store = opened
         self.limits = limits
         self.methods = methods
         self.still_valid = still_valid
+        self.application_server_key = application_server_key
         self._calls = metrics.jmap_calls
         self._counters: dict[tuple[str, str], Counter] = {}
 
@@ -112,7 +114,8 @@ class Engine:
                     exchange.responses.append(run.call(then, its_arguments, call_id))
         if exchange.evicted:
             store.discard_uploads(self.store, exchange.evicted)
-        state = session_object(principal, shares, self.limits, caller.base_url).state
+        key = self.application_server_key
+        state = session_object(principal, shares, self.limits, caller.base_url, key).state
         return _response(exchange, state, echo_created=isinstance(given, dict))
 
     def count(self, method: str, outcome: str) -> None:

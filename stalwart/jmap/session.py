@@ -60,17 +60,28 @@ def _account(row: int, address: str, limits: Limits, *, is_own: bool, is_read_on
     )
 
 
-def session_object(principal: Principal, shares: tuple[ShareRow, ...], limits: Limits, base_url: str) -> SessionObject:
+def session_object(
+    principal: Principal,
+    shares: tuple[ShareRow, ...],
+    limits: Limits,
+    base_url: str,
+    application_server_key: str = "",
+) -> SessionObject:
     """The Session object of this user; its URLs are absolute, below `base_url` (which has no slash at the end)."""
-    return _session_object(principal.account_id, principal.address, shares, limits, base_url)
+    return _session_object(principal.account_id, principal.address, shares, limits, base_url, application_server_key)
 
 
 @functools.lru_cache(maxsize=1024)
 def _session_object(
-    row: int, address: str, shares: tuple[ShareRow, ...], limits: Limits, base_url: str
+    row: int,
+    address: str,
+    shares: tuple[ShareRow, ...],
+    limits: Limits,
+    base_url: str,
+    application_server_key: str,
 ) -> SessionObject:
     accounts = _accounts(row, address, shares, limits)
-    server = Server(limits=limits, base_url=base_url)
+    server = Server(limits=limits, base_url=base_url, application_server_key=application_server_key)
     session: dict[str, object] = {
         "capabilities": {capability.uri: capability.of_server(server) for capability in CAPABILITIES},
         "accounts": {

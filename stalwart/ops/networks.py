@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 IPNetwork = IPv4Network | IPv6Network
 
@@ -62,3 +62,47 @@ class Networks:
 
 LOOPBACK = Networks(_LOOPBACK)
 """127.0.0.0/8 and ::1."""
+
+# IANA's registries of special-purpose addresses (RFC 6890), what isn't globally reachable. Python's own notion of it
+# differs from version to version.
+_NOT_PUBLIC = tuple(
+    ip_network(text)
+    for text in (
+        "0.0.0.0/8",
+        "10.0.0.0/8",
+        "100.64.0.0/10",
+        "127.0.0.0/8",
+        "169.254.0.0/16",
+        "172.16.0.0/12",
+        "192.0.0.0/24",
+        "192.0.2.0/24",
+        "192.88.99.0/24",
+        "192.168.0.0/16",
+        "198.18.0.0/15",
+        "198.51.100.0/24",
+        "203.0.113.0/24",
+        "224.0.0.0/3",  # multicast and reserved
+        "2001::/23",  # Teredo and others that stand for something else
+        "2001:db8::/32",
+        "2002::/16",  # 6to4: any IPv4 address
+        "3fff::/20",
+    )
+)
+_GLOBAL_UNICAST = IPv6Network("2000::/3")  # RFC 4291 §2.4, as far as IANA has given it out
+_NAT64 = IPv6Network("64:ff9b::/96")  # RFC 6052 §2.1
+
+
+def is_public(text: str) -> bool:
+    """Whether `text` is the address of a host that anybody on the Internet may reach.
+
+    Private, loopback, link-local, multicast and reserved addresses are not, nor is IPv6 that stands for such an IPv4.
+    """
+    address = plain_address(text)
+    if address is None:
+        return False
+    if isinstance(address, IPv6Address):
+        if address in _NAT64:
+            return is_public(str(IPv4Address(int(address) & 0xFFFFFFFF)))
+        if address not in _GLOBAL_UNICAST:
+            return False
+    return not any(address in network for network in _NOT_PUBLIC)

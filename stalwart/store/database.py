@@ -21,6 +21,7 @@ from stalwart.store.lock import ProcessLock
 from stalwart.store.session import Session
 from stalwart.store.sqlite import (
     LOG_OCTETS,
+    connect,
     create_private_file,
     disk_errors,
     make_engine,
@@ -28,6 +29,7 @@ from stalwart.store.sqlite import (
     transaction,
     translated,
 )
+from stalwart.store.watch import CommitWatch
 
 T = TypeVar("T")
 _RESTART_LOG_SECONDS = 30.0
@@ -153,6 +155,11 @@ class Store:
         It runs in the writing thread, and must not raise or block.
         """
         self._subscribers.append(callback)
+
+    def watch(self) -> CommitWatch:
+        """A way to see that some process has committed. Whoever asks for it closes it."""
+        with translated(self.path):
+            return CommitWatch(connect(self.path))
 
     def ping(self) -> None:
         """Ask the database for something; raises `StoreError` if it can't answer."""

@@ -95,7 +95,7 @@ def unshare_account(s: Session, owner_id: int, guest_id: int) -> None:
     s.connection.execute(_FORGET_SUBSCRIPTIONS, where)
 
 
-def subscriptions(s: Session, account_id: int, guest_id: int) -> frozenset[int]:
+def subscribed_mailboxes(s: Session, account_id: int, guest_id: int) -> frozenset[int]:
     """The mailboxes of somebody else's account that the guest subscribed to. RFC 8621 §2: by default none."""
     return frozenset(s.connection.scalars(_SUBSCRIPTIONS, {"guest": guest_id, "account": account_id}))
 

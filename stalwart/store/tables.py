@@ -311,3 +311,45 @@ subscription = Table(
     Index("ix_subscription_mailbox", "mailbox_id"),
     sqlite_with_rowid=False,
 )
+
+# Where clients asked to be pushed to (RFC 8620 §7.2), each tied to the credentials it was made with.
+push_subscription = Table(
+    "push_subscription",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    Column("account_id", ForeignKey("account.id", ondelete="CASCADE"), nullable=False),
+    Column("credential_version", BigInteger, nullable=False),
+    Column("device_client_id", Text, nullable=False),
+    Column("url", Text, nullable=False),
+    Column("p256dh", LargeBinary),  # both or none
+    Column("auth", LargeBinary),
+    Column("verification_code", Text, nullable=False),  # the one that was sent
+    Column("is_verified", Boolean, nullable=False),
+    Column("expires_at", BigInteger, nullable=False),
+    Column("types", Text),  # sorted, with spaces; NULL: all
+    Index("ix_push_subscription_account", "account_id"),
+    sqlite_autoincrement=True,
+)
+
+# Stands in for a sign-in where a browser can't send one: on EventSource and WebSocket. Only hashes are kept.
+stream_ticket = Table(
+    "stream_ticket",
+    metadata,
+    Column("hash", LargeBinary, primary_key=True),
+    Column("account_id", ForeignKey("account.id", ondelete="CASCADE"), nullable=False),
+    Column("credential_version", BigInteger, nullable=False),
+    Column("purpose", Text, nullable=False),  # "eventsource", "websocket", "cookie"
+    Column("expires_at", BigInteger, nullable=False),
+    Index("ix_stream_ticket_account", "account_id"),
+    Index("ix_stream_ticket_expires", "expires_at"),
+    sqlite_with_rowid=False,
+)
+
+# Keys that this server made for itself, once.
+server_key = Table(
+    "server_key",
+    metadata,
+    Column("name", Text, primary_key=True),  # "vapid"
+    Column("value", LargeBinary, nullable=False),
+    sqlite_with_rowid=False,
+)

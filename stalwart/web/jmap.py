@@ -10,12 +10,15 @@ from twisted.web.resource import IResource
 
 from stalwart.auth import Principal
 from stalwart.http import Endpoint, Problem, Request, Response
-from stalwart.jmap.engine import Caller
 from stalwart.jmap.errors import NotJson, OverLimit, RequestError, SignInExpired
 from stalwart.jmap.session import SessionObject, session_object
 from stalwart.store import shared_with
 from stalwart.web.jmap_blobs import Download, Upload
+from stalwart.web.jmap_eventsource import EventSource
+from stalwart.web.jmap_streams import Streams
 from stalwart.web.jmap_surface import Surface, problem
+from stalwart.web.jmap_tickets import Tickets
+from stalwart.web.jmap_websocket import WebSocket
 
 _log = Logger(namespace="stalwart.jmap")
 _JSON = re.compile(rb'application/json[ \t]*(?:;[ \t]*charset[ \t]*=[ \t]*"?utf-8"?[ \t]*)?;?', re.IGNORECASE)
@@ -55,7 +58,7 @@ class SessionPage(Endpoint):
                 if not jmap.authenticator.still_valid(session, principal):
                     raise SignInExpired("The password was changed. Sign in again.")
                 shares = shared_with(session, principal.account_id)
-            return session_object(principal, shares, jmap.limits, base_url)
+            return session_object(principal, shares, jmap.limits, base_url, jmap.engine.application_server_key)
 
         found = await jmap.in_thread(request, look)
         return Response(body=found.body, content_type="application/json", headers=_NOT_STORED)
@@ -88,55 +91,21 @@ class Api(Endpoint):
 
     async def post(self, request: Request) -> Response:
         """Answer the Request object in the body."""
-        jmap = self._jmap
-        body, base_url, failures = request.read_body(), jmap.base_url(request), list[tuple[str, str]]()
-
-        def note(reference: str, cause: str) -> None:
-            failures.append((reference, cause))
-
-        def handle(principal: Principal) -> bytes:
-            caller = Caller(principal=principal, base_url=base_url, request_id=request.request_id, on_error=note)
-            return jmap.engine.handle(body, caller)
-
-        try:
-            answer = await jmap.in_thread(request, handle)
-        finally:
-            for reference, cause in failures:
-                _log.error("JMAP call {reference} failed: {cause}", reference=reference, cause=cause)
+        answer = await self._jmap.answer(request, request.read_body())
         return Response(body=answer, content_type="application/json", headers=_NOT_STORED)
-
-
-class EventSource(Endpoint):
-    """`GET /jmap/eventsource/` (RFC 8620 §7.3). The Session object must name it (§2), but changes aren't pushed.
-
-    A refusal that lasts, unlike an event stream that says nothing, tells a client to ask /changes instead.
-    """
-
-    surface = "jmap"
-    isLeaf = True
-
-    def __init__(self, jmap: Surface) -> None:
-        super().__init__()
-        self._jmap = jmap
-
-    async def admit(self, request: Request) -> None:
-        """Sign in."""
-        await self._jmap.sign_in(request)
-
-    async def get(self, request: Request) -> Response:
-        """Say that there is nothing to wait for."""
-        raise Problem(501, "This server does not push changes. Ask for them: Email/changes, Mailbox/changes.")
 
 
 class Jmap(Surface):
     """The JMAP surface."""
 
-    def resources(self) -> Mapping[str, IResource]:
+    def resources(self, streams: Streams) -> Mapping[str, IResource]:
         """What is to be put into a listener's resource tree, by path."""
         api = Api(self)
         api.putChild(b"", Api(self))
         api.putChild(b"session", SessionPage(self))
-        api.putChild(b"eventsource", EventSource(self))
+        api.putChild(b"eventsource", EventSource(streams))
+        api.putChild(b"ws", WebSocket(streams))
+        api.putChild(b"ticket", Tickets(self))
         api.putChild(b"upload", Upload(self))
         api.putChild(b"download", Download(self))
         return {"/.well-known/jmap": WellKnown(), "/jmap": api}

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
+from twisted.logger import Logger
+
 from stalwart.auth import Authenticator, Principal
 from stalwart.http import Problem, Request, authenticate, unauthorized
 from stalwart.http.auth import RunsInThread
 from stalwart.jmap.blobs import Blobs, NoSuchBlob, UploadForbidden
-from stalwart.jmap.engine import Engine
+from stalwart.jmap.engine import Caller, Engine
 from stalwart.jmap.errors import OverLimit, RequestError, SignInExpired
 from stalwart.jmap.limits import Limits
 from stalwart.ops.lanes import Crowded, Lanes
@@ -18,6 +20,7 @@ from stalwart.store import DiskFull, Store, StoreBusy, UploadsFull
 
 T = TypeVar("T")
 
+_log = Logger(namespace="stalwart.jmap")
 _PASSWORDS_AT_ONCE = 2
 _MOST_SIGN_INS = 100
 """Sign-ins of one client address that may wait for their passwords to be checked: some seconds' worth."""
@@ -32,7 +35,15 @@ class Turns:
         self._running: dict[int, int] = {}
 
     def take(self, request: Request, account: int, amount: int = 1) -> None:
-        """Count `amount` until the request has ended. Raises OverLimit when that is more than the account may have."""
+        """As `enter`, until the request has ended."""
+        leave = self.enter(account, amount)
+        request.notifyFinish().addBoth(lambda _: leave())
+
+    def enter(self, account: int, amount: int = 1) -> Callable[[], None]:
+        """Count `amount` until what this returns is called, once.
+
+        Raises OverLimit when that is more than the account may have.
+        """
         running = self._running.get(account, 0)
         if running + amount > self._most:
             raise OverLimit(
@@ -41,9 +52,9 @@ class Turns:
                 status=429,
             )
         self._running[account] = running + amount
-        request.notifyFinish().addBoth(self._ended, account, amount)
+        return lambda: self._leave(account, amount)
 
-    def _ended(self, _: object, account: int, amount: int) -> None:
+    def _leave(self, account: int, amount: int) -> None:
         left = self._running[account] - amount
         if left:
             self._running[account] = left
@@ -67,6 +78,7 @@ class Surface:
         hostname: str,
         threads: int,
         limits: Limits | None = None,
+        application_server_key: str = "",
         url: Callable[[Request], str | None] | None = None,
     ) -> None:
         """`threads` is how many `pool` has. One account or client address never holds all of them, if there are two.
@@ -84,7 +96,13 @@ class Surface:
         self._sign_ins = Lanes(pool, at_once=passwords, each=passwords, most_waiting=_MOST_SIGN_INS)
         self.hostname = hostname
         self._url = url
-        self.engine = Engine(store, self.limits, metrics, still_valid=authenticator.still_valid)
+        self.engine = Engine(
+            store,
+            self.limits,
+            metrics,
+            still_valid=authenticator.still_valid,
+            application_server_key=application_server_key,
+        )
         self.blobs = Blobs(store, self.limits, authenticator.still_valid)
         self.requests = Turns("maxConcurrentRequests", self.limits.max_concurrent_requests)
         self.uploads = Turns("maxConcurrentUpload", self.limits.max_concurrent_upload)
@@ -134,6 +152,23 @@ class Surface:
             raise Problem(429, str(error), headers=(("Retry-After", "60"),)) from error
         except DiskFull as error:
             raise Problem(507, "The mail store is full.") from error
+
+    async def answer(self, request: Request, body: bytes) -> bytes:
+        """The answer to the API request in `body`, on behalf of whoever sent `request`. Raises Problem."""
+        base_url, failures = self.base_url(request), list[tuple[str, str]]()
+
+        def note(reference: str, cause: str) -> None:
+            failures.append((reference, cause))
+
+        def handle(principal: Principal) -> bytes:
+            caller = Caller(principal=principal, base_url=base_url, request_id=request.request_id, on_error=note)
+            return self.engine.handle(body, caller)
+
+        try:
+            return await self.in_thread(request, handle)
+        finally:
+            for reference, cause in failures:
+                _log.error("JMAP call {reference} failed: {cause}", reference=reference, cause=cause)
 
 
 def problem(error: RequestError) -> Problem:

@@ -11,6 +11,9 @@ from stalwart.jmap.limits import Limits
 from stalwart.jmap.session import session_object
 from tests.jmap.bed import BASE_URL, BLOB, CORE, MAIL, QUOTA, SUBMISSION, Bed
 
+WEB_SOCKET = "urn:ietf:params:jmap:websocket"
+VAPID = "urn:ietf:params:jmap:webpush-vapid"
+
 
 class SessionTests(Bed):
     """`session_object`."""
@@ -132,9 +135,25 @@ class SessionTests(Bed):
         of_accounts = (MAIL, SUBMISSION, BLOB, QUOTA)
         self.assertEqual(session["primaryAccounts"], dict.fromkeys(of_accounts, self.account_id))
         self.assertEqual(list(session["accounts"]), [self.account_id])
-        self.assertEqual(set(session["capabilities"]), {CORE, *of_accounts})
+        self.assertEqual(set(session["capabilities"]), {CORE, WEB_SOCKET, VAPID, *of_accounts})
 
     def test_all_advertised_may_be_used(self) -> None:
         """Rule 4: clients that put every advertised URI into `using` are served."""
         answer = self.request(("Core/echo", {"a": 1}), using=tuple(self.session()["capabilities"]))
         self.assertEqual(answer["methodResponses"], [["Core/echo", {"a": 1}, "0"]])
+
+    def test_push_capabilities(self) -> None:
+        """RFC 8887 §3.1 and RFC 9749 §3: where the WebSocket is, and the key of pushes, which moves the state."""
+        found = [
+            json.loads(session_object(self.principal, (), Limits(), base_url, key).body)
+            for base_url, key in ((BASE_URL, "key"), ("http://localhost:8080", "key"), (BASE_URL, "other"))
+        ]
+        self.assertEqual(
+            [session["capabilities"][WEB_SOCKET] for session in found[:2]],
+            [
+                {"url": "wss://mail.example.org/jmap/ws", "supportsPush": True},
+                {"url": "ws://localhost:8080/jmap/ws", "supportsPush": True},
+            ],
+        )
+        self.assertEqual(found[0]["capabilities"][VAPID], {"applicationServerKey": "key"})
+        self.assertEqual(len({session["state"] for session in found}), 3)

@@ -6,7 +6,7 @@ from ipaddress import ip_network
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from stalwart.ops.networks import LOOPBACK, Networks
+from stalwart.ops.networks import LOOPBACK, Networks, is_public
 
 
 class NetworksTests(SynchronousTestCase):
@@ -50,3 +50,54 @@ class NetworksTests(SynchronousTestCase):
         """No networks are false."""
         self.assertFalse(Networks([]))
         self.assertNotIn("127.0.0.1", Networks([]))
+
+
+class PublicTests(SynchronousTestCase):
+    """`is_public`."""
+
+    def test_public(self) -> None:
+        """Addresses of hosts on the Internet."""
+        for address in ("8.8.8.8", "193.0.6.139", "2001:67c:2e8:22::c100:68b", "::ffff:8.8.8.8", "64:ff9b::808:808"):
+            self.assertTrue(is_public(address), address)
+
+    def test_not_public(self) -> None:
+        """Everything that leads to this machine, its network, or nowhere; and IPv6 that stands for such IPv4."""
+        for address in (
+            "127.0.0.1",
+            "127.255.0.1",
+            "10.1.2.3",
+            "172.16.0.1",
+            "192.168.1.1",
+            "100.64.0.1",
+            "169.254.169.254",
+            "0.0.0.0",
+            "192.0.0.8",
+            "192.0.2.1",
+            "198.18.0.1",
+            "224.0.0.1",
+            "240.0.0.1",
+            "255.255.255.255",
+            "::",
+            "::1",
+            "::ffff:127.0.0.1",
+            "::ffff:10.0.0.1",
+            "::127.0.0.1",
+            "::8.8.8.8",
+            "fe80::1",
+            "fe80::1%eth0",
+            "fec0::1",
+            "fc00::1",
+            "fd12::1",
+            "ff02::1",
+            "2001:db8::1",
+            "64:ff9b::7f00:1",
+            "64:ff9b::a00:1",
+            "64:ff9b:1::1",
+            "2002:7f00:1::",
+            "2002:c0a8:101::1",
+            "2001:0:4136:e378:8000:63bf:3fff:fdd2",
+            "unix",
+            "",
+            "localhost",
+        ):
+            self.assertFalse(is_public(address), address)

@@ -32,8 +32,8 @@ from stalwart.store.tables import metadata
 from tests.store.bed import StoreTestCase
 
 _HEAD = migrate.HEAD
-_SECOND = '''
-"""A second revision."""
+_LATER = '''
+"""A revision that is yet to come."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -104,7 +104,7 @@ class UpgradeTests(StoreTestCase):
         """The migrations with a second one."""
         folder = Path(self.folder) / "migrations"
         shutil.copytree(migrate.MIGRATIONS, folder)
-        (folder / "versions" / "r9999_second.py").write_text(_SECOND.format(more=more, head=_HEAD))
+        (folder / "versions" / "r9999_later.py").write_text(_LATER.format(more=more, head=_HEAD))
         return folder
 
     def upgrade(self, more: str = "pass") -> str:
@@ -203,13 +203,12 @@ class UpgradeTests(StoreTestCase):
 
     def test_not_beside_a_daemon(self) -> None:
         """The admin command does not migrate a database that a daemon serves."""
-        migrations, self_head = self.newer(), migrate.HEAD
+        migrations = self.newer()
         self.patch(migrate, "HEAD", "9999")
         self.patch(migrate.is_current, "__defaults__", ("9999",))
         self.patch(migrate.upgrade, "__defaults__", (migrations, "9999"))
         self.assertRaises(StoreInUse, Store.open, self.path, self.blobs, clock=lambda: self.now, exclusive=False)
         self.assertEqual(self.copies(), [])
-        self.assertEqual(self_head, _HEAD)
         with self.store.write() as s:
             create_domain(s, "example.com")
         self.store.close()

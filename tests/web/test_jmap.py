@@ -13,6 +13,7 @@ from argon2.profiles import CHEAPEST
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.task import Clock
 from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -20,7 +21,9 @@ from stalwart import store
 from stalwart.auth import Authenticator, Passwords
 from stalwart.jmap.limits import Limits
 from stalwart.web.jmap import Jmap
+from stalwart.web.jmap_announcer import Announcer
 from stalwart.web.jmap_blobs import byte_range, content_disposition, matches, media_type_of
+from stalwart.web.jmap_streams import Streams
 from tests.http.bed import Answer, Wire, read_answers
 from tests.http.bed import Bed as HttpBed
 from tests.jmap import bed
@@ -56,6 +59,18 @@ class Threads:
             work()
 
 
+class AtOnce:
+    """A reactor whose threads wake it at once, on a clock."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.callLater = clock.callLater
+        self.seconds = clock.seconds
+
+    def callFromThread(self, function: Callable[..., object], /) -> None:
+        """Call it."""
+        function()
+
+
 class WebBed(bed.Bed):
     """An account, and a site with the JMAP surface over it."""
 
@@ -85,7 +100,10 @@ class WebBed(bed.Bed):
             threads=3,
             limits=self.limits,
         )
-        for path, resource in self.jmap.resources().items():
+        self.announcer = Announcer(self.store, AtOnce(self.http.clock), self.threads)
+        self.addCleanup(self.announcer.close_thread)
+        self.streams = Streams(self.jmap, self.announcer, self.http.clock)
+        for path, resource in self.jmap.resources(self.streams).items():
             self.http.mount(path, resource)
 
     def head(self, method: str, path: str, password: str | None = PASSWORD, **fields: str) -> bytes:
@@ -207,15 +225,6 @@ class SessionTests(WebBed):
         ):
             answer = self.get(path, method="OPTIONS", password=None)
             self.assertEqual((answer.status, answer.headers["allow"]), (204, allow))
-
-    def test_event_source(self) -> None:
-        """RFC 8620 §2: eventSourceUrl must be there; who connects is told for good that nothing is pushed."""
-        session = json.loads(self.get("/jmap/session").body)
-        path = session["eventSourceUrl"].partition(":8443")[2]
-        for found in (path, "/jmap/eventsource", "/jmap/eventsource/?types=*&closeafter=no&ping=30"):
-            found = found.replace("{types}", "*").replace("{closeafter}", "no").replace("{ping}", "0")
-            document = self.problem(self.get(found, Accept="text/event-stream"), 501)
-            self.assertIn("Email/changes", document["detail"])
 
     def test_sign_ins_keep_nobody_waiting(self) -> None:
         """Passwords are checked in some of the threads only; who has signed in is served beside a flood of guesses."""

@@ -54,7 +54,7 @@ def _rows(call: Call) -> list[MailboxRow]:
     rows = store.list_mailboxes(call.session, call.account.row)
     if call.account.is_personal:
         return rows
-    subscribed = store.subscriptions(call.session, call.account.row, call.principal.account_id)
+    subscribed = store.subscribed_mailboxes(call.session, call.account.row, call.principal.account_id)
     return [msgspec.structs.replace(row, is_subscribed=row.id in subscribed) for row in rows]
 
 

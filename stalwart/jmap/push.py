@@ -1,0 +1,127 @@
+"""What clients are told of changes: StateChange objects, the types in them, and tokens of all states a client knows.
+
+A `Feed` holds what one client still has to be told. States only move up, so the last one of a type says it all.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+
+import msgspec
+
+from stalwart.jmap.catalog import METHODS
+
+_DELIVERY = "EmailDelivery"  # RFC 8621 §1.5: it has no methods
+_WITHOUT_STATE = "PushSubscription"  # RFC 8620 §7.2
+
+PUSHED_TYPES = frozenset(
+    name for name, _, standard in (method.partition("/") for method in METHODS) if standard in ("changes", "set")
+) - {_WITHOUT_STATE} | {_DELIVERY}
+"""The types whose changes are pushed (RFC 8620 §7.1; RFC 8621 §1.5 for EmailDelivery)."""
+
+_MOST_TOKEN = 16_384
+_TOKEN_PART = re.compile(r"([A-Za-z0-9_-]{1,255}):([A-Za-z]{1,64})=([0-9]{1,19})", re.ASCII)
+_encode = msgspec.json.Encoder().encode
+
+Changed = Mapping[str, Mapping[str, str]]
+"""RFC 8620 §7.1: account id -> type -> state."""
+
+Known = Mapping[tuple[str, str], int]
+"""The states that a token stands for, by account id and type."""
+
+
+class UnknownType(Exception):
+    """A name that no type with a state has."""
+
+
+def types_named(names: Iterable[str]) -> frozenset[str]:
+    """The types with these names. Raises UnknownType."""
+    wanted = frozenset(names)
+    for name in wanted - PUSHED_TYPES:
+        raise UnknownType(f"there is no type {name[:64]!r} whose changes are pushed")
+    return wanted
+
+
+def state_change(changed: Changed, **more: str) -> bytes:
+    """A StateChange object as JSON (RFC 8620 §7.1)."""
+    return _encode({"@type": "StateChange", "changed": changed, **more})
+
+
+def read_token(text: str) -> Known | None:
+    """The states that a token of `Feed.token` stands for; None if it is none."""
+    if not text or len(text) > _MOST_TOKEN:
+        return None
+    known: dict[tuple[str, str], int] = {}
+    for part in text.split(","):
+        match = _TOKEN_PART.fullmatch(part)
+        if match is None:
+            return None
+        known[match[1], match[2]] = int(match[3])
+    return known
+
+
+class Feed:
+    """What one client is to be told: of these accounts (row -> id) and types, each type's last state.
+
+    It holds at most one state for each account and type, however long nobody takes them.
+    """
+
+    __slots__ = ("_accounts", "_news", "_told", "_types")
+
+    def __init__(self, accounts: Mapping[int, str], types: frozenset[str]) -> None:
+        self._accounts = accounts
+        self._types = types
+        self._told: dict[tuple[str, str], int] = {}
+        self._news: dict[tuple[str, str], int] = {}
+
+    def __bool__(self) -> bool:
+        """Whether there is something to be told."""
+        return bool(self._news)
+
+    def offer(self, account: int, states: Mapping[str, int]) -> bool:
+        """Note the states of an account; whether any of them is news."""
+        account_id = self._accounts.get(account)
+        if account_id is None:
+            return False
+        news = False
+        for name, state in states.items():
+            key = (account_id, name)
+            if name in self._types and state > max(self._told.get(key, -1), self._news.get(key, -1)):
+                self._news[key] = state
+                news = True
+        return news
+
+    def settle(self, current: Mapping[int, Mapping[str, int]], since: Known | None) -> None:
+        """Begin from the `current` states: what differs from those the client knew is to be told, if it knew any."""
+        for account, states in current.items():
+            account_id = self._accounts[account]
+            for name, state in states.items():
+                key = (account_id, name)
+                if name not in self._types:
+                    continue
+                if key in self._news or (since is not None and since.get(key) != state):
+                    self._news[key] = max(state, self._news.get(key, 0))
+                else:
+                    self._told[key] = state
+
+    def take(self) -> Changed:
+        """What is to be told; from now on it counts as told."""
+        self._told.update(self._news)
+        changed: dict[str, dict[str, str]] = {}
+        for (account_id, name), state in self._news.items():
+            changed.setdefault(account_id, {})[name] = str(state)
+        self._news.clear()
+        return changed
+
+    def give_back(self, changed: Changed) -> None:
+        """What was taken could not be told: it is to be told again, unless there is a later state."""
+        for account, types in changed.items():
+            for name, text in types.items():
+                key = (account, name)
+                self._news[key] = max(int(text), self._news.get(key, 0))
+                self._told.pop(key, None)
+
+    def token(self) -> str:
+        """All states that the client was told, so that it can go on from there; '' if it knows of none."""
+        return ",".join(f"{account}:{name}={state}" for (account, name), state in sorted(self._told.items()))

@@ -1,0 +1,246 @@
+"""Posts to push services: over TLS that is checked, to public addresses only, without following where they point.
+
+Users name these URLs. So what a name resolves to is judged where the connection is made, and answers are bounded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
+from twisted.internet.error import DNSLookupError
+from twisted.internet.interfaces import (
+    IAddress,
+    IHostnameResolver,
+    IHostResolution,
+    IProtocol,
+    IProtocolFactory,
+    IReactorPluggableNameResolver,
+    IResolutionReceiver,
+    IStreamClientEndpoint,
+)
+from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.internet.ssl import optionsForClientTLS, platformTrust
+from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
+from twisted.python.failure import Failure
+from twisted.web.client import URI, Agent
+from twisted.web.http import stringToDatetime
+from twisted.web.http_headers import Headers
+from twisted.web.iweb import IAgentEndpointFactory, IBodyProducer, IResponse
+from zope.interface import implementer
+
+from stalwart import __version__
+from stalwart.ops.networks import is_public
+
+_MOST_OCTETS = 65_536
+"""Of an answer, its head included; of a push service's only the status counts."""
+
+_LONGEST_WAIT = 86_400.0
+
+
+class AddressRefused(Exception):
+    """The host of a URL has only addresses that aren't public. The text says which."""
+
+
+class PushAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """What a push service answered; `retry_after` is seconds."""
+
+    status: int
+    retry_after: float | None = None
+
+
+class PushClient:
+    """Posts push messages. One connection each."""
+
+    def __init__(
+        self,
+        reactor: Any,
+        *,
+        timeout: float,
+        allow_private: bool,
+        trust_root: Any = None,
+    ) -> None:
+        """`reactor` provides IReactorTCP, IReactorTime and IReactorPluggableNameResolver; `timeout` is in seconds.
+
+        The system's certificate authorities are trusted (OpenSSL's defaults, which SSL_CERT_FILE replaces), unless
+        `trust_root` (what `optionsForClientTLS` takes) says otherwise.
+        """
+        self._reactor = reactor
+        self._timeout = timeout
+        endpoints = _Endpoints(reactor, trust_root or platformTrust(), allow_private=allow_private)
+        self._agent = Agent.usingEndpointFactory(reactor, endpoints)
+
+    async def post(self, url: str, headers: Mapping[str, str], body: bytes, *, now: float) -> PushAnswer:
+        """Post `body`; `now` is seconds since the epoch. Whatever goes wrong before there is a status is raised.
+
+        Redirects are not followed: the answer to them is a status as any other.
+        """
+        fields = Headers({name: [value] for name, value in headers.items()})
+        fields.addRawHeader("User-Agent", f"stalwart/{__version__}")
+        asked: Deferred[IResponse] = self._agent.request(b"POST", url.encode("ascii"), fields, _Body(body))
+        response = await asked.addTimeout(self._timeout, self._reactor)
+        read: Deferred[None] = Deferred()
+        response.deliverBody(_Ignored(read))
+        waited = response.headers.getRawHeaders("Retry-After")
+        # The status is known; only the connection's end is waited for.
+        await read.addTimeout(self._timeout, self._reactor).addErrback(lambda _: None)
+        return PushAnswer(status=response.code, retry_after=_seconds(waited[0], now) if waited else None)
+
+
+def _seconds(text: str, now: float) -> float | None:
+    """How long Retry-After asks to wait (RFC 9110 §10.2.3), at most a day; None if it can't be read."""
+    text = text.strip()
+    if text.isascii() and text.isdigit():
+        return min(float(text[:9]), _LONGEST_WAIT)
+    try:
+        at: int = stringToDatetime(text.encode("latin-1"))
+        return min(max(0.0, at - now), _LONGEST_WAIT)
+    except (ValueError, IndexError, KeyError, OverflowError):
+        return None
+
+
+@implementer(IBodyProducer)
+class _Body:
+    """A body that is at hand."""
+
+    def __init__(self, body: bytes) -> None:
+        self._body = body
+        self.length = len(body)
+
+    def startProducing(self, consumer: Any) -> Deferred[None]:
+        consumer.write(self._body)
+        done: Deferred[None] = Deferred()
+        done.callback(None)
+        return done
+
+    def pauseProducing(self) -> None:
+        """All is written already."""
+
+    resumeProducing = stopProducing = pauseProducing
+
+
+class _Ignored(Protocol):
+    """Reads an answer's body and keeps nothing of it."""
+
+    def __init__(self, done: Deferred[None]) -> None:
+        self._done = done
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        if not self._done.called:
+            self._done.callback(None)
+
+
+@implementer(IAgentEndpointFactory)
+class _Endpoints:
+    """Where the agent's connections go."""
+
+    def __init__(self, reactor: Any, trust_root: Any, *, allow_private: bool) -> None:
+        self._reactor = reactor
+        self._trust_root = trust_root
+        self._allow_private = allow_private
+
+    def endpointForURI(self, uri: URI) -> IStreamClientEndpoint:
+        """An endpoint of `https` only."""
+        if uri.scheme != b"https":
+            raise AddressRefused("only https is used")
+        host = uri.host.strip(b"[]")
+        resolver = _Resolver(self._reactor.nameResolver, allow_private=self._allow_private)
+        endpoint = HostnameEndpoint(_Reactor(self._reactor, resolver), host, uri.port)
+        options = optionsForClientTLS(host.decode("ascii"), trustRoot=self._trust_root)
+        return _Bounded(wrapClientTLS(options, endpoint), resolver)
+
+
+@implementer(IReactorPluggableNameResolver)
+class _Reactor:
+    """A reactor on which names have only addresses that may be connected to."""
+
+    def __init__(self, reactor: Any, resolver: IHostnameResolver) -> None:
+        self._reactor = reactor
+        self.nameResolver = resolver
+
+    def installNameResolver(self, resolver: IHostnameResolver) -> IHostnameResolver:
+        raise NotImplementedError("this reactor's resolver is fixed")
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._reactor, name)
+
+
+@implementer(IHostnameResolver)
+class _Resolver:
+    """Drops addresses that aren't public. Those that are passed on are the very ones that are connected to."""
+
+    def __init__(self, resolver: IHostnameResolver, *, allow_private: bool) -> None:
+        self._resolver = resolver
+        self._allow_private = allow_private
+        self.refused: list[str] = []
+
+    def resolveHostName(
+        self,
+        resolutionReceiver: IResolutionReceiver,
+        hostName: str,
+        portNumber: int = 0,
+        addressTypes: Sequence[type[IAddress]] | None = None,
+        transportSemantics: str = "TCP",
+    ) -> IHostResolution:
+        """See IHostnameResolver."""
+        receiver = _Receiver(resolutionReceiver, self.refused, allow_private=self._allow_private)
+        return self._resolver.resolveHostName(receiver, hostName, portNumber, addressTypes, transportSemantics)
+
+
+@implementer(IResolutionReceiver)
+class _Receiver:
+    def __init__(self, receiver: IResolutionReceiver, refused: list[str], *, allow_private: bool) -> None:
+        self._receiver = receiver
+        self._refused = refused
+        self._allow_private = allow_private
+
+    def resolutionBegan(self, resolutionInProgress: IHostResolution) -> None:
+        self._receiver.resolutionBegan(resolutionInProgress)
+
+    def addressResolved(self, address: IAddress) -> None:
+        assert isinstance(address, IPv4Address | IPv6Address)
+        if self._allow_private or is_public(address.host):
+            self._receiver.addressResolved(address)
+        else:
+            self._refused.append(address.host)
+
+    def resolutionComplete(self) -> None:
+        self._receiver.resolutionComplete()
+
+
+@implementer(IStreamClientEndpoint)
+class _Bounded:
+    """Ends a connection from which more comes than an answer may have."""
+
+    def __init__(self, endpoint: IStreamClientEndpoint, resolver: _Resolver) -> None:
+        self._endpoint = endpoint
+        self._resolver = resolver
+
+    def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
+        """See IStreamClientEndpoint."""
+        assert isinstance(protocolFactory, Factory)
+        wrapping: WrappingFactory[_Counted] = WrappingFactory(protocolFactory)
+        wrapping.protocol = _Counted
+        connected: Deferred[Any] = self._endpoint.connect(wrapping)
+        return connected.addCallbacks(lambda wrapper: wrapper.wrappedProtocol, self._failed)
+
+    def _failed(self, failure: Failure) -> Failure:
+        if failure.check(DNSLookupError) and self._resolver.refused:
+            return Failure(AddressRefused(f"it has no public address: {', '.join(self._resolver.refused[:4])}"))
+        return failure
+
+
+class _Counted(ProtocolWrapper):
+    octets = 0
+    transport: Any
+
+    def dataReceived(self, data: bytes) -> None:
+        self.octets += len(data)
+        if self.octets > _MOST_OCTETS:
+            self.transport.abortConnection()
+        else:
+            super().dataReceived(data)  # type: ignore[no-untyped-call]

@@ -1,0 +1,164 @@
+"""What EventSource and WebSocket share: who may open a stream, how many there may be, and the states to begin from."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from twisted.internet.interfaces import IReactorTime
+
+from stalwart import store
+from stalwart.auth import Principal
+from stalwart.config import JmapSettings
+from stalwart.http import Problem, Request
+from stalwart.jmap.errors import OverLimit, SignInExpired
+from stalwart.jmap.session import accounts_of
+from stalwart.store import NotFound, Purpose, Session, StoreBusy
+from stalwart.web.jmap_announcer import Announcer
+from stalwart.web.jmap_surface import Surface, Turns, problem
+
+COOKIE = "stalwart-stream"
+
+_MOST_STREAMS = 64
+"""Of one account, EventSources and WebSockets together."""
+
+_TICKET = re.compile(r"[A-Za-z0-9_-]{20,100}", re.ASCII)
+
+
+class Streams:
+    """What the endpoints of streams work with; one for all listeners."""
+
+    def __init__(
+        self, jmap: Surface, announcer: Announcer, reactor: IReactorTime, settings: JmapSettings | None = None
+    ) -> None:
+        self.jmap = jmap
+        self.announcer = announcer
+        self.reactor = reactor
+        self.settings = settings or JmapSettings()
+        self._open = Turns("maxConcurrentStreams", _MOST_STREAMS)
+
+    def count(self, request: Request) -> None:
+        """Count the request among the account's streams until it ends. Raises Problem 429, or 503 at the stop."""
+        if self.announcer.closed:
+            raise Problem(503, "The server is stopping.", headers=(("Retry-After", "5"),))
+        assert request.principal is not None
+        try:
+            self._open.take(request, request.principal.account_id)
+        except OverLimit as error:
+            raise problem(error) from error
+
+    async def accounts(self, request: Request) -> Mapping[int, str]:
+        """The ids of the accounts whose changes the user is told of, by the store's numbers."""
+
+        def look(principal: Principal) -> Mapping[int, str]:
+            with self.jmap.store.read() as s:
+                self._check(s, principal)
+            return {account.row: account.id for account in accounts_of(principal, (), self.jmap.limits).values()}
+
+        return await self.jmap.in_thread(request, look)
+
+    async def current_states(self, request: Request, accounts: Mapping[int, str]) -> Mapping[int, Mapping[str, int]]:
+        """The states of all types of these accounts."""
+
+        def look(principal: Principal) -> Mapping[int, Mapping[str, int]]:
+            with self.jmap.store.read() as s:
+                self._check(s, principal)
+                return store.states(s, accounts)
+
+        return await self.jmap.in_thread(request, look)
+
+    def _check(self, s: Session, principal: Principal) -> None:
+        if not self.jmap.authenticator.still_valid(s, principal):
+            raise SignInExpired("The password was changed. Sign in again.")
+
+    # Who may open a stream.
+
+    async def sign_in(self, request: Request, purpose: Purpose) -> None:
+        """Find out who opens a stream: by a ticket, the Authorization field, or the cookie. Raises Problem.
+
+        Browsers send cookies, and to WebSockets passwords that they remember, whichever page opens the stream. So these
+        count for pages of this server only; a page from elsewhere needs a ticket.
+        """
+        tickets = request.query_args.get("ticket")
+        if tickets is not None:
+            await self._by_ticket(request, tickets[0] if len(tickets) == 1 else "", purpose)
+            return
+        cookie = None if request.header(b"authorization") is not None else _cookie(request)
+        if cookie is not None or purpose == "websocket":
+            self._check_origin(request, must_be_told=cookie is not None and purpose == "websocket")
+        if cookie is not None:
+            await self._by_ticket(request, cookie, "cookie")
+        else:
+            await self.jmap.sign_in(request)
+
+    def _check_origin(self, request: Request, *, must_be_told: bool) -> None:
+        """Raise Problem 403 unless it is a page of this server that asks, as far as the browser says.
+
+        Browsers always say so for a WebSocket (RFC 6455 §4.1), and for other requests that cross origins.
+        """
+        origins = request.header_values(b"origin")
+        own = (f"{request.scheme}://{request.authority}", _origin(self.jmap.base_url(request)))
+        if origins:
+            fine = len(origins) == 1 and origins[0].decode("latin-1").lower() in own
+        else:
+            fine = not must_be_told and request.header(b"sec-fetch-site") in (None, b"same-origin", b"none")
+        if not fine:
+            raise Problem(403, "A page of another site can open this with a ticket only: see POST /jmap/ticket.")
+
+    async def _by_ticket(self, request: Request, ticket: str, purpose: Purpose) -> None:
+        if not _TICKET.fullmatch(ticket):
+            raise _refused()
+        try:
+            # Strangers take turns by their addresses, as they do for passwords.
+            principal = await self.jmap.turns.run(
+                request.client_address, lambda: self._redeem(ticket.encode("ascii"), purpose)
+            )
+        except StoreBusy as error:
+            raise Problem(503, "The mail store is busy. Try again.", headers=(("Retry-After", "5"),)) from error
+        if principal is None:
+            raise _refused()
+        request.principal = principal
+
+    def _redeem(self, ticket: bytes, purpose: Purpose) -> Principal | None:
+        """In a thread: who the ticket stands for; if it isn't the cookie it is used up."""
+        opened = self.jmap.store
+        with opened.read() as s:
+            row = store.find_ticket(s, ticket)
+            if row is None or row.purpose != purpose:
+                return None
+            try:
+                account = store.get_account(s, row.account_id)
+            except NotFound:
+                return None
+        if account.credential_version != row.credential_version:
+            return None
+        if purpose != "cookie":
+            with opened.write() as s:
+                if not store.redeem_ticket(s, ticket):
+                    return None
+        return Principal(
+            account_id=account.id,
+            address=account.address,
+            name=account.name,
+            is_admin=account.is_admin,
+            credential_version=row.credential_version,
+        )
+
+
+def _refused() -> Problem:
+    # Not 401, which would have a browser ask its user for a password.
+    return Problem(403, "This ticket is unknown, expired or used already. POST /jmap/ticket gives another.")
+
+
+def _origin(url: str) -> str:
+    scheme, _, rest = url.partition("://")
+    return f"{scheme}://{rest.partition('/')[0]}".lower()
+
+
+def _cookie(request: Request) -> str | None:
+    for field in request.header_values(b"cookie"):
+        for pair in field.decode("latin-1").split(";"):
+            name, _, value = pair.strip().partition("=")
+            if name == COOKIE:
+                return value
+    return None
