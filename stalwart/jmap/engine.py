@@ -111,7 +111,7 @@ class Engine:
                 # RFC 8620 §5.4: after the response, but before processing the next method
                 following, exchange.following = exchange.following, []
                 for then, its_arguments in following:
-                    exchange.responses.append(run.call(then, its_arguments, call_id))
+                    exchange.responses.append(run.call(then, its_arguments, call_id, implied=True))
         if exchange.evicted:
             store.discard_uploads(self.store, exchange.evicted)
         key = self.application_server_key
@@ -167,12 +167,15 @@ class _Run:
         self._sessions = sessions
         self._caller = caller
 
-    def call(self, name: str, arguments: dict[str, Any], call_id: str) -> Response:
-        """The response of one method call: its result, or the error that it ended with."""
+    def call(self, name: str, arguments: dict[str, Any], call_id: str, *, implied: bool = False) -> Response:
+        """The response of one method call: its result, or the error that it ended with.
+
+        A call that another one brought with it may be of any capability.
+        """
         method = self._engine.methods.get(name)
         counted = "unknown" if method is None else name
         try:
-            if method is None or method.capability not in self._exchange.using:
+            if method is None or (method.capability not in self._exchange.using and not implied):
                 # RFC 8620 §3.3: a client has to opt in to the capabilities that it uses
                 raise UnknownMethod(f"There is no method {name[:100]!r} in the capabilities of this request.")
             result = self._run(method, resolve(arguments, self._exchange))

@@ -12,7 +12,7 @@ from stalwart.jmap import wire
 from stalwart.jmap.arguments import invalid
 from stalwart.jmap.call import Call
 from stalwart.jmap.declare import Creation, DataType, Property, Show, show_plainly
-from stalwart.jmap.errors import InvalidArguments, SetError, invalid_properties
+from stalwart.jmap.errors import Conflict, InvalidArguments, SetError, invalid_properties
 from stalwart.jmap.patches import Patch, Pointer, apply_patch, parse_patch
 from stalwart.jmap.references import substitute
 
@@ -116,8 +116,8 @@ def resolve_creation(data_type: DataType[Row, Any], creation: Creation, resolve:
     values = dict(creation.values)
     for name in creation.given:
         declared = data_type.properties.get(name)
-        if declared is not None and declared.references is not None:
-            values[name] = substitute(values[name], declared.references, resolve)
+        if declared is not None:
+            values[name] = _resolved(declared, values[name], resolve)
     return msgspec.structs.replace(creation, values=values)
 
 
@@ -181,8 +181,8 @@ def decode_update(
         if name not in current:
             wrong[name] = f"{name}: {data_type.name} has no such property."
             continue
-        if declared is not None and declared.references is not None:
-            value = substitute(value, declared.references, resolve)
+        if declared is not None:
+            value = _resolved(declared, value, resolve)
         if value == current[name] and _encode_sorted(value) == _encode_sorted(current[name]):
             continue  # RFC 8620 §5.3: an entire object is also a valid PatchObject
         if declared is None or not _may_change(declared):
@@ -212,12 +212,21 @@ def _decoded(
             wrong[name] = f"{name}: only the server sets it."
         else:
             try:
-                if declared.references is not None:
-                    value = substitute(value, declared.references, resolve)
+                value = _resolved(declared, value, resolve)
                 values[name] = msgspec.convert(value, declared.type)
             except msgspec.ValidationError as error:
                 wrong[name] = invalid(error, name).description
     return values, wrong
+
+
+def _resolved(declared: Property[Any], value: Any, resolve: Resolve) -> Any:
+    if declared.references is None:
+        return value
+    try:
+        return substitute(value, declared.references, resolve)
+    except Conflict as error:
+        name = declared.name
+        raise Conflict("invalidProperties", f"{name}: {error.description}", properties=[name]) from None
 
 
 def _refuse(wrong: Mapping[str, str]) -> None:

@@ -194,7 +194,7 @@ class _Set(Generic[Row]):
 
     def _resolve(self, text: str) -> str:
         if text.startswith("#") and text[1:] in self._pending:
-            raise Conflict("invalidProperties", f"{text[:100]}: that record was not created.")
+            raise Conflict("notFound", f"The record {text[:100]!r} was not created.")
         return self._call.resolve(text)
 
     def _fail_creation(self, creation_id: str, error: SetError) -> None:

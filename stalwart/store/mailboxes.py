@@ -25,7 +25,7 @@ _STANDARD: tuple[tuple[Role, str], ...] = (
     ("junk", "Junk"),
     ("trash", "Trash"),
 )
-_LONGEST_NAME = 255  # octets, as the maxSizeMailboxName that is announced
+_LONGEST_NAME = 255  # octets
 
 _MAILBOXES = select(
     mailbox.c.id,
@@ -119,9 +119,10 @@ def create_mailbox(
     *,
     sort_order: int = 100,
     is_subscribed: bool = True,
+    longest_name: int = _LONGEST_NAME,
 ) -> MailboxRow:
     """Make a mailbox. InvalidName, NotFound (account, parent), AlreadyExists (a sibling's name, or the role)."""
-    name = normal_name(name)
+    name = normal_name(name, longest_name)
     place = {"account": account_id, "name": name, "parent": parent_id}
     if parent_id is None:
         twin = s.connection.execute(_TOP_BY_NAME, place).first()
@@ -139,10 +140,9 @@ def create_mailbox(
 def update_mailboxes(s: Session, account_id: int, rows: Sequence[MailboxRow]) -> None:
     """Give mailboxes that exist the properties of these rows; counters and modseqs there are ignored.
 
-    All at once, so that two may swap their names or roles. Whether the result is a tree in which siblings have
-    different names, and in which no role is there twice, is for the caller to see to. InvalidName.
+    All at once, so that two may swap their names or roles. Names are as `normal_name` gives them. Whether the result
+    is a tree in which siblings have different names, and in which no role is there twice, is for the caller to see to.
     """
-    names = [normal_name(row.name) for row in rows]
     old_trash = trash_of(s, account_id)
     if len(rows) > 1:
         _SET_ASIDE.run_many(s.driver, [{"mailbox": row.id, "aside": f"\n{row.id}"} for row in rows])
@@ -151,14 +151,14 @@ def update_mailboxes(s: Session, account_id: int, rows: Sequence[MailboxRow]) ->
         [
             {
                 "mailbox": row.id,
-                "new_name": name,
+                "new_name": row.name,
                 "new_parent": row.parent_id,
                 "new_role": row.role,
                 "new_order": row.sort_order,
                 "new_subscribed": row.is_subscribed,
                 "new_modseq": s.touch(account_id, "Mailbox"),
             }
-            for row, name in zip(rows, names, strict=True)
+            for row in rows
         ],
     )
     trash = trash_of(s, account_id)
@@ -220,13 +220,14 @@ def _create(
     return MailboxRow(id=s.insert(_INSERT, {"account_id": account_id, **values}), **values)
 
 
-def normal_name(name: str) -> str:
-    """The name as it is kept (RFC 8621 §2): Net-Unicode (RFC 5198: NFC, no control characters). InvalidName."""
+def normal_name(name: str, longest: int) -> str:
+    """The name as it is kept (RFC 8621 §2): Net-Unicode (RFC 5198: NFC, no control characters), of at most `longest`
+    octets of UTF-8. InvalidName."""
     name = unicodedata.normalize("NFC", name)
     if not name or any(unicodedata.category(character) in ("Cc", "Cs") for character in name):
         raise InvalidName(f"{name!r} can't be a mailbox name: wanted one or more characters, none of them control ones")
-    if len(name.encode("utf-8")) > _LONGEST_NAME:
-        raise InvalidName(f"the mailbox name {name!r} is longer than {_LONGEST_NAME} octets")
+    if len(name.encode("utf-8")) > longest:
+        raise InvalidName(f"the mailbox name {name[:100]!r} is longer than {longest} octets")
     return name
 
 

@@ -290,10 +290,16 @@ class OneCallTests(MailboxSetCase):
 class QuotaTests(MailboxSetCase):
     """How many there may be."""
 
-    limits = Limits(max_mailboxes=7)
+    limits = Limits(max_mailboxes=7, max_size_mailbox_name=300)
 
     def test_over_quota(self) -> None:
         """RFC 8620 §5.3: one more than the account may have is overQuota."""
         response = self.set(create={"a": {"name": "a"}, "b": {"name": "b"}})
         self.assertEqual(set(response["created"]), {"a"})
         self.assertEqual(response["notCreated"]["b"]["type"], "overQuota")
+
+    def test_long_names(self) -> None:
+        """RFC 8621 §1.3.1: a name may be as long as maxSizeMailboxName says, in octets of UTF-8."""
+        made = self.create(a={"name": "é" * 150})["a"]
+        self.assertIsNone(self.set(update={made: {"name": "x" * 300}})["notUpdated"])
+        self.assertEqual(self.set(update={made: {"name": "é" * 151}})["notUpdated"][made]["properties"], ["name"])

@@ -11,12 +11,11 @@ from msgspec import Meta
 from stalwart import store
 from stalwart.jmap import catalog, engine
 from stalwart.jmap.arguments import GetArguments, Id, SetArguments, UserGetArguments, UserSetArguments
-from stalwart.jmap.call import Call
-from stalwart.jmap.declare import Creation, DataType, Property, Write, field, table
+from stalwart.jmap.call import Account, Call
+from stalwart.jmap.declare import Creation, DataType, Method, Property, Write, field, table
 from stalwart.jmap.engine import Engine
-from stalwart.jmap.errors import NotJson, SetError
+from stalwart.jmap.errors import InvalidArguments, NotJson, SetError
 from stalwart.jmap.limits import Limits
-from stalwart.jmap.session import accounts_of
 from stalwart.jmap.standard import methods_of
 from tests.jmap.bed import CORE, MAIL, Bed, message
 
@@ -220,6 +219,7 @@ class SetTests(TypesBed):
         circle = {f"k{n}": {"text": "x", "links": {"nextId": f"#k{(n + 1) % 500}"}} for n in range(500)}
         response = self.call("Note/set", create=circle)
         self.assertEqual(len(response["notCreated"]), 500)
+        self.assertEqual({tuple(error["properties"]) for error in response["notCreated"].values()}, {("links",)})
         every = {f"k{n}": {"text": "x", "links": {f"{m}Id": f"#k{m}" for m in range(500)}} for n in range(500)}
         self.assertEqual(len(self.call("Note/set", create=every)["notCreated"]), 500)
 
@@ -270,7 +270,14 @@ class CopyTests(TypesBed):
         self.notes.rows[1] = Note(id=1, text="x")
         self.notes.rows[2] = Note(id=2, text="unique")
         self.from_id = f"A{self.other.id}"
-        own = accounts_of(self.principal, (), self.limits)[self.account_id]
+        own = Account(
+            row=self.account.id,
+            id=self.account_id,
+            name="ada@example.org",
+            is_personal=True,
+            is_read_only=False,
+            capabilities={MAIL: {}},
+        )
         other = msgspec.structs.replace(own, id=self.from_id, row=self.other.id)
         bare = msgspec.structs.replace(other, id="A99", capabilities={})
         accounts = {account.id: account for account in (own, other, bare)}
@@ -328,6 +335,46 @@ class CopyTests(TypesBed):
             given: dict[str, Any] = {"create": {"a": {"id": "N1"}}, **arguments}
             [[name, response, _]] = self.copy(**given)
             self.assertEqual((name, response["type"]), ("error", error), arguments)
+
+
+class FollowingTests(TypesBed):
+    """Calls that bring others with them."""
+
+    def answers(self, *methods: Method, call: str) -> list[tuple[str, str]]:
+        """Names and call ids of the responses to one call and another, of an engine that has these methods too."""
+        known = {**catalog.METHODS, **{method.name: method for method in methods}}
+        self.engine = Engine(self.store, self.limits, self.metrics, still_valid=self.still_valid, methods=known)
+        answer = self.request((call, {}), ("Core/echo", {}), using=(CORE,))
+        return [(name, call_id) for name, _, call_id in answer["methodResponses"]]
+
+    def test_order(self) -> None:
+        """RFC 8620 §5.4: after the response and before the next method, with its call id, of whatever capability."""
+
+        def first(call: Call, arguments: Any) -> object:
+            call.follow("Mailbox/get", {"accountId": call.account.id, "ids": []})
+            call.follow("Second", {})
+            return {}
+
+        def second(call: Call, arguments: Any) -> object:
+            return {}
+
+        methods = [
+            Method(name=run.__name__.title(), capability=CORE, arguments=None, run=run) for run in (first, second)
+        ]
+        self.assertEqual(
+            self.answers(*methods, call="First"),
+            [("First", "0"), ("Mailbox/get", "0"), ("Second", "0"), ("Core/echo", "1")],
+        )
+
+    def test_after_an_error(self) -> None:
+        """A call that ends with an error brings nothing with it."""
+
+        def fail(call: Call, arguments: Any) -> object:
+            call.follow("Core/echo", {})
+            raise InvalidArguments("never")
+
+        method = Method(name="Fail", capability=CORE, arguments=None, run=fail)
+        self.assertEqual(self.answers(method, call="Fail"), [("error", "0"), ("Core/echo", "1")])
 
 
 class BoundTests(Bed):

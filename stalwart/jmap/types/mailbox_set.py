@@ -97,6 +97,7 @@ def _create(call: Call, creation: Creation, arguments: MailboxSetArguments) -> i
         new.role,
         sort_order=new.sort_order,
         is_subscribed=new.is_subscribed,
+        longest_name=call.limits.max_size_mailbox_name,
     ).id
 
 
@@ -167,12 +168,9 @@ def _tree(call: Call) -> Tree:
 
 def _normal(call: Call, name: str) -> str:
     try:
-        name = store.normal_name(name)
+        return store.normal_name(name, call.limits.max_size_mailbox_name)
     except InvalidName as error:
         raise invalid_properties(f"name: {error}.", ["name"]) from None
-    if len(name.encode()) > call.limits.max_size_mailbox_name:
-        raise invalid_properties(f"name: is longer than {call.limits.max_size_mailbox_name} octets.", ["name"])
-    return name
 
 
 def _parent(text: str | None) -> int | None:
