@@ -6,15 +6,19 @@ import tempfile
 from pathlib import Path
 
 import trustme
-from jmapc import Client, EmailQueryFilterCondition, Ref
+from jmapc import Client, Email, EmailAddress, EmailBodyPart, EmailBodyValue, EmailQueryFilterCondition, Ref
 from jmapc.methods import (
     CoreEcho,
     EmailGet,
     EmailGetResponse,
     EmailQuery,
+    EmailSet,
+    EmailSetResponse,
     MailboxGet,
     MailboxGetResponse,
     MailboxQuery,
+    SearchSnippetGet,
+    SearchSnippetGetResponse,
     ThreadGet,
     ThreadGetResponse,
 )
@@ -149,6 +153,53 @@ private-key = "%{{file:{folder}/key.pem}}%"
         path.write_bytes(b"some text")
         blob = self.client.upload_blob(path)
         self.assertEqual((blob.size, blob.type), (9, "text/plain"))
+
+    def test_write_and_find_a_draft(self) -> None:
+        """A draft with an upload attached is made, found at once, shown with the found words, and destroyed."""
+        path = Path(self.mktemp() + ".bin")
+        path.write_bytes(bytes(range(256)) * 10)
+        blob = self.client.upload_blob(path)
+        answer = self.client.request(MailboxGet(ids=None), single_response=True)
+        assert isinstance(answer, MailboxGetResponse), answer
+        drafts = next(mailbox.id for mailbox in answer.data if mailbox.role == "drafts")
+        assert drafts is not None
+        draft = Email(
+            mailbox_ids={drafts: True},
+            keywords={"$draft": True},
+            mail_from=[EmailAddress(name="Ada Übermut", email=ADDRESS)],
+            to=[EmailAddress(name=None, email="bob@example.net")],
+            subject="Grüße vom Wombat",
+            body_values={"text": EmailBodyValue(value="Ein Wombat gräbt.\n")},
+            text_body=[EmailBodyPart(part_id="text", type="text/plain")],
+            attachments=[EmailBodyPart(blob_id=blob.id, type="image/x-test", name="höhle.bin")],
+        )
+        made = self.client.request(EmailSet(create={"draft": draft}), single_response=True)
+        assert isinstance(made, EmailSetResponse), made
+        assert made.created is not None, made
+        created = made.created["draft"]
+        assert created is not None
+        condition = EmailQueryFilterCondition(text="wombat")
+        responses = self.client.request([EmailQuery(filter=condition), EmailGet(ids=Ref("/ids"))])
+        found = responses[1].response
+        assert isinstance(found, EmailGetResponse), found
+        [email] = found.data
+        self.assertEqual((email.id, email.subject), (created.id, "Grüße vom Wombat"))
+        self.assertEqual(email.mail_from, draft.mail_from)
+        assert email.attachments is not None
+        [part] = email.attachments
+        self.assertEqual((part.name, part.size), ("höhle.bin", 2560))
+        target = Path(self.mktemp())
+        self.client.download_attachment(part, target)
+        self.assertEqual(target.read_bytes(), path.read_bytes())
+        assert email.id is not None
+        shown = self.client.request(SearchSnippetGet(ids=[email.id], filter=condition), single_response=True)
+        assert isinstance(shown, SearchSnippetGetResponse), shown
+        [snippet] = shown.data
+        self.assertEqual(snippet.subject, "Grüße vom <mark>Wombat</mark>")
+        self.assertEqual(snippet.preview, "Ein <mark>Wombat</mark> gräbt.")
+        gone = self.client.request(EmailSet(destroy=[email.id]), single_response=True)
+        assert isinstance(gone, EmailSetResponse), gone
+        self.assertEqual(gone.destroyed, [email.id])
 
     def test_wrong_password(self) -> None:
         """A wrong password is 401 with a challenge, and says so as a problem document."""
