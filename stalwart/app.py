@@ -23,6 +23,7 @@ from stalwart.delivery.memory import MessageMemory
 from stalwart.housekeeping import Housekeeping
 from stalwart.http import Branch, Cors, ListenerContext, RequestIds, ResponseHeaders, Site, TrustedProxies
 from stalwart.http.rules import RulePolicy, RuleUrl
+from stalwart.jmap.limits import limits_of
 from stalwart.net import ListenError, ListenerService
 from stalwart.ops.log import AccessLog, LogOutput
 from stalwart.ops.metrics import Metrics
@@ -141,6 +142,7 @@ class Daemon(Service):
             self._metrics,
             hostname=self._settings.hostname,
             threads=backend.threads,
+            limits=limits_of(self._settings.jmap, self._settings.object_quota),
             url=RuleUrl(http.url, facts) if http.url is not None else None,
         )
 
@@ -254,7 +256,7 @@ class _Backend:
         self.authenticator = Authenticator(self.store, Passwords(), clock=time.monotonic, metrics=metrics)
         # A sweep over many blobs takes a while; requests must not wait for it.
         self._sweeper = ThreadPool(reactor, 1, "housekeeping")
-        self._housekeeping = Housekeeping(self.store, self._sweeper, reactor)
+        self._housekeeping = Housekeeping(self.store, self._sweeper, reactor, upload_seconds=settings.jmap.upload_ttl)
         self._sweeper.start()
         self.pool.start()
         self.writer.start()

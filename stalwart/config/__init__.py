@@ -3,6 +3,7 @@
 from stalwart.config.addresses import Address, TcpAddress, UnixAddress
 from stalwart.config.errors import ConfigError, ConfigErrors, ConfigWarning
 from stalwart.config.http_settings import Hsts, HttpSettings
+from stalwart.config.jmap_settings import JmapSettings, ObjectQuotas
 from stalwart.config.kinds import IPNetwork, LogFormat, LogLevel
 from stalwart.config.loader import SYSTEM_FILE, find_config, load
 from stalwart.config.rules import CheckRule, RuleClause, RuleFault, RuleText, SourceText
@@ -31,9 +32,11 @@ __all__ = [
     "Hsts",
     "HttpSettings",
     "IPNetwork",
+    "JmapSettings",
     "Listener",
     "LogFormat",
     "LogLevel",
+    "ObjectQuotas",
     "Origin",
     "RuleClause",
     "RuleFault",

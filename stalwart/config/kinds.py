@@ -127,6 +127,26 @@ DURATION = Kind(
     show=show_duration,
 )
 
+
+def bounded_duration(least: float, most: float) -> Kind:
+    """Durations from `least` to `most` seconds, both included."""
+    between = f'from "{show_duration(least)}" to "{show_duration(most)}"'
+
+    def read(value: object, folder: str) -> float:
+        seconds = _read_duration(value, folder)
+        if not least <= seconds <= most:
+            raise BadValue
+        return seconds
+
+    return Kind(
+        name=f"duration, {between}",
+        wanted=f"a duration {between} (units d, h, m, s, ms; a bare number is milliseconds)",
+        read=read,
+        show=show_duration,
+        stand_in=least,
+    )
+
+
 _LABEL = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)", re.ASCII)
 
 

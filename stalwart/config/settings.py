@@ -12,6 +12,7 @@ import msgspec
 
 from stalwart.config.errors import ConfigWarning
 from stalwart.config.http_settings import HttpSettings
+from stalwart.config.jmap_settings import JmapSettings, ObjectQuotas
 from stalwart.config.kinds import (
     Duration,
     Hostname,
@@ -328,6 +329,17 @@ class Declared(msgspec.Struct, frozen=True, kw_only=True):
             earlier=("server.http",),
             object_name="Http",
         ),
+    ]
+    jmap: Annotated[
+        JmapSettings,
+        Group(
+            name="jmap",
+            doc="JMAP: how much one request, one account and one client may ask for, and how changes are pushed. "
+            "Clients are told the limits of requests, uploads, mailboxes and attachments in the JMAP session.",
+        ),
+    ]
+    object_quota: Annotated[
+        ObjectQuotas, Group(name="object-quota", doc="How many objects of each kind an account may have.")
     ]
     storage: Annotated[Storage, Group(name="storage", doc="Which store holds what.")]
     stores: Annotated[

@@ -107,7 +107,7 @@ def _source(call: Call, data_type: DataType[Row, F], arguments: CopyArguments) -
     text = arguments.from_account_id
     if text == call.account.id:
         raise InvalidArguments("fromAccountId: must not be the accountId.", "fromAccountId")
-    account = call.exchange.accounts.get(text)
+    account = call.exchange.account(call.session, text)
     if account is None:
         raise FromAccountNotFound(f"There is no account {text[:100]!r} that this user can see.")
     if data_type.capability not in account.capabilities:

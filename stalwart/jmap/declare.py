@@ -188,7 +188,8 @@ class DataType(msgspec.Struct, Generic[Row, F], frozen=True, kw_only=True):
     `fetch` gives the rows of those numbers that exist, in order; for None at most one more than maxObjectsInGet of
     all there are. `view` turns the wanted property names into a function that shows a row; without one, each
     property's `read` is used. `accepts` allows names that are not in the table (RFC 8621 §4.1.3) or raises
-    InvalidArguments. `also_changed` adds to the response of /changes.
+    InvalidArguments. `also_changed` adds to the response of /changes; `find_changes` finds the changes since a state,
+    at most so many, of a type whose objects have no rows of their own.
 
     A type with `of_user` belongs to the user: its methods have no accountId, its objects no state and no /changes
     (RFC 8620 §7.2). `call.account` is then the user's own account. Of a `singleton` type each account has one object,
@@ -206,6 +207,7 @@ class DataType(msgspec.Struct, Generic[Row, F], frozen=True, kw_only=True):
     accepts: Callable[[str], None] | None = None
     changes_arguments: type[ChangesArguments] = ChangesArguments
     also_changed: Callable[[Changes], Mapping[str, object]] | None = None
+    find_changes: Callable[[Call, int, int], Changes] | None = None
     query: Query[F] | None = None
     write: Write[Row] | None = None
     of_user: bool = False

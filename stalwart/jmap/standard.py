@@ -154,7 +154,10 @@ def changes(call: Call, data_type: DataType[Row, F], arguments: ChangesArguments
     since = _known_state(arguments.since_state, "sinceState")
     most = min(arguments.max_changes or call.limits.max_changes, call.limits.max_changes)
     try:
-        found = store.changes(call.session, call.account.row, data_type.name, since, most)
+        if data_type.find_changes is None:
+            found = store.changes(call.session, call.account.row, data_type.name, since, most)
+        else:
+            found = data_type.find_changes(call, since, most)
     except store.CannotCalculateChanges:
         raise _unknown_changes(data_type, arguments.since_state) from None
     id_of = data_type.id_of

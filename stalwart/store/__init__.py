@@ -21,12 +21,13 @@ from stalwart.store.accounts import (
     resolve_recipient,
     set_password_hash,
 )
-from stalwart.store.blobs import BlobStore, FsBlobs, blob_hash
+from stalwart.store.addresses import normalise_address
+from stalwart.store.blobs import BlobStore, BlobWriter, FsBlobs, blob_hash
 from stalwart.store.blobs_sqlite import SqliteBlobs
 from stalwart.store.changes import changes, state
 from stalwart.store.database import Store
 from stalwart.store.edits import destroy_email, forget_destroyed, update_email
-from stalwart.store.emails import add_email, get_emails, get_threads, has_blob, list_email_ids
+from stalwart.store.emails import add_email, get_emails, get_threads, has_blob, ids_with_header, list_email_ids
 from stalwart.store.errors import (
     AlreadyExists,
     AnchorNotFound,
@@ -55,6 +56,7 @@ from stalwart.store.filters import (
     Before,
     Filter,
     HasAttachment,
+    HasHeader,
     HasKeyword,
     InMailbox,
     InMailboxOtherThan,
@@ -67,6 +69,14 @@ from stalwart.store.filters import (
     Text,
     ThreadKeyword,
 )
+from stalwart.store.identities import (
+    count_identities,
+    create_identity,
+    destroy_identity,
+    get_identities,
+    list_identities,
+    update_identity,
+)
 from stalwart.store.mailboxes import (
     create_mailbox,
     destroy_mailbox,
@@ -78,22 +88,46 @@ from stalwart.store.mailboxes import (
 from stalwart.store.opening import open_blobs
 from stalwart.store.query import query_emails
 from stalwart.store.query_changes import QueryChanges, query_email_changes
+from stalwart.store.quotas import (
+    IDENTITY_QUOTA,
+    MAILBOX_QUOTA,
+    OCTET_QUOTA,
+    get_quota,
+    quota_changes,
+    set_quota,
+)
 from stalwart.store.rows import (
     AccountRow,
     Changes,
     EmailRow,
+    IdentityRow,
     MailboxRow,
     NewEmail,
+    QuotaRow,
     Role,
+    ShareRow,
     StoredEmail,
     TypeName,
     UploadRow,
 )
 from stalwart.store.session import Session
-from stalwart.store.sweep import discard_uploads, sweep
+from stalwart.store.shares import (
+    all_guests,
+    guests_of,
+    may_write,
+    set_subscription,
+    share_account,
+    shared_with,
+    subscriptions,
+    unshare_account,
+)
+from stalwart.store.sweep import discard_uploads, expire_uploads, sweep
 from stalwart.store.uploads import add_upload, check_room, evict_uploads, find_upload
 
 __all__ = [
+    "IDENTITY_QUOTA",
+    "MAILBOX_QUOTA",
+    "OCTET_QUOTA",
     "AccountRow",
     "After",
     "AllOf",
@@ -104,6 +138,7 @@ __all__ = [
     "Before",
     "BlobMissing",
     "BlobStore",
+    "BlobWriter",
     "CannotCalculateChanges",
     "Changes",
     "DiskFull",
@@ -112,7 +147,9 @@ __all__ = [
     "FilterTooComplex",
     "FsBlobs",
     "HasAttachment",
+    "HasHeader",
     "HasKeyword",
+    "IdentityRow",
     "InMailbox",
     "InMailboxOtherThan",
     "InvalidAddress",
@@ -128,9 +165,11 @@ __all__ = [
     "OverQuota",
     "QueryChanges",
     "QueryResult",
+    "QuotaRow",
     "Role",
     "SchemaTooNew",
     "Session",
+    "ShareRow",
     "Sort",
     "SqliteBlobs",
     "StillInUse",
@@ -148,40 +187,60 @@ __all__ = [
     "add_alias",
     "add_email",
     "add_upload",
+    "all_guests",
     "blob_hash",
     "changes",
     "check_room",
+    "count_identities",
     "create_account",
     "create_domain",
+    "create_identity",
     "create_mailbox",
     "credential_version",
     "delete_account",
     "delete_domain",
     "destroy_email",
+    "destroy_identity",
     "destroy_mailbox",
     "discard_uploads",
     "evict_uploads",
+    "expire_uploads",
     "find_account",
     "find_mailbox",
     "find_upload",
     "forget_destroyed",
     "get_account",
     "get_emails",
+    "get_identities",
+    "get_quota",
     "get_threads",
+    "guests_of",
     "has_blob",
+    "ids_with_header",
     "list_accounts",
     "list_domains",
     "list_email_ids",
+    "list_identities",
     "list_mailboxes",
+    "may_write",
     "normal_name",
+    "normalise_address",
     "open_blobs",
     "query_email_changes",
     "query_emails",
+    "quota_changes",
     "remove_alias",
     "resolve_recipient",
     "set_password_hash",
+    "set_quota",
+    "set_subscription",
+    "share_account",
+    "shared_with",
     "state",
+    "subscriptions",
     "sweep",
+    "unshare_account",
     "update_email",
+    "update_identity",
     "update_mailboxes",
 ]

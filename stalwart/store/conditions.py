@@ -31,6 +31,7 @@ from stalwart.store.filters import (
     Before,
     Filter,
     HasAttachment,
+    HasHeader,
     HasKeyword,
     InMailbox,
     InMailboxOtherThan,
@@ -127,6 +128,8 @@ class _Query:
                 return self._thread_keyword(node.mode, node.keyword)
             case HasAttachment():
                 return self._email("has_attachment") == node.value
+            case HasHeader():
+                return self.id.in_(search.with_header(self._account_id, node.name))
             case AmongIds():
                 return self.id.in_(listed(node.ids))
             case Text():

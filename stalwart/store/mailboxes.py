@@ -181,6 +181,7 @@ def destroy_mailbox(s: Session, account_id: int, mailbox_id: int) -> None:
         else:
             update_email(s, account_id, email_id, mailbox_ids=places - {mailbox_id})
     _DELETE.run(s.driver, {"mailbox": mailbox_id})
+    s.touch(account_id, "Quota")
     bury(s, account_id, "Mailbox", mailbox_id, row.created_modseq)
 
 
@@ -201,6 +202,7 @@ def _create(
     is_subscribed: bool = True,
 ) -> MailboxRow:
     modseq = s.touch(account_id, "Mailbox")
+    s.touch(account_id, "Quota")
     values: dict[str, Any] = {
         "name": name,
         "parent_id": parent_id,

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from stalwart.jmap.limits import Limits
 from stalwart.jmap.session import session_object
-from tests.jmap.bed import BASE_URL, CORE, MAIL, Bed
+from tests.jmap.bed import BASE_URL, BLOB, CORE, MAIL, QUOTA, SUBMISSION, Bed
 
 
 class SessionTests(Bed):
@@ -17,7 +17,7 @@ class SessionTests(Bed):
 
     def session(self, limits: Limits | None = None, base_url: str = BASE_URL) -> Any:
         """The object, decoded."""
-        return json.loads(session_object(self.principal, limits or Limits(), base_url).body)
+        return json.loads(session_object(self.principal, (), limits or Limits(), base_url).body)
 
     def test_all_properties(self) -> None:
         """RFC 8620 §2: every property is there, and rule 2: isPersonal on accounts."""
@@ -47,28 +47,44 @@ class SessionTests(Bed):
         session = self.session()
         self.assertEqual(session["capabilities"][MAIL], {})
         self.assertEqual(
-            session["accounts"][self.account_id]["accountCapabilities"],
+            session["accounts"][self.account_id]["accountCapabilities"][MAIL],
             {
-                MAIL: {
-                    "maxMailboxesPerEmail": None,
-                    "maxMailboxDepth": 10,
-                    "maxSizeMailboxName": 255,
-                    "maxSizeAttachmentsPerEmail": 50_000_000,
-                    "emailQuerySortOptions": [
-                        "receivedAt",
-                        "size",
-                        "from",
-                        "to",
-                        "subject",
-                        "sentAt",
-                        "hasKeyword",
-                        "allInThreadHaveKeyword",
-                        "someInThreadHaveKeyword",
-                    ],
-                    "mayCreateTopLevelMailbox": True,
-                }
+                "maxMailboxesPerEmail": None,
+                "maxMailboxDepth": 10,
+                "maxSizeMailboxName": 255,
+                "maxSizeAttachmentsPerEmail": 50_000_000,
+                "emailQuerySortOptions": [
+                    "receivedAt",
+                    "size",
+                    "from",
+                    "to",
+                    "subject",
+                    "sentAt",
+                    "hasKeyword",
+                    "allInThreadHaveKeyword",
+                    "someInThreadHaveKeyword",
+                ],
+                "mayCreateTopLevelMailbox": True,
             },
         )
+
+    def test_other_capabilities(self) -> None:
+        """RFC 8621 §1.3.2, RFC 9404 §3.1 and RFC 9425 §2: what accounts say of them; the server says nothing."""
+        session = self.session()
+        of_account = session["accounts"][self.account_id]["accountCapabilities"]
+        self.assertEqual(of_account[SUBMISSION], {"maxDelayedSend": 0, "submissionExtensions": {}})
+        self.assertEqual(of_account[QUOTA], {})
+        self.assertEqual(
+            of_account[BLOB],
+            {
+                "maxSizeBlobSet": 50_000_000,
+                "maxDataSources": 64,
+                "supportedTypeNames": ["Mailbox", "Thread", "Email"],
+                "supportedDigestAlgorithms": ["sha", "sha-256", "sha-512"],
+            },
+        )
+        for uri in (SUBMISSION, QUOTA, BLOB):
+            self.assertEqual(session["capabilities"][uri], {})
 
     def test_core_capability(self) -> None:
         """RFC 8620 §2: the core capability has its eight limits."""
@@ -113,9 +129,10 @@ class SessionTests(Bed):
     def test_primary_accounts(self) -> None:
         """Rule 4: primaryAccounts has no core, and account capabilities only what works."""
         session = self.session()
-        self.assertEqual(session["primaryAccounts"], {MAIL: self.account_id})
+        of_accounts = (MAIL, SUBMISSION, BLOB, QUOTA)
+        self.assertEqual(session["primaryAccounts"], dict.fromkeys(of_accounts, self.account_id))
         self.assertEqual(list(session["accounts"]), [self.account_id])
-        self.assertEqual(set(session["capabilities"]), {CORE, MAIL})
+        self.assertEqual(set(session["capabilities"]), {CORE, *of_accounts})
 
     def test_all_advertised_may_be_used(self) -> None:
         """Rule 4: clients that put every advertised URI into `using` are served."""

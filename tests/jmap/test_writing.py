@@ -278,7 +278,7 @@ class CopyTests(TypesBed):
             is_read_only=False,
             capabilities={MAIL: {}},
         )
-        other = msgspec.structs.replace(own, id=self.from_id, row=self.other.id, is_personal=False)
+        other = msgspec.structs.replace(own, id=self.from_id, row=self.other.id)
         bare = msgspec.structs.replace(other, id="A99", capabilities={})
         accounts = {account.id: account for account in (own, other, bare)}
         self.patch(engine, "accounts_of", lambda *_: accounts)

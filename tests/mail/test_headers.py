@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from stalwart.mail.fields import begins_like_mail
 from stalwart.mail.headers import (
     ALL_FORMS,
     allowed_forms,
@@ -13,7 +16,7 @@ from stalwart.mail.headers import (
     header_form,
     parse_fields,
 )
-from stalwart.mail.message import parse
+from stalwart.mail.message import parse, scan
 
 
 class FieldTests(SynchronousTestCase):
@@ -74,6 +77,31 @@ class FieldTests(SynchronousTestCase):
     def test_blank_line_with_space(self) -> None:
         """A line of blanks continues a field, it doesn't end the header."""
         self.assertEqual(self.fields(b"A: b\r\n \r\nC: d\r\n\r\n"), [("A", b" b\r\n "), ("C", b" d")])
+
+
+class BeginningTests(SynchronousTestCase):
+    """Whether octets are meant as mail."""
+
+    def test_begins_like_mail(self) -> None:
+        """A header field comes first, after empty lines or mbox's line at most."""
+        for octets in (
+            b"A:",
+            b"Subject: x",
+            b"\r\n\nA: b\r\n",
+            b"From x Mon Jan 1 2024\nA: b",
+            b"A : b\r\n",
+            b"A: b\rC: d",
+        ):
+            self.assertTrue(begins_like_mail(octets), octets)
+        for octets in (b"", b"\r\n", b"words\r\nA: b\r\n", b" A: b", b"\x89PNG\r\n", b":x", b"\xff\xfeA: b", b"From x"):
+            self.assertFalse(begins_like_mail(octets), octets)
+
+    @settings(deadline=None, max_examples=60)
+    @given(st.binary(max_size=60) | st.text("A: \r\nFrom", max_size=40).map(str.encode))
+    def test_any_octets(self, octets: bytes) -> None:
+        """What begins like mail has a field when it is read."""
+        if begins_like_mail(octets):
+            self.assertTrue(scan(octets)[1])
 
 
 class RawTests(SynchronousTestCase):

@@ -68,6 +68,13 @@ def with_parts(*parts: str, kind: str = "mixed") -> Digest:
 
 
 class SummaryTests(SynchronousTestCase):
+    def test_header_names(self) -> None:
+        """RFC 8621 §4.4.1: the names of all header fields can be found, each once, in lower case; a bound holds."""
+        names = summarize(b"X-One: a\r\nx-ONE: b\r\nSubject: c\r\n\r\nbody: d\r\n").search.header_names
+        self.assertEqual(sorted(names), ["subject", "x-one"])
+        many = summarize(b"".join(b"X-%d: a\r\n" % number for number in range(5000)) + b"\r\n")
+        self.assertEqual(len(many.search.header_names), 2000)
+
     def test_all_properties(self) -> None:
         """The summary is JSON with exactly the property names of JMAP."""
         self.assertEqual(

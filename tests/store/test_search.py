@@ -11,6 +11,7 @@ from stalwart.store import (
     Text,
     create_account,
     destroy_email,
+    ids_with_header,
     query_emails,
 )
 from stalwart.store.filters import TextField
@@ -70,6 +71,22 @@ class SearchTests(StoreTestCase):
         """All words must be there, in any order and case; accents don't count."""
         self.assert_found("fox", "FOX quick", "köln", "koln", "KÖLN", "Ko\u0308ln", "creme", "brulee", "grüße")
         self.assert_not_found("fox wolf", "wolf", "uick")
+
+    def test_header_names(self) -> None:
+        """A field's name is found in any case, in the account that has it only, and is no text."""
+        with self.store.write() as s:
+            other = create_account(s, "eve@example.org", password_hash="x").id
+        for name, account, found in (
+            ("subject", self.account_id, [self.found]),
+            ("MIME-Version", self.account_id, [self.found]),
+            ("x-mailer", self.account_id, []),
+            ('a" OR "b', self.account_id, []),
+            ("日本\ud800", self.account_id, []),
+            ("subject", other, []),
+        ):
+            with self.store.read() as s:
+                self.assertEqual(ids_with_header(s, account, name, 10), found, name)
+        self.assert_not_found("mime")
 
     def test_beginnings(self) -> None:
         """A word of three letters or more also finds what begins with it; shorter ones don't."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Annotated, Any, Literal
@@ -23,18 +22,14 @@ from stalwart.jmap.declare import (
     SearchChanges,
     SortKey,
 )
-from stalwart.jmap.errors import AnchorNotFound, InvalidArguments, RequestTooLarge, UnsupportedFilter
+from stalwart.jmap.errors import AnchorNotFound, InvalidArguments, UnsupportedFilter
 from stalwart.jmap.ids import row_of
-from stalwart.mail.bodies import text_charset
-from stalwart.mail.headers import as_text, parse_fields
-from stalwart.mail.message import decode_structure
+from stalwart.jmap.types.email_header_filter import header_filter
 from stalwart.store import (
     After,
     AllOf,
-    AmongIds,
     AnyOf,
     Before,
-    BlobMissing,
     Filter,
     HasAttachment,
     HasKeyword,
@@ -52,9 +47,6 @@ from stalwart.store import (
 _MOST_TEXT = 1000
 """Characters of a text to search for."""
 _MOST_MAILBOXES = 500
-_ROWS_AT_ONCE = 500
-_LEAST_PRICE = 1000
-"""Octets that looking at one message counts for at least."""
 
 TextField = Literal["any", "from", "to", "cc", "bcc", "subject", "body"]
 HeaderTest = Annotated[list[str], Meta(min_length=1, max_length=2)]
@@ -148,37 +140,10 @@ def _check_length(call: Call, value: str, name: str) -> None:
 
 
 def _with_header(call: Call, value: list[str]) -> Filter:
-    """No index knows every field of every message, so this reads the headers of all of them."""
-    name = value[0].lower()
-    if not name:
-        raise InvalidArguments("filter: the name of a header field is not empty.", "filter")
-    wanted = _folded(value[1]) if len(value) > 1 else None
+    wanted = value[1] if len(value) > 1 else None
     if wanted is not None:
-        _check_length(call, value[1], "header")
-    matching: list[int] = []
-    every = store.list_email_ids(call.session, call.account.row, 2**62)
-    for start in range(0, len(every), _ROWS_AT_ONCE):
-        for row in store.get_emails(call.session, call.account.row, every[start : start + _ROWS_AT_ONCE]).values():
-            root = decode_structure(row.structure)
-            charset = text_charset(root)
-            size = root.body_start - root.header_start
-            try:
-                call.exchange.charge_read(max(size, _LEAST_PRICE))
-                fields = parse_fields(call.blobs.get(row.blob_hash, root.header_start, size))
-            except RequestTooLarge as error:
-                raise UnsupportedFilter(f"header: there is too much mail to search. {error}") from None
-            except BlobMissing:
-                continue
-            if any(
-                field.name.lower() == name and (wanted is None or wanted in _folded(as_text(field.raw, charset)))
-                for field in fields
-            ):
-                matching.append(row.id)
-    return AmongIds(ids=tuple(matching))
-
-
-def _folded(text: str) -> str:
-    return unicodedata.normalize("NFKC", text).casefold()
+        _check_length(call, wanted, "header")
+    return header_filter(call, value[0], wanted)
 
 
 def _search(call: Call, search: Search[Filter], arguments: EmailQueryArguments) -> Found:

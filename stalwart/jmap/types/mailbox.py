@@ -23,8 +23,10 @@ from stalwart.jmap.declare import (
     Query,
     Search,
     SearchChanges,
+    Show,
     SortKey,
     field,
+    show_plainly,
     table,
 )
 from stalwart.jmap.ids import row_of
@@ -47,8 +49,22 @@ def _id(row: int | None) -> str | None:
     return None if row is None else f"M{row}"
 
 
+def _rows(call: Call) -> list[MailboxRow]:
+    """All mailboxes, with what the user is subscribed to (RFC 8621 §2: stored separately per user)."""
+    rows = store.list_mailboxes(call.session, call.account.row)
+    if call.account.is_personal:
+        return rows
+    subscribed = store.subscriptions(call.session, call.account.row, call.principal.account_id)
+    return [msgspec.structs.replace(row, is_subscribed=row.id in subscribed) for row in rows]
+
+
+def _view(call: Call, wanted: Sequence[str], arguments: object) -> Show[MailboxRow]:
+    rights = Property[MailboxRow](name="myRights", type=MailboxRights, read=functools.partial(rights_of, call.account))
+    return show_plainly({**MAILBOX.properties, "myRights": rights}, wanted)
+
+
 def _fetch(call: Call, rows: Sequence[int] | None) -> Mapping[int, MailboxRow]:
-    every = {row.id: row for row in store.list_mailboxes(call.session, call.account.row)}
+    every = {row.id: row for row in _rows(call)}
     if rows is None:
         return every
     return {row: every[row] for row in rows if row in every}
@@ -102,7 +118,7 @@ def _folded(text: str) -> str:
 
 
 def _search(call: Call, search: Search[Test], arguments: MailboxQueryArguments) -> Found:
-    every = {row.id: row for row in store.list_mailboxes(call.session, call.account.row)}
+    every = {row.id: row for row in _rows(call)}
     matching = {row.id for row in every.values() if search.filter is None or search.filter(row)}
     if arguments.filter_as_tree:
         # RFC 8621 §2.3: only included if all its ancestors are
@@ -114,7 +130,7 @@ def _search(call: Call, search: Search[Test], arguments: MailboxQueryArguments) 
 
 
 def _search_changes(call: Call, search: SearchChanges[Test], arguments: QueryChangesArguments) -> FoundChanges:
-    every = {row.id: row for row in store.list_mailboxes(call.session, call.account.row)}
+    every = {row.id: row for row in _rows(call)}
     changed = store.changes(call.session, call.account.row, "Mailbox", search.since, None)
     # No filter and no sort is on a counter, so those whose counters alone have changed stay where they are.
     moved = [row for row in changed.updated if every[row].properties_modseq > search.since]
@@ -217,16 +233,12 @@ MAILBOX: DataType[MailboxRow, Test] = DataType(
         Property(name="unreadEmails", type=UnsignedInt, read=field("unread_emails"), set_by="server"),
         Property(name="totalThreads", type=UnsignedInt, read=field("total_threads"), set_by="server"),
         Property(name="unreadThreads", type=UnsignedInt, read=field("unread_threads"), set_by="server"),
-        Property(
-            name="myRights",
-            type=MailboxRights,
-            read=rights_of,
-            set_by="server",
-        ),
+        Property(name="myRights", type=MailboxRights, set_by="server"),
         # RFC 8621 §2: true for new Mailboxes created by the user
         Property(name="isSubscribed", type=bool, read=field("is_subscribed"), default=True),
     ),
     fetch=_fetch,
+    view=_view,
     also_changed=_updated_properties,
     write=WRITE,
     query=Query(
