@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stalwart.jmap.errors import RequestError
+from stalwart.store import blob_hash
 from tests.jmap.bed import CORE, MAIL, Bed, message
 
 _ERRORS = {
@@ -150,6 +151,87 @@ _SEED: dict[str, Any] = {
     ],
 }
 
+_FIRST = message("Hello there", Message_ID="<a@x>")
+_BLOB = f"b{blob_hash(_FIRST)}"
+
+_MAKING: dict[str, Any] = {
+    "using": [CORE, MAIL],
+    "methodCalls": [
+        ["Mailbox/set", {"accountId": "A1", "create": {"x": {"name": "x"}}}, "ms"],
+        [
+            "Email/set",
+            {
+                "accountId": "A1",
+                "create": {
+                    "d": {
+                        "mailboxIds": {"#x": True},
+                        "keywords": {"$draft": True},
+                        "from": [{"name": "Ada", "email": "ada@example.org"}],
+                        "header:To:asGroupedAddresses": [
+                            {"name": "all", "addresses": [{"name": None, "email": "bob@example.net"}]}
+                        ],
+                        "header:X-Odd:asText": "\u00e9",
+                        "subject": "Hello",
+                        "sentAt": "2014-10-30T14:12:00+08:00",
+                        "bodyValues": {"t": {"value": "Hi", "isTruncated": False}, "h": {"value": "<b>Hi</b>"}},
+                        "textBody": [{"partId": "t", "type": "text/plain", "language": ["en"]}],
+                        "htmlBody": [{"partId": "h", "type": "text/html", "cid": "c@x"}],
+                        "attachments": [{"blobId": _BLOB, "type": "message/rfc822", "name": "a.eml", "size": 3}],
+                    },
+                    "s": {
+                        "mailboxIds": {"M1": True},
+                        "bodyValues": {"1": {"value": "x"}},
+                        "bodyStructure": {
+                            "type": "multipart/mixed",
+                            "subParts": [{"partId": "1", "type": "text/plain"}, {"blobId": _BLOB, "type": "image/x"}],
+                        },
+                    },
+                },
+                "update": {"#d": {"keywords/$seen": True, "keywords/$draft": None}},
+                "destroy": ["#s"],
+            },
+            "es",
+        ],
+        [
+            "Email/import",
+            {
+                "accountId": "A1",
+                "emails": {
+                    "i": {
+                        "blobId": _BLOB,
+                        "mailboxIds": {"#x": True},
+                        "keywords": {"a": True},
+                        "receivedAt": "2014-10-30T14:12:00Z",
+                    }
+                },
+            },
+            "ei",
+        ],
+        [
+            "Email/parse",
+            {
+                "accountId": "A1",
+                "blobIds": [_BLOB, "lost"],
+                "properties": ["subject", "bodyValues", "textBody", "header:From:asAddresses"],
+                "bodyProperties": ["partId", "blobId"],
+                "fetchAllBodyValues": True,
+                "maxBodyValueBytes": 3,
+            },
+            "ep",
+        ],
+        [
+            "SearchSnippet/get",
+            {
+                "accountId": "A1",
+                "filter": {"operator": "NOT", "conditions": [{"text": "hello"}, {"subject": "'there'"}]},
+                "emailIds": ["#d", "#i", "E1"],
+            },
+            "sn",
+        ],
+    ],
+}
+_SEEDS = (_SEED, _MAKING)
+
 _ODD = st.one_of(
     st.none(),
     st.booleans(),
@@ -199,15 +281,16 @@ def _places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     return found
 
 
-_PLACES = _places(_SEED)
+_PLACES = [_places(seed) for seed in _SEEDS]
 
 
 @st.composite
 def _mutated(draw: st.DrawFn) -> Any:
-    """The seed with a few values replaced, members renamed, added or left out."""
-    value = json.loads(json.dumps(_SEED))
+    """One of the seeds with a few values replaced, members renamed, added or left out."""
+    number = draw(st.integers(0, len(_SEEDS) - 1))
+    value = json.loads(json.dumps(_SEEDS[number]))
     for _ in range(draw(st.integers(1, 4))):
-        path = draw(st.sampled_from(_PLACES))
+        path = draw(st.sampled_from(_PLACES[number]))
         node = value
         try:
             for key in path[:-1]:
@@ -242,7 +325,7 @@ class AnyRequestTests(Bed):
         if made:
             self.call("Mailbox/set", destroy=made, onDestroyRemoveEmails=True)
         if len(self.query()) < 2:
-            self.deliver(message("Hello there", Message_ID="<a@x>"))
+            self.deliver(_FIRST)
             self.deliver(message("Re: Hello there", In_Reply_To="<a@x>"), keywords=("$seen",))
 
     def check(self, body: bytes) -> None:
@@ -260,9 +343,14 @@ class AnyRequestTests(Bed):
         self.assertEqual(self.failures, [])
 
     def test_seed(self) -> None:
-        """The request that the others are made from succeeds."""
-        answer = self.send(json.dumps(_SEED).encode())
-        self.assertNotIn("error", [name for name, _, _ in answer["methodResponses"]])
+        """The requests that the others are made from succeed, and all that the second makes is made."""
+        for seed in _SEEDS:
+            self.put_back()
+            answer = self.send(json.dumps(seed).encode())
+            self.assertNotIn("error", [name for name, _, _ in answer["methodResponses"]])
+        for _, arguments, _ in answer["methodResponses"]:
+            for name in ("notCreated", "notUpdated", "notDestroyed"):
+                self.assertIsNone(arguments.get(name))
 
     @given(_mutated())
     @settings(max_examples=300, deadline=None)
@@ -274,7 +362,7 @@ class AnyRequestTests(Bed):
     @settings(max_examples=100, deadline=None)
     def test_mutated_octets(self, data: st.DataObject) -> None:
         """Octets replaced, removed and put in."""
-        body = bytearray(json.dumps(_SEED).encode())
+        body = bytearray(json.dumps(data.draw(st.sampled_from(_SEEDS))).encode())
         for _ in range(data.draw(st.integers(1, 5))):
             at = data.draw(st.integers(0, len(body) - 1))
             body[at : at + data.draw(st.integers(0, 3))] = data.draw(
