@@ -87,6 +87,7 @@ class EventSource(Endpoint):
         wanted = read_parameters(request.query_args)
         since = push.read_token((request.header(b"last-event-id") or b"").decode("ascii", "replace"))
         streams.count(request)
+        request.endless = True
         accounts = await streams.accounts(request)
         assert request.principal is not None
         stream = EventStream(

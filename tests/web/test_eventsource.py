@@ -233,6 +233,18 @@ class StreamTests(StreamBed):
         self.clock.advance(1)
         self.assertEqual(len(self.clock.getDelayedCalls()), 0)
 
+    def test_half_closed(self) -> None:
+        """A browser that closes its end has left, though the connection could still be written to."""
+        events = self.events()
+        events.read()
+        events.wire.channel.readConnectionLost()
+        self.assertTrue(events.wire.transport.aborted)
+        events.wire.hang_up()
+        self.assertEqual(self.watchers(), 0)
+        socket = self.socket()
+        socket.wire.channel.readConnectionLost()
+        self.assertTrue(socket.wire.closed)
+
     def test_leaving_early(self) -> None:
         """So too when it leaves while the states are being read."""
         self.events().wire.hang_up()
