@@ -267,7 +267,7 @@ class _Backend:
         self.authenticator = Authenticator(self.store, Passwords(), clock=time.monotonic, metrics=metrics)
         # A sweep over many blobs takes a while; requests must not wait for it.
         self._sweeper = ThreadPool(reactor, 1, "housekeeping")
-        self._housekeeping = Housekeeping(self.store, self._sweeper, reactor)
+        self._housekeeping = Housekeeping(self.store, self._sweeper, reactor, upload_seconds=settings.jmap.upload_ttl)
         # One thread, whose work is done in order.
         self._watcher = ThreadPool(reactor, 1, "announcer")
         self.announcer = Announcer(self.store, reactor, self._watcher)

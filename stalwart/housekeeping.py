@@ -1,4 +1,4 @@
-"""What is done once a day: unreferenced blobs, expired uploads and old tombstones are removed."""
+"""What is done by the clock: expired uploads go every hour, unreferenced blobs and old tombstones every day."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from stalwart.store import Store, delete_dead_subscriptions, forget_destroyed, sweep
+from stalwart.store import Store, delete_dead_subscriptions, expire_uploads, forget_destroyed, sweep
 
 T = TypeVar("T")
 
 _FIRST_SECONDS = 600.0
 _EVERY_SECONDS = 86_400.0
+_UPLOADS_SECONDS = 3600.0
 # RFC 8620 §5.2: clients that were away for 30 days are still told what was destroyed.
 _TOMBSTONE_SECONDS = 30 * 86_400
 
@@ -31,18 +32,24 @@ class Pool(Protocol):
 
 
 class Housekeeping(Service):
-    """Runs ten minutes after the start and then every day. A failed run is logged, and the next one is as usual."""
+    """Runs ten minutes after the start and then every day, and every hour for uploads older than `upload_seconds`.
 
-    def __init__(self, store: Store, pool: Pool, reactor: IReactorTime) -> None:
+    A failed run is logged, and the next one is as usual.
+    """
+
+    def __init__(self, store: Store, pool: Pool, reactor: IReactorTime, *, upload_seconds: float) -> None:
         self._store = store
         self._pool = pool
         self._reactor = reactor
+        self._upload_seconds = upload_seconds
         self._next: IDelayedCall | None = None
+        self._next_uploads: IDelayedCall | None = None
 
     def startService(self) -> None:
         """Plan the first run."""
         super().startService()  # type: ignore[no-untyped-call]
         self._plan(_FIRST_SECONDS)
+        self._plan_uploads()
 
     def stopService(self) -> None:
         """Plan no more; a run that is under way ends soon."""
@@ -50,6 +57,9 @@ class Housekeeping(Service):
         if self._next is not None:
             self._next.cancel()
             self._next = None
+        if self._next_uploads is not None:
+            self._next_uploads.cancel()
+            self._next_uploads = None
 
     def _plan(self, seconds: float) -> None:
         self._next = self._reactor.callLater(seconds, self._run)
@@ -57,6 +67,18 @@ class Housekeeping(Service):
     def _run(self) -> None:
         self._plan(_EVERY_SECONDS)
         self._pool.run(self._clean).addCallbacks(self._done, self._failed)
+
+    def _plan_uploads(self) -> None:
+        self._next_uploads = self._reactor.callLater(_UPLOADS_SECONDS, self._run_uploads)
+
+    def _run_uploads(self) -> None:
+        self._plan_uploads()
+        work = self._pool.run(lambda: expire_uploads(self._store, self._upload_seconds))
+        work.addCallbacks(self._expired, self._failed)
+
+    def _expired(self, uploads: int) -> None:
+        if uploads:
+            _log.info("housekeeping: {uploads} expired uploads removed", uploads=uploads)
 
     def _clean(self) -> int:
         with self._store.write() as session:
@@ -68,4 +90,4 @@ class Housekeeping(Service):
         _log.info("housekeeping: {blobs} unreferenced blobs removed", blobs=blobs)
 
     def _failed(self, failure: Failure) -> None:
-        _log.failure("housekeeping failed, and is tried again tomorrow", failure)
+        _log.failure("housekeeping failed, and is tried again at its next time", failure)

@@ -1,4 +1,4 @@
-"""The daily round: it runs, removes what is old, survives a failure, and stops."""
+"""The rounds by the clock: they run, remove what is old, survive a failure, and stop."""
 
 from __future__ import annotations
 
@@ -12,7 +12,16 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from stalwart.housekeeping import Housekeeping
-from stalwart.store import BlobMissing, FsBlobs, Store, sweep
+from stalwart.store import (
+    BlobMissing,
+    FsBlobs,
+    Store,
+    add_upload,
+    create_account,
+    create_domain,
+    find_upload,
+    sweep,
+)
 
 T = TypeVar("T")
 DAY = 86_400.0
@@ -50,7 +59,7 @@ class HousekeepingTests(SynchronousTestCase):
         self.addCleanup(self.store.close)
         self.clock = Clock()
         self.pool = HereAndNow()
-        self.service = Housekeeping(self.store, self.pool, self.clock)
+        self.service = Housekeeping(self.store, self.pool, self.clock, upload_seconds=7200.0)
 
     def test_old_blobs_go(self) -> None:
         """A blob that nothing names is kept for a day and then removed."""
@@ -62,6 +71,21 @@ class HousekeepingTests(SynchronousTestCase):
         self.clock.advance(DAY)
         self.assertRaises(BlobMissing, self.store.blobs.get, name)
 
+    def test_uploads_expire(self) -> None:
+        """An upload that nothing names is gone within an hour after its time; its octets too."""
+        self.service.startService()
+        name = self.store.blobs.put(b"upload")
+        with self.store.write() as s:
+            create_domain(s, "example.org")
+            account = create_account(s, "ada@example.org", password_hash="h").id
+            add_upload(s, account, account, name, 6, "a/b")
+        for hours, there in ((2, True), (3, False)):
+            self.time = 2_000_000_000.0 + hours * 3600
+            self.clock.advance(hours * 3600 - self.clock.seconds())
+            with self.store.read() as s:
+                self.assertEqual(find_upload(s, account, account, name) is not None, there)
+        self.assertRaises(BlobMissing, self.store.blobs.get, name)
+
     def test_failure_does_not_end_it(self) -> None:
         """A run that fails is logged, and the next day's run comes."""
         self.service.startService()
@@ -70,7 +94,7 @@ class HousekeepingTests(SynchronousTestCase):
         self.assertEqual(len(self.flushLoggedErrors(OSError)), 1)
         self.pool.error = None
         self.clock.advance(DAY)
-        self.assertEqual(self.pool.runs, 2)
+        self.assertEqual(self.pool.runs, 3)
 
     def test_stop(self) -> None:
         """After the stop nothing is planned."""

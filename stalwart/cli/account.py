@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import sys
+from collections.abc import Sequence
 
 import click
 
@@ -13,14 +15,20 @@ from stalwart.store import (
     AccountRow,
     NotFound,
     Session,
+    ShareRow,
     add_alias,
+    all_guests,
     create_account,
     delete_account,
     find_account,
+    guests_of,
     list_accounts,
     list_mailboxes,
     remove_alias,
     set_password_hash,
+    set_quota,
+    share_account,
+    unshare_account,
 )
 
 
@@ -55,15 +63,15 @@ def create(
 def show_all(config_path: str | None, json_wanted: bool) -> None:
     """List the accounts."""
     with open_store(config_path) as store, store.read() as session:
-        accounts = list_accounts(session)
+        accounts, guests = list_accounts(session), all_guests(session)
     if json_wanted:
-        click.echo(as_json([_record(row) for row in accounts]))
+        click.echo(as_json([_record(row, guests.get(row.id, ())) for row in accounts]))
         return
     if not accounts:
         click.echo("no accounts yet: make one with `stalwart account create ADDRESS`", err=True)
         return
     table(
-        ("ADDRESS", "NAME", "ADMIN", "MESSAGES", "USED", "QUOTA"),
+        ("ADDRESS", "NAME", "ADMIN", "MESSAGES", "USED", "QUOTA", "SHARED WITH"),
         [
             (
                 row.address,
@@ -72,6 +80,7 @@ def show_all(config_path: str | None, json_wanted: bool) -> None:
                 str(row.message_count),
                 as_size(row.used),
                 as_size(row.quota) if row.quota is not None else "none",
+                _guests(guests.get(row.id, ())) or "-",
             )
             for row in accounts
         ],
@@ -86,13 +95,13 @@ def show(config_path: str | None, address: str, json_wanted: bool) -> None:
     """Show one account and its mailboxes."""
     with open_store(config_path) as store, store.read() as session:
         row = _find(session, address)
-        mailboxes = list_mailboxes(session, row.id)
+        mailboxes, guests = list_mailboxes(session, row.id), guests_of(session, row.id)
     if json_wanted:
         boxes = [
             {"name": box.name, "role": box.role, "messages": box.total_emails, "unread": box.unread_emails}
             for box in mailboxes
         ]
-        click.echo(as_json({**_record(row), "mailboxes": boxes}))
+        click.echo(as_json({**_record(row, guests), "mailboxes": boxes}))
         return
     click.echo(f"address:  {row.address}")
     click.echo(f"name:     {row.name or '-'}")
@@ -100,6 +109,7 @@ def show(config_path: str | None, address: str, json_wanted: bool) -> None:
     click.echo(f"aliases:  {', '.join(row.aliases) or '-'}")
     click.echo(f"created:  {as_time(row.created_at)}")
     click.echo(f"used:     {as_size(row.used)} of {as_size(row.quota) if row.quota is not None else 'no limit'}")
+    click.echo(f"shared:   {_guests(guests) or '-'}")
     click.echo("")
     table(
         ("MAILBOX", "ROLE", "MESSAGES", "UNREAD"),
@@ -152,6 +162,57 @@ def alias_remove(config_path: str | None, address: str, alias_address: str) -> N
     click.echo(f"{alias_address} no longer goes to {row.address}")
 
 
+@account.command("quota")
+@click.argument("address")
+@click.argument("size", metavar="SIZE")
+@click.pass_obj
+def quota(config_path: str | None, address: str, size: str) -> None:
+    """Let the account ADDRESS hold at most SIZE of mail.
+
+    SIZE is a number of octets, or one with a unit: 500M, 2G (K, M, G and T are powers of 1024); "none" takes the limit
+    away. Mail that lies there stays, however much it is; new mail is refused while there is no room.
+    """
+    octets = None if size.lower() == "none" else _octets(size)
+    with open_store(config_path) as store, store.write() as session:
+        row = _find(session, address)
+        set_quota(session, row.id, octets)
+    limit = "no limit" if octets is None else f"a quota of {as_size(octets)}"
+    click.echo(f"{row.address} now has {limit}, {as_size(row.used)} used")
+
+
+@account.command("share")
+@click.argument("owner")
+@click.argument("guest")
+@click.option(
+    "--rights",
+    type=click.Choice(["read", "write"]),
+    default="read",
+    show_default=True,
+    help="What GUEST may do: read the mail, or also add, move, mark and remove it.",
+)
+@click.pass_obj
+def share(config_path: str | None, owner: str, guest: str, rights: str) -> None:
+    """Let the account GUEST see the mail of the account OWNER, beside their own. It holds at once."""
+    with open_store(config_path) as store, store.write() as session:
+        whose, whom = _find(session, owner), _find(session, guest)
+        if whose.id == whom.id:
+            raise click.UsageError("an account can't be shared with itself")
+        share_account(session, whose.id, whom.id, writing=rights == "write")
+    click.echo(f"{whom.address} may now {rights} the mail of {whose.address}")
+
+
+@account.command("unshare")
+@click.argument("owner")
+@click.argument("guest")
+@click.pass_obj
+def unshare(config_path: str | None, owner: str, guest: str) -> None:
+    """Stop GUEST from seeing the mail of OWNER. It holds at once."""
+    with open_store(config_path) as store, store.write() as session:
+        whose, whom = _find(session, owner), _find(session, guest)
+        unshare_account(session, whose.id, whom.id)
+    click.echo(f"{whom.address} no longer sees the mail of {whose.address}")
+
+
 @account.command("delete")
 @click.argument("address")
 @click.option("--yes", is_flag=True, help="Don't ask.")
@@ -176,7 +237,23 @@ def _find(session: Session, address: str) -> AccountRow:
     return row
 
 
-def _record(row: AccountRow) -> dict[str, object]:
+def _octets(size: str) -> int:
+    match = re.fullmatch(r"([0-9]{1,15})([KMGT]?)(?:i?B)?", size.strip(), re.ASCII | re.IGNORECASE)
+    octets = int(match[1]) * 1024 ** " KMGT".index(match[2].upper() or " ") if match else 0
+    if not 0 < octets < 2**53:
+        raise click.UsageError(f"{size!r} is no size: wanted octets such as 5000000, 500M or 2G, or none")
+    return octets
+
+
+def _guests(guests: Sequence[ShareRow]) -> str:
+    return ", ".join(f"{guest.address} ({_rights(guest)})" for guest in guests)
+
+
+def _rights(guest: ShareRow) -> str:
+    return "write" if guest.may_write else "read"
+
+
+def _record(row: AccountRow, guests: Sequence[ShareRow]) -> dict[str, object]:
     return {
         "address": row.address,
         "name": row.name,
@@ -186,6 +263,7 @@ def _record(row: AccountRow) -> dict[str, object]:
         "used": row.used,
         "messages": row.message_count,
         "created": as_time(row.created_at),
+        "shared": {guest.address: _rights(guest) for guest in guests},
     }
 
 

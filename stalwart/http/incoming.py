@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs
 
@@ -65,6 +65,7 @@ class Incoming(server.Request):
         self.queued = queued
         self._endpoints = channel.endpoints
         self._body: bytes | bytearray = bytearray()
+        self._take_block: Callable[[bytes], None] | None = None
 
     @property
     def listener(self) -> ListenerContext:
@@ -148,6 +149,13 @@ class Incoming(server.Request):
             return parse_qs(self._query.decode("ascii"), keep_blank_values=True, max_num_fields=100, errors="strict")
         except ValueError as error:
             raise Problem(400, "The query is not well formed: at most 100 parameters in UTF-8.") from error
+
+    def take_body(self, take: Callable[[bytes], None]) -> None:
+        """Have the body's blocks handed to `take` as they come, instead of being kept: for `Endpoint.admit`.
+
+        `take` must neither block nor raise. All have been handed over when the method's coroutine runs.
+        """
+        self._take_block = take
 
     def read_body(self) -> bytes:
         """The request's body, which is complete when an endpoint's coroutine runs."""

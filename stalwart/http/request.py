@@ -125,6 +125,8 @@ class Request(Incoming):
         if self._received > self._endpoint.body_limit:
             self._body = b""
             self.respond(self._endpoint.too_large().response())
+        elif self._take_block is not None:
+            self._take_block(data)
         else:
             self._body += data
 

@@ -28,7 +28,7 @@ UTCDate = Annotated[str, Meta(pattern=r"\A[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0
 A = TypeVar("A")
 T = TypeVar("T")
 
-_AT = re.compile(r"(.*) - at `(key in )?\$(.*)`", re.DOTALL)
+_AT = re.compile(r"(.*) - at (`key` in )?`\$(.*)`", re.DOTALL)
 _FIELD = re.compile(r"field `([^`]*)`")
 
 

@@ -2,36 +2,28 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
-
-import msgspec
 
 from stalwart import store
 from stalwart.auth import Principal
 from stalwart.jmap import wire
+from stalwart.jmap.call import Account
+from stalwart.jmap.contents import Content, find_content
 from stalwart.jmap.errors import JmapError, SignInExpired
-from stalwart.jmap.ids import PartBlob, blob_id, parse_blob_id
+from stalwart.jmap.ids import blob_id
 from stalwart.jmap.limits import Limits
+from stalwart.jmap.session import account_id as id_of
 from stalwart.jmap.session import accounts_of
-from stalwart.mail.bodies import decode_octets, walk
-from stalwart.mail.message import Part, decode_structure
-from stalwart.store import BlobMissing, BlobStore, Session, Store
+from stalwart.jmap.uploads import check_room, keep_upload
+from stalwart.store import BlobWriter, Session, Store
 
 
 class NoSuchBlob(JmapError):
     """There is no such blob in the account, or no such account; a stranger learns no more (HTTP 404)."""
 
 
-class Content(msgspec.Struct, frozen=True, kw_only=True):
-    """The octets of a blob. `read(start, length)` blocks; it needs no session, since blobs never change.
-
-    `held` is how many octets lie in memory from the first read on, for as long as this lives.
-    """
-
-    size: int
-    read: Callable[[int, int], bytes]
-    held: int = 0
+class UploadForbidden(JmapError):
+    """The user may only read the account (HTTP 403)."""
 
 
 class Blobs:
@@ -42,88 +34,64 @@ class Blobs:
         self._limits = limits
         self._still_valid = still_valid
 
-    def upload(self, principal: Principal, account_id: str, data: bytes, media_type: str) -> bytes:
-        """Keep the octets; gives the JSON answer of RFC 8620 §6.1 once they are on disk.
+    def begin(self) -> BlobWriter:
+        """Begin an upload; see `keep`."""
+        return self._store.blobs.begin()
 
-        What was uploaded longest ago goes when there is more than the account may keep.
+    def check_account(self, principal: Principal, account_id: str) -> None:
+        """Whether the user may upload to the account. Asks the store only for the account of somebody else.
 
-        Raises NoSuchBlob for an account that the user can't see, SignInExpired, and StoreError.
+        Raises NoSuchBlob for an account that the user can't see, UploadForbidden, and StoreError.
         """
-        account = self._account(principal, account_id)
-        bounds = {"octets": self._limits.max_octets_of_uploads, "files": self._limits.max_uploads}
+        if account_id != id_of(principal.account_id):
+            with self._store.read() as session:
+                self._writable(session, principal, account_id)
+
+    def keep(self, principal: Principal, account_id: str, upload: BlobWriter, media_type: str) -> bytes:
+        """Keep what was written; gives the JSON answer of RFC 8620 §6.1 once it is on disk.
+
+        What the user uploaded longest ago goes when there is more than a user may have.
+
+        Raises NoSuchBlob for an account that the user can't see, UploadForbidden, SignInExpired, and StoreError.
+        """
+        user, size = principal.account_id, upload.size
         with self._store.read() as session:
             self._check(session, principal)
-            store.check_room(session, account, store.blob_hash(data), len(data), **bounds)
-        blob_hash = self._store.blobs.put(data)
+            account = self._writable(session, principal, account_id)
+            check_room(session, account, user, upload.hash(), size, self._limits)
+        blob_hash = upload.commit()
         with self._store.write() as session:
-            kept = store.add_upload(session, account, blob_hash, len(data), media_type)
-            # RFC 8620 §6: oldest first, until there is room for the new blob
-            evicted = store.evict_uploads(session, account, kept, **bounds)
+            account = self._writable(session, principal, account_id)
+            evicted = keep_upload(session, account, user, blob_hash, size, media_type, self._limits)
         store.discard_uploads(self._store, evicted)
-        return wire.encode(
-            {"accountId": account_id, "blobId": blob_id(blob_hash), "type": media_type, "size": len(data)}
-        )
+        return wire.encode({"accountId": account_id, "blobId": blob_id(blob_hash), "type": media_type, "size": size})
 
     def open(self, principal: Principal, account_id: str, blob: str) -> Content:
         """The content behind a blobId: a message, an upload, or a body part with its transfer encoding undone.
 
         Raises NoSuchBlob, SignInExpired, and StoreError.
         """
-        account = self._account(principal, account_id)
-        named = parse_blob_id(blob)
-        part = None
         with self._store.read() as session:
             self._check(session, principal)
-            if isinstance(named, PartBlob):
-                part = _find_part(session, account, named)
-                found = part is not None
-            else:
-                found = named is not None and (
-                    bool(store.has_blob(session, account, named.hash))
-                    or store.find_upload(session, account, named.hash) is not None
-                )
-        if named is None or not found:
+            account = self._account(session, principal, account_id).row
+            content = find_content(session, self._store.blobs, account, principal.account_id, blob)
+        if content is None:
             raise NoSuchBlob("There is no such blob in this account.")
-        blobs, blob_hash = self._store.blobs, named.hash
-        try:
-            size = blobs.size(blob_hash)
-        except BlobMissing:
-            raise NoSuchBlob("There is no such blob in this account.") from None
-        if part is None:
-            return Content(size=size, read=lambda start, length: blobs.get(blob_hash, start, length))
-        return _content_of(part, blobs, blob_hash)
+        return content
 
-    def _account(self, principal: Principal, account_id: str) -> int:
-        account = accounts_of(principal, self._limits).get(account_id)
+    def _account(self, session: Session, principal: Principal, account_id: str) -> Account:
+        shares = store.shared_with(session, principal.account_id)
+        account = accounts_of(principal, shares, self._limits).get(account_id)
         if account is None:
             raise NoSuchBlob("There is no such account that this user can see.")
+        return account
+
+    def _writable(self, session: Session, principal: Principal, account_id: str) -> int:
+        account = self._account(session, principal, account_id)
+        if account.is_read_only:
+            raise UploadForbidden("This account is shared with you for reading only.")
         return account.row
 
     def _check(self, session: Session, principal: Principal) -> None:
         if not self._still_valid(session, principal):
             raise SignInExpired("The password was changed since the last request. Sign in again.")
-
-
-def _find_part(session: Session, account: int, named: PartBlob) -> Part | None:
-    """The part that a blobId names. The id could name any octets of a message; only parts are given out."""
-    emails = store.get_emails(session, account, store.has_blob(session, account, named.hash)[:1])
-    for row in emails.values():
-        for part in walk(decode_structure(row.structure)):
-            if (part.body_start, part.body_end, part.encoding) == (named.start, named.end, named.encoding):
-                return part
-    return None
-
-
-def _content_of(part: Part, blobs: BlobStore, blob_hash: str) -> Content:
-    start, length = part.body_start, part.body_end - part.body_start
-    if part.encoding == "identity":
-        return Content(
-            size=length,
-            read=lambda first, most: blobs.get(blob_hash, start + first, min(most, length - first)),
-        )
-
-    @functools.cache
-    def decoded() -> bytes:
-        return decode_octets(blobs.get(blob_hash, start, length), part)
-
-    return Content(size=part.size, read=lambda first, most: decoded()[first : first + most], held=part.size)

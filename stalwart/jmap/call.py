@@ -14,7 +14,7 @@ from stalwart.auth import Principal
 from stalwart.jmap.errors import InvalidResultReference, RequestTooLarge, UnsupportedFilter
 from stalwart.jmap.limits import Limits
 from stalwart.jmap.references import CreatedIds, Response
-from stalwart.store import BlobStore, Session, Store
+from stalwart.store import BlobStore, Session, Store, UploadRow
 
 
 class Account(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,7 +68,7 @@ class Sessions:
 class Exchange:
     """One API request under way: who sent it, what was answered and created so far, and what it may still cost.
 
-    `accounts` are those that the user can see, by id.
+    `accounts` are those that the user can see, by id; `using` are the capabilities that the client asked for.
     """
 
     __slots__ = (
@@ -77,20 +77,30 @@ class Exchange:
         "_text_left",
         "accounts",
         "created",
+        "evicted",
         "following",
         "limits",
         "principal",
         "responses",
         "states",
+        "using",
     )
 
     def __init__(
-        self, limits: Limits, created: CreatedIds, principal: Principal, accounts: Mapping[str, Account]
+        self,
+        limits: Limits,
+        created: CreatedIds,
+        principal: Principal,
+        accounts: Mapping[str, Account],
+        using: frozenset[str],
     ) -> None:
         self.limits = limits
         self.created = created
         self.principal = principal
         self.accounts = accounts
+        self.using = using
+        self.evicted: list[UploadRow] = []
+        """Uploads that made room for others, and whose octets are to go once all is committed."""
         self.following: list[tuple[str, dict[str, Any]]] = []
         """Calls that the one under way brings with it: method names and arguments."""
         self.responses: list[Response] = []
@@ -99,6 +109,21 @@ class Exchange:
         self._octets_left = limits.max_octets_read
         self._reference_octets_left = limits.max_size_request
         self._text_left = limits.max_text_searched
+
+    def account(self, session: Session, account_id: str) -> Account | None:
+        """An account that the user can see, with their rights as they are in this session; None if there is none.
+
+        A share may be taken back, by another process too, while the request runs.
+        """
+        account = self.accounts.get(account_id)
+        if account is None or account.is_personal:
+            return account
+        writes = store.may_write(session, account.row, self.principal.account_id)
+        if writes is None:
+            return None
+        return (
+            account if writes is not account.is_read_only else msgspec.structs.replace(account, is_read_only=not writes)
+        )
 
     def charge_read(self, octets: int) -> None:
         """Count octets of messages that are about to be read. Raises RequestTooLarge when it is too much."""

@@ -19,6 +19,7 @@ from stalwart.jmap.arguments import (
     CopyArguments,
     GetArguments,
     QueryArguments,
+    QueryChangesArguments,
     SetArguments,
     UserGetArguments,
     UserSetArguments,
@@ -41,7 +42,8 @@ class Property(msgspec.Struct, Generic[Row], frozen=True, kw_only=True):
     `type` is what a value sent by a client is checked against; `default` is UNSET where a creation has to give one.
     `read` gives the value to be sent; None where the type's `view` knows how. `references` tells where ids of other
     records are in a value, so that `#creationId` may stand for them (RFC 8620 §5.3): the value itself or the items of
-    the list that it is, the keys of a map, or all members named `…Id` anywhere inside.
+    the list that it is, the keys of a map, or all members named `…Id` anywhere inside. `fold_keys`: the value is a
+    map whose keys are compared without case and kept in lower case.
     """
 
     name: str
@@ -51,6 +53,7 @@ class Property(msgspec.Struct, Generic[Row], frozen=True, kw_only=True):
     set_by: Literal["client", "server"] = "client"
     immutable: bool = False
     references: References | None = None
+    fold_keys: bool = False
 
 
 class FilterCondition(msgspec.Struct, Generic[F], frozen=True, kw_only=True):
@@ -96,14 +99,39 @@ class Found(msgspec.Struct, frozen=True, kw_only=True):
     total: int | None
 
 
+class SearchChanges(msgspec.Struct, Generic[F], frozen=True, kw_only=True):
+    """A query whose changes are wanted, decoded. `since` is a state of the type; `up_to` is a row number."""
+
+    filter: F | None
+    sort: tuple[Comparator, ...]
+    since: int
+    up_to: int | None
+    calculate_total: bool
+
+
+class FoundChanges(msgspec.Struct, frozen=True, kw_only=True):
+    """Row numbers that left the results, or may have moved in them; those that came or moved, with their index."""
+
+    removed: Sequence[int]
+    added: Sequence[tuple[int, int]]
+    total: int | None
+
+
 class Query(msgspec.Struct, Generic[F], frozen=True, kw_only=True):
-    """How a data type is searched. `combine` joins conditions; of none, AND and NOT are true and OR is false."""
+    """How a data type is searched. `combine` joins conditions; of none, AND and NOT are true and OR is false.
+
+    `changes` raises CannotCalculateChanges; `can_calculate` tells of the arguments of a query whether it need ever be
+    asked.
+    """
 
     filters: Mapping[str, FilterCondition[F]]
     sorts: Mapping[str, SortKey]
     combine: Callable[[Operator, Sequence[F]], F]
     search: Callable[[Call, Search[F], Any], Found]
+    changes: Callable[[Call, SearchChanges[F], Any], FoundChanges]
+    can_calculate: Callable[[Any], bool] = lambda arguments: True
     arguments: type[QueryArguments] = QueryArguments
+    changes_arguments: type[QueryChangesArguments] = QueryChangesArguments
 
 
 class Creation(msgspec.Struct, frozen=True, kw_only=True):
@@ -160,7 +188,8 @@ class DataType(msgspec.Struct, Generic[Row, F], frozen=True, kw_only=True):
     `fetch` gives the rows of those numbers that exist, in order; for None at most one more than maxObjectsInGet of
     all there are. `view` turns the wanted property names into a function that shows a row; without one, each
     property's `read` is used. `accepts` allows names that are not in the table (RFC 8621 §4.1.3) or raises
-    InvalidArguments. `also_changed` adds to the response of /changes.
+    InvalidArguments. `also_changed` adds to the response of /changes; `find_changes` finds the changes since a state,
+    at most so many, of a type whose objects have no rows of their own.
 
     A type with `of_user` belongs to the user: its methods have no accountId, its objects no state and no /changes
     (RFC 8620 §7.2). `call.account` is then the user's own account. Of a `singleton` type each account has one object,
@@ -178,6 +207,7 @@ class DataType(msgspec.Struct, Generic[Row, F], frozen=True, kw_only=True):
     accepts: Callable[[str], None] | None = None
     changes_arguments: type[ChangesArguments] = ChangesArguments
     also_changed: Callable[[Changes], Mapping[str, object]] | None = None
+    find_changes: Callable[[Call, int, int], Changes] | None = None
     query: Query[F] | None = None
     write: Write[Row] | None = None
     of_user: bool = False

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 from prometheus_client import Counter
 
+from stalwart import store
 from stalwart.auth import Principal
 from stalwart.jmap import wire
 from stalwart.jmap.arguments import AccountArguments, decode_arguments
@@ -36,6 +37,7 @@ from stalwart.ops.metrics import Metrics
 from stalwart.store import DiskFull, Session, Store, StoreBusy
 
 _KNOWN = frozenset(capability.uri for capability in CAPABILITIES)
+_OF_ACCOUNTS = frozenset(capability.uri for capability in CAPABILITIES if capability.of_account is not None)
 
 
 class Caller(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,7 +58,7 @@ class Engine:
 
     def __init__(
         self,
-        store: Store,
+        opened: Store,
         limits: Limits,
         metrics: Metrics,
         *,
@@ -65,7 +67,7 @@ class Engine:
         application_server_key: str = "",
     ) -> None:
         """`still_valid` tells whether a principal's credentials are unchanged in a session's snapshot."""
-        self.store = store
+        self.store = opened
         self.limits = limits
         self.methods = methods
         self.still_valid = still_valid
@@ -90,16 +92,19 @@ class Engine:
         request = wire.decode_request(body)
         self._check(request)
         given = request.created_ids
-        exchange = Exchange(
-            self.limits,
-            CreatedIds(dict(given) if isinstance(given, dict) else {}),
-            caller.principal,
-            accounts_of(caller.principal, self.limits),
-        )
+        principal = caller.principal
         with Sessions(self.store) as sessions:
-            if not self.still_valid(sessions.reading(), caller.principal):
+            if not self.still_valid(sessions.reading(), principal):
                 raise SignInExpired("The password was changed since the last request. Sign in again.")
-            run = _Run(self, caller, exchange, sessions, frozenset(request.using))
+            shares = store.shared_with(sessions.reading(), principal.account_id)
+            exchange = Exchange(
+                self.limits,
+                CreatedIds(dict(given) if isinstance(given, dict) else {}),
+                principal,
+                accounts_of(principal, shares, self.limits),
+                frozenset(request.using),
+            )
+            run = _Run(self, caller, exchange, sessions)
             for name, arguments, call_id in request.method_calls:
                 exchange.following.clear()
                 exchange.responses.append(run.call(name, arguments, call_id))
@@ -107,7 +112,9 @@ class Engine:
                 following, exchange.following = exchange.following, []
                 for then, its_arguments in following:
                     exchange.responses.append(run.call(then, its_arguments, call_id))
-        state = session_object(caller.principal, self.limits, caller.base_url, self.application_server_key).state
+        if exchange.evicted:
+            store.discard_uploads(self.store, exchange.evicted)
+        state = session_object(principal, shares, self.limits, caller.base_url, self.application_server_key).state
         return _response(exchange, state, echo_created=isinstance(given, dict))
 
     def count(self, method: str, outcome: str) -> None:
@@ -153,13 +160,10 @@ def _response(exchange: Exchange, session_state: str, *, echo_created: bool) -> 
 class _Run:
     """The method calls of one request."""
 
-    def __init__(
-        self, engine: Engine, caller: Caller, exchange: Exchange, sessions: Sessions, using: frozenset[str]
-    ) -> None:
+    def __init__(self, engine: Engine, caller: Caller, exchange: Exchange, sessions: Sessions) -> None:
         self._engine = engine
         self._exchange = exchange
         self._sessions = sessions
-        self._using = using
         self._caller = caller
 
     def call(self, name: str, arguments: dict[str, Any], call_id: str) -> Response:
@@ -167,7 +171,7 @@ class _Run:
         method = self._engine.methods.get(name)
         counted = "unknown" if method is None else name
         try:
-            if method is None or method.capability not in self._using:
+            if method is None or method.capability not in self._exchange.using:
                 # RFC 8620 §3.3: a client has to opt in to the capabilities that it uses
                 raise UnknownMethod(f"There is no method {name[:100]!r} in the capabilities of this request.")
             result = self._run(method, resolve(arguments, self._exchange))
@@ -189,30 +193,34 @@ class _Run:
 
     def _run(self, method: Method, arguments: dict[str, Any]) -> object:
         decoded: Any = arguments if method.arguments is None else decode_arguments(arguments, method.arguments)
-        account = self._account(method, decoded)
         blobs = self._engine.store.blobs
         if method.writes:
             prepared = None
             if method.prepare is not None:
-                prepared = method.prepare(Call(self._sessions.reading(), blobs, account, self._exchange), decoded)
+                reading = self._sessions.reading()
+                account = self._account(method, decoded, reading)
+                prepared = method.prepare(Call(reading, blobs, account, self._exchange), decoded)
             self._exchange.states.clear()
             known = dict(self._exchange.created.known)
             try:
                 with self._sessions.writing() as session:
+                    account = self._account(method, decoded, session)
                     call = Call(session, blobs, account, self._exchange, writes=True, prepared=prepared)
                     return method.run(call, decoded)
             except BaseException:
                 self._exchange.created.known = known  # what was created is undone
                 raise
-        return method.run(Call(self._sessions.reading(), blobs, account, self._exchange), decoded)
+        reading = self._sessions.reading()
+        return method.run(Call(reading, blobs, self._account(method, decoded, reading), self._exchange), decoded)
 
-    def _account(self, method: Method, arguments: object) -> Account:
+    def _account(self, method: Method, arguments: object, session: Session) -> Account:
+        """The account that a call is about, with the user's rights in the snapshot or transaction of the call."""
         if not isinstance(arguments, AccountArguments):
             return next(iter(self._exchange.accounts.values()))
-        account = self._exchange.accounts.get(arguments.account_id)
+        account = self._exchange.account(session, arguments.account_id)
         if account is None:
             raise AccountNotFound(f"There is no account {arguments.account_id!r} that this user can see.")
-        if method.capability not in account.capabilities:
+        if method.capability in _OF_ACCOUNTS and method.capability not in account.capabilities:
             raise AccountNotSupportedByMethod(f"{method.name} does not work on account {account.id}.")
         if method.writes and account.is_read_only:
             raise AccountReadOnly(f"Account {account.id} can only be read.")

@@ -158,6 +158,12 @@ class FromAccountNotSupportedByMethod(MethodError):
     code = "fromAccountNotSupportedByMethod"
 
 
+class UnknownDataType(MethodError):
+    """A type that isn't known, or whose capability the client doesn't use (RFC 9404 §4.3)."""
+
+    code = "unknownDataType"
+
+
 class StateMismatch(MethodError):
     """Something changed since the state that the call was meant for."""
 

@@ -11,9 +11,12 @@ from typing import Literal
 
 import msgspec
 
+MAX_PLACES = 6
+"""Messages within messages whose parts have ids: more would not fit into the 255 characters of an id."""
 _MAX_ROW = 2**63 - 1
 _BLOB = re.compile(r"b([a-z2-7]{52})", re.ASCII)
-_PART = re.compile(r"p([a-z2-7]{52})-(0|[1-9][0-9]{0,11})-(0|[1-9][0-9]{0,11})-([ibq])", re.ASCII)
+_PLACE = re.compile(r"-(0|[1-9][0-9]{0,11})-(0|[1-9][0-9]{0,11})-([ibq])", re.ASCII)
+_PART = re.compile(rf"p([a-z2-7]{{52}})((?:{_PLACE.pattern}){{1,{MAX_PLACES}}})", re.ASCII)
 
 Encoding = Literal["identity", "base64", "quoted-printable"]
 _LETTERS: dict[str, str] = {"identity": "i", "base64": "b", "quoted-printable": "q"}
@@ -26,13 +29,31 @@ class WholeBlob(msgspec.Struct, frozen=True, kw_only=True):
     hash: str
 
 
+class Place(msgspec.Struct, frozen=True):
+    """The octets of a message from `start` up to `end`, to be decoded."""
+
+    start: int
+    end: int
+    encoding: Encoding
+
+
 class PartBlob(msgspec.Struct, frozen=True, kw_only=True):
-    """The octets from `start` up to `end` of the message `hash`, to be decoded."""
+    """The octets from `start` up to `end` of the message `hash`, to be decoded.
+
+    `within` are the places of the attached messages around the part, from the outside: the first is in the message
+    `hash`, each other one in the decoded octets of that before it, and so are `start` and `end` in the last one's.
+    """
 
     hash: str
     start: int
     end: int
     encoding: Encoding
+    within: tuple[Place, ...] = ()
+
+    @property
+    def places(self) -> tuple[Place, ...]:
+        """The places from the outside, the part's own the last."""
+        return (*self.within, Place(self.start, self.end, self.encoding))
 
 
 def row_of(prefix: str, text: str) -> int | None:
@@ -50,9 +71,10 @@ def blob_id(blob_hash: str) -> str:
     return "b" + blob_hash
 
 
-def part_blob_id(blob_hash: str, start: int, end: int, encoding: str) -> str:
-    """The blobId of a body part; `start` and `end` are octets in the message, before decoding."""
-    return f"p{blob_hash}-{start}-{end}-{_LETTERS.get(encoding, 'i')}"
+def part_blob_id(blob_hash: str, start: int, end: int, encoding: str, within: tuple[Place, ...] = ()) -> str:
+    """The blobId of a body part; `start` and `end` are octets in the message, before decoding. See `PartBlob`."""
+    outside = "".join(f"-{place.start}-{place.end}-{_LETTERS[place.encoding]}" for place in within)
+    return f"p{blob_hash}{outside}-{start}-{end}-{_LETTERS.get(encoding, 'i')}"
 
 
 def parse_blob_id(text: str) -> WholeBlob | PartBlob | None:
@@ -60,7 +82,9 @@ def parse_blob_id(text: str) -> WholeBlob | PartBlob | None:
     if match := _BLOB.fullmatch(text):
         return WholeBlob(hash=match[1])
     if match := _PART.fullmatch(text):
-        start, end = int(match[2]), int(match[3])
-        if start <= end:
-            return PartBlob(hash=match[1], start=start, end=end, encoding=_ENCODINGS[match[4]])
+        *within, last = (
+            Place(int(start), int(end), _ENCODINGS[letter]) for start, end, letter in _PLACE.findall(match[2])
+        )
+        if all(place.start <= place.end for place in (*within, last)):
+            return PartBlob(hash=match[1], start=last.start, end=last.end, encoding=last.encoding, within=tuple(within))
     return None

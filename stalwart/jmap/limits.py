@@ -37,6 +37,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """As many of them."""
     upload_seconds: float = 3600.0
     """How long an upload that no message names is kept."""
+    max_mailboxes_per_email: int | None = None
+    max_keywords_per_email: int = 200
     max_mailbox_depth: int = 10
     max_size_mailbox_name: int = 255
     max_size_attachments_per_email: int = 50_000_000

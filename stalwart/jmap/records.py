@@ -53,8 +53,8 @@ class Records(Generic[Row]):
         self._rows.pop(number, None)
 
     def values(self, row: Row, names: Iterable[str]) -> dict[str, Any]:
-        """The properties of a row as a client gets them."""
-        wanted = tuple(names)
+        """The id and these properties of a row as a client gets them."""
+        wanted = tuple(dict.fromkeys(("id", *names)))
         show = self._shows.get(wanted)
         if show is None:
             show = self._shows[wanted] = self._view(wanted)
@@ -160,9 +160,10 @@ def decode_update(
 
     def resolve_step(pointer: Pointer) -> Pointer:
         declared = properties.get(pointer[0])
-        if len(pointer) == 2 and declared is not None and declared.references == "keys":
-            return pointer[0], resolve(pointer[1])
-        return pointer
+        if len(pointer) != 2 or declared is None:
+            return pointer
+        step = resolve(pointer[1]) if declared.references == "keys" else pointer[1]
+        return pointer[0], step.lower() if declared.fold_keys else step
 
     def default(name: str) -> Any:
         declared = properties.get(name)

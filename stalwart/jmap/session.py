@@ -10,8 +10,9 @@ import msgspec
 
 from stalwart.auth import Principal
 from stalwart.jmap.call import Account
-from stalwart.jmap.catalog import CAPABILITIES, Place
+from stalwart.jmap.catalog import CAPABILITIES, Server
 from stalwart.jmap.limits import Limits
+from stalwart.store import ShareRow
 
 _encode = msgspec.json.Encoder().encode
 
@@ -23,46 +24,59 @@ class SessionObject(msgspec.Struct, frozen=True, kw_only=True):
     state: str
 
 
-def accounts_of(principal: Principal, limits: Limits) -> Mapping[str, Account]:
-    """The accounts that the user can see, by id."""
-    return _accounts(principal.account_id, principal.address, limits)
+def account_id(row: int) -> str:
+    """The id of an account."""
+    return f"A{row}"
+
+
+def accounts_of(principal: Principal, shares: tuple[ShareRow, ...], limits: Limits) -> Mapping[str, Account]:
+    """The accounts that the user can see, by id, their own first. `shares` are those of others."""
+    return _accounts(principal.account_id, principal.address, shares, limits)
 
 
 @functools.lru_cache(maxsize=1024)
-def _accounts(row: int, address: str, limits: Limits) -> Mapping[str, Account]:
-    own = Account(
+def _accounts(row: int, address: str, shares: tuple[ShareRow, ...], limits: Limits) -> Mapping[str, Account]:
+    accounts = [_account(row, address, limits, is_own=True, is_read_only=False)]
+    for share in shares:
+        accounts.append(
+            _account(share.account_id, share.address, limits, is_own=False, is_read_only=not share.may_write)
+        )
+    return {account.id: account for account in accounts}
+
+
+def _account(row: int, address: str, limits: Limits, *, is_own: bool, is_read_only: bool) -> Account:
+    return Account(
         row=row,
-        id=f"A{row}",
+        id=account_id(row),
         name=address,
-        is_personal=True,
-        is_read_only=False,
+        is_personal=is_own,
+        is_read_only=is_read_only,
+        # RFC 8620 §2: only those that can be used with the account
         capabilities={
-            capability.uri: capability.of_account(limits)
+            capability.uri: capability.of_account(limits, is_own)
             for capability in CAPABILITIES
-            if capability.of_account is not None
+            if capability.of_account is not None and (is_own or capability.shared)
         },
     )
-    return {own.id: own}
 
 
 def session_object(
-    principal: Principal, limits: Limits, base_url: str, application_server_key: str = ""
+    principal: Principal,
+    shares: tuple[ShareRow, ...],
+    limits: Limits,
+    base_url: str,
+    application_server_key: str = "",
 ) -> SessionObject:
     """The Session object of this user; its URLs are absolute, below `base_url` (which has no slash at the end)."""
-    return _session_object(principal.account_id, principal.address, limits, base_url, application_server_key)
+    server = Server(limits=limits, base_url=base_url, application_server_key=application_server_key)
+    return _session_object(principal.account_id, principal.address, shares, server)
 
 
 @functools.lru_cache(maxsize=1024)
-def _session_object(
-    row: int, address: str, limits: Limits, base_url: str, application_server_key: str
-) -> SessionObject:
-    place = Place(base_url=base_url, application_server_key=application_server_key)
-    accounts = _accounts(row, address, limits)
+def _session_object(row: int, address: str, shares: tuple[ShareRow, ...], server: Server) -> SessionObject:
+    accounts, base_url = _accounts(row, address, shares, server.limits), server.base_url
     session: dict[str, object] = {
-        "capabilities": {
-            capability.uri: capability.of_server(limits) if capability.of_place is None else capability.of_place(place)
-            for capability in CAPABILITIES
-        },
+        "capabilities": {capability.uri: capability.of_server(server) for capability in CAPABILITIES},
         "accounts": {
             account.id: {
                 "name": account.name,

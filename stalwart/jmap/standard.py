@@ -1,74 +1,98 @@
-"""The standard methods /get, /changes and /query (RFC 8620 §5), written once over the declarations of data types."""
+"""The standard methods that read (RFC 8620 §5), written once over the declarations of data types."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from stalwart import store
 from stalwart.jmap.arguments import (
+    Arguments,
     ChangesArguments,
     GetArguments,
     QueryArguments,
-    SetArguments,
+    QueryChangesArguments,
     UserGetArguments,
-    UserSetArguments,
 )
 from stalwart.jmap.call import Call
-from stalwart.jmap.declare import DataType, Found, Method, Query, Search, show_plainly
-from stalwart.jmap.errors import AnchorNotFound, CannotCalculateChanges, InvalidArguments, RequestTooLarge
+from stalwart.jmap.copying import copy_records, prepare_copy
+from stalwart.jmap.declare import DataType, Found, FoundChanges, Method, Query, Search, SearchChanges, show_plainly
+from stalwart.jmap.errors import (
+    AnchorNotFound,
+    CannotCalculateChanges,
+    InvalidArguments,
+    RequestTooLarge,
+    TooManyChanges,
+)
 from stalwart.jmap.filters import decode_filter, decode_sort
 from stalwart.jmap.writing import prepare_set, set_records
+from stalwart.store import Changes
 
 Row = TypeVar("Row")
 F = TypeVar("F")
+
+Run = Callable[[Call, Any], object]
 
 _MAX_STATE = 2**63 - 1
 
 
 def methods_of(data_type: DataType[Row, F]) -> tuple[Method, ...]:
     """The standard methods that the declaration of a data type gives it."""
-    name, capability = data_type.name, data_type.capability
-
-    def run_get(call: Call, arguments: GetArguments | UserGetArguments) -> object:
-        return get(call, data_type, arguments)
-
-    made = [Method(name=f"{name}/get", capability=capability, arguments=data_type.get_arguments, run=run_get)]
+    made = [_method(data_type, "get", data_type.get_arguments, lambda call, arguments: get(call, data_type, arguments))]
     if not data_type.of_user:
-
-        def run_changes(call: Call, arguments: ChangesArguments) -> object:
-            return changes(call, data_type, arguments)
-
+        shape = data_type.changes_arguments
+        made.append(_method(data_type, "changes", shape, lambda call, arguments: changes(call, data_type, arguments)))
+    if (declared := data_type.query) is not None:
         made.append(
-            Method(
-                name=f"{name}/changes", capability=capability, arguments=data_type.changes_arguments, run=run_changes
+            _method(
+                data_type,
+                "query",
+                declared.arguments,
+                lambda call, arguments: query(call, data_type, declared, arguments),
             )
         )
-    if (searched := data_type.query) is not None:
-
-        def run_query(call: Call, arguments: QueryArguments) -> object:
-            return query(call, data_type, searched, arguments)
-
-        made.append(Method(name=f"{name}/query", capability=capability, arguments=searched.arguments, run=run_query))
+        made.append(
+            _method(
+                data_type,
+                "queryChanges",
+                declared.changes_arguments,
+                lambda call, arguments: query_changes(call, data_type, declared, arguments),
+            )
+        )
     if (write := data_type.write) is not None:
-
-        def prepare(call: Call, arguments: SetArguments | UserSetArguments) -> object:
-            return prepare_set(call, data_type, write, arguments)
-
-        def run_set(call: Call, arguments: SetArguments | UserSetArguments) -> object:
-            return set_records(call, data_type, write, arguments)
-
         made.append(
-            Method(
-                name=f"{name}/set",
-                capability=capability,
-                arguments=write.arguments,
-                run=run_set,
-                writes=True,
-                prepare=prepare,
+            _method(
+                data_type,
+                "set",
+                write.arguments,
+                lambda call, arguments: set_records(call, data_type, write, arguments),
+                lambda call, arguments: prepare_set(call, data_type, write, arguments),
             )
         )
+        if write.copy is not None:
+            made.append(
+                _method(
+                    data_type,
+                    "copy",
+                    write.copy_arguments,
+                    lambda call, arguments: copy_records(call, data_type, write, arguments),
+                    lambda call, arguments: prepare_copy(call, data_type, write, arguments),
+                )
+            )
     return tuple(made)
+
+
+def _method(
+    data_type: DataType[Row, F], name: str, shape: type[Arguments], run: Run, prepare: Run | None = None
+) -> Method:
+    return Method(
+        name=f"{data_type.name}/{name}",
+        capability=data_type.capability,
+        arguments=shape,
+        run=run,
+        writes=prepare is not None,
+        prepare=prepare,
+    )
 
 
 def get(call: Call, data_type: DataType[Row, F], arguments: GetArguments | UserGetArguments) -> dict[str, Any]:
@@ -127,23 +151,19 @@ def _check_count(count: int, most: int, data_type: DataType[Row, F]) -> None:
 
 def changes(call: Call, data_type: DataType[Row, F], arguments: ChangesArguments) -> dict[str, Any]:
     """RFC 8620 §5.2."""
-    since = arguments.since_state
-    # A state is the decimal number that `Call.state` gave.
-    if not (since.isascii() and since.isdecimal() and len(since) < 20 and str(int(since)) == since):
-        raise CannotCalculateChanges(f"sinceState {since[:40]!r} is not a state that this server gave.")
+    since = _known_state(arguments.since_state, "sinceState")
     most = min(arguments.max_changes or call.limits.max_changes, call.limits.max_changes)
-    if int(since) > _MAX_STATE:
-        raise CannotCalculateChanges(f"sinceState {since!r} lies in the future.")
     try:
-        found = store.changes(call.session, call.account.row, data_type.name, int(since), most)
+        if data_type.find_changes is None:
+            found = store.changes(call.session, call.account.row, data_type.name, since, most)
+        else:
+            found = data_type.find_changes(call, since, most)
     except store.CannotCalculateChanges:
-        raise CannotCalculateChanges(
-            f"The changes of {data_type.name} since state {since!r} are not known; fetch everything again."
-        ) from None
+        raise _unknown_changes(data_type, arguments.since_state) from None
     id_of = data_type.id_of
     response: dict[str, Any] = {
         "accountId": call.account.id,
-        "oldState": since,
+        "oldState": arguments.since_state,
         "newState": str(found.new_state),
         "hasMoreChanges": found.has_more,
         "created": [id_of(row) for row in found.created],
@@ -153,6 +173,21 @@ def changes(call: Call, data_type: DataType[Row, F], arguments: ChangesArguments
     if data_type.also_changed is not None:
         response.update(data_type.also_changed(found))
     return response
+
+
+def _known_state(text: str, argument: str) -> int:
+    # A state is the decimal number that `Call.state` gave.
+    if not (text.isascii() and text.isdecimal() and len(text) < 20 and str(int(text)) == text):
+        raise CannotCalculateChanges(f"{argument} {text[:40]!r} is not a state that this server gave.")
+    if int(text) > _MAX_STATE:
+        raise CannotCalculateChanges(f"{argument} {text!r} lies in the future.")
+    return int(text)
+
+
+def _unknown_changes(data_type: DataType[Row, F], since: str) -> CannotCalculateChanges:
+    return CannotCalculateChanges(
+        f"The changes of {data_type.name} since state {since!r} are not known; fetch everything again."
+    )
 
 
 def query(call: Call, data_type: DataType[Row, F], declared: Query[F], arguments: QueryArguments) -> dict[str, Any]:
@@ -178,7 +213,7 @@ def query(call: Call, data_type: DataType[Row, F], declared: Query[F], arguments
     response: dict[str, Any] = {
         "accountId": call.account.id,
         "queryState": call.state(data_type.name),
-        "canCalculateChanges": False,
+        "canCalculateChanges": declared.can_calculate(arguments),
         "position": found.position,
         "ids": [f"{prefix}{row}" for row in found.rows],
     }
@@ -188,6 +223,49 @@ def query(call: Call, data_type: DataType[Row, F], declared: Query[F], arguments
         # RFC 8620 §5.5: only returned if the server set a limit, or another than the one given
         response["limit"] = limit
     return response
+
+
+def query_changes(
+    call: Call, data_type: DataType[Row, F], declared: Query[F], arguments: QueryChangesArguments
+) -> dict[str, Any]:
+    """RFC 8620 §5.6."""
+    search: SearchChanges[F] = SearchChanges(
+        filter=None if arguments.filter is None else decode_filter(arguments.filter, declared, call),
+        sort=decode_sort(arguments.sort, declared) if arguments.sort else (),
+        since=_known_state(arguments.since_query_state, "sinceQueryState"),
+        up_to=None if arguments.up_to_id is None else data_type.row_of(call.resolve(arguments.up_to_id)),
+        calculate_total=arguments.calculate_total,
+    )
+    try:
+        found = declared.changes(call, search, arguments)
+    except store.CannotCalculateChanges:
+        raise _unknown_changes(data_type, arguments.since_query_state) from None
+    if arguments.max_changes is not None and len(found.removed) + len(found.added) > arguments.max_changes:
+        raise TooManyChanges(
+            f"{len(found.removed)} removed and {len(found.added)} added are more than maxChanges, "
+            f"{arguments.max_changes}."
+        )
+    id_of = data_type.id_of
+    response: dict[str, Any] = {
+        "accountId": call.account.id,
+        "oldQueryState": arguments.since_query_state,
+        "newQueryState": call.state(data_type.name),
+        "removed": [id_of(row) for row in found.removed],
+        "added": [{"id": id_of(row), "index": index} for row, index in found.added],
+    }
+    if found.total is not None:
+        response["total"] = found.total
+    return response
+
+
+def splice(rows: Sequence[int], changed: Changes, search: SearchChanges[F]) -> FoundChanges:
+    """The changes of a result of which all row numbers are known, in order."""
+    moved = {*changed.updated, *changed.created}
+    return FoundChanges(
+        removed=[*changed.updated, *changed.destroyed],
+        added=[(row, index) for index, row in enumerate(rows) if row in moved],
+        total=len(rows) if search.calculate_total else None,
+    )
 
 
 def window(rows: Sequence[int], search: Search[F]) -> Found:

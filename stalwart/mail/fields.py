@@ -9,7 +9,16 @@ from __future__ import annotations
 import re
 from typing import Final, NamedTuple
 
-__all__ = ["MAX_FIELDS", "HeaderBlock", "Span", "blank_line", "leading_lines", "line_view", "scan_header"]
+__all__ = [
+    "MAX_FIELDS",
+    "HeaderBlock",
+    "Span",
+    "begins_like_mail",
+    "blank_line",
+    "leading_lines",
+    "line_view",
+    "scan_header",
+]
 
 #: Fields after this many are not read.
 MAX_FIELDS: Final = 100_000
@@ -61,6 +70,12 @@ def leading_lines(view: bytes) -> int:
     if envelope := _ENVELOPE_LINE.match(view, start):
         start = envelope.end()
     return start
+
+
+def begins_like_mail(data: bytes) -> bool:
+    """Whether a header field, or mbox's "From " line and one, comes first, so that these octets are meant as mail."""
+    view = line_view(data)
+    return _FIELD.match(view, leading_lines(view)) is not None
 
 
 def scan_header(view: bytes, start: int, end: int, body: int) -> HeaderBlock:

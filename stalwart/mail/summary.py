@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from hashlib import blake2b
+from itertools import islice
 from typing import Final
 from urllib.parse import unquote
 
@@ -37,6 +38,8 @@ _MAX_ATTACHED_DEPTH: Final = 3
 #: Ids of one message that count for threads: its own, the first it refers to, and the last ones.
 _MAX_THREAD_IDS: Final = 100
 _MAX_RECEIVED: Final = 20
+#: Different names of header fields by which a message can be found.
+_MAX_HEADER_NAMES: Final = 2000
 #: Octets of the header that a summary is made of, all its fields together: some 3,000 recipients. Summaries are sent in
 #: lists, and a few mails with monstrous headers must not make the list of a mailbox too large to send.
 _MAX_HEADER: Final = 1 << 17
@@ -70,7 +73,10 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class SearchText(msgspec.Struct, frozen=True, kw_only=True):
-    """What a search looks in: addresses as "name email" and names of files, one to a line; the body as text."""
+    """What a search looks in: addresses as "name email" and names of files, one to a line; the body as text.
+
+    `header_names` are those of all header fields, in lower case.
+    """
 
     subject: str
     from_: str
@@ -79,6 +85,7 @@ class SearchText(msgspec.Struct, frozen=True, kw_only=True):
     bcc: str
     body: str
     attachments: str
+    header_names: tuple[str, ...]
 
 
 class Digest(msgspec.Struct, frozen=True, kw_only=True):
@@ -145,6 +152,7 @@ def summarize(data: bytes) -> Digest:
             bcc=_listing(summary.bcc),
             body="\n".join(search.out),
             attachments="\n".join(search.names),
+            header_names=tuple(name.decode("ascii") for name in islice(header.last, _MAX_HEADER_NAMES)),
         ),
     )
 

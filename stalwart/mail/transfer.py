@@ -8,9 +8,12 @@ from __future__ import annotations
 import binascii
 import re
 from collections.abc import Iterator
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
-__all__ = ["Encoding", "decode", "decode_base64", "decode_quoted_printable", "decoded_size", "encoding_named"]
+if TYPE_CHECKING:
+    from mmap import mmap
+
+__all__ = ["Encoding", "decode", "decode_base64", "decode_quoted_printable", "decoded_size", "encoding_named", "pieces"]
 
 Encoding = Literal["identity", "base64", "quoted-printable"]
 
@@ -47,14 +50,14 @@ def decode(octets: bytes, encoding: Encoding) -> bytes:
     """The octets that were encoded."""
     if encoding == "identity":
         return octets
-    return b"".join(_pieces(octets, 0, len(octets), encoding))
+    return b"".join(pieces(octets, 0, len(octets), encoding))
 
 
 def decoded_size(octets: bytes, start: int, end: int, encoding: Encoding) -> int:
     """How many octets `octets[start:end]` stand for, found without holding them all."""
     if encoding == "identity":
         return end - start
-    return sum(map(len, _pieces(octets, start, end, encoding)))
+    return sum(map(len, pieces(octets, start, end, encoding)))
 
 
 def decode_base64(octets: bytes) -> bytes:
@@ -67,12 +70,14 @@ def decode_quoted_printable(octets: bytes) -> bytes:
     return decode(octets, "quoted-printable")
 
 
-def _pieces(octets: bytes, start: int, end: int, encoding: Encoding) -> Iterator[bytes]:
-    """What `octets[start:end]` stand for, a chunk at a time."""
+def pieces(octets: bytes | mmap, start: int, end: int, encoding: Encoding) -> Iterator[bytes]:
+    """What `octets[start:end]` stand for, about a mebibyte at a time."""
+    if encoding == "identity":
+        return (octets[at : min(at + _CHUNK, end)] for at in range(start, end, _CHUNK))
     return (_base64_pieces if encoding == "base64" else _quoted_printable_pieces)(octets, start, end)
 
 
-def _base64_pieces(octets: bytes, start: int, end: int) -> Iterator[bytes]:
+def _base64_pieces(octets: bytes | mmap, start: int, end: int) -> Iterator[bytes]:
     # Two encoded texts may have been joined; a footer that a mailing list appended is not a third.
     for _ in range(_MAX_SEGMENTS):
         pad = octets.find(b"=", start, end)
@@ -83,7 +88,7 @@ def _base64_pieces(octets: bytes, start: int, end: int) -> Iterator[bytes]:
         start = more.start(1)
 
 
-def _segment_pieces(octets: bytes, start: int, end: int) -> Iterator[bytes]:
+def _segment_pieces(octets: bytes | mmap, start: int, end: int) -> Iterator[bytes]:
     """Base64 without padding inside."""
     rest = b""
     for at in range(start, end, _CHUNK):
@@ -96,7 +101,7 @@ def _segment_pieces(octets: bytes, start: int, end: int) -> Iterator[bytes]:
         yield binascii.a2b_base64(rest + b"==="[: 4 - len(rest)])
 
 
-def _quoted_printable_pieces(octets: bytes, start: int, end: int) -> Iterator[bytes]:
+def _quoted_printable_pieces(octets: bytes | mmap, start: int, end: int) -> Iterator[bytes]:
     while start < end:
         # Cut after a line break: no escape and no trailing blank goes over one.
         cut = octets.find(b"\n", min(start + _CHUNK, end), end) + 1 or end

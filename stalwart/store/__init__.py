@@ -21,12 +21,13 @@ from stalwart.store.accounts import (
     resolve_recipient,
     set_password_hash,
 )
-from stalwart.store.blobs import BlobStore, FsBlobs, blob_hash
+from stalwart.store.addresses import normalise_address
+from stalwart.store.blobs import BlobStore, BlobWriter, FsBlobs, blob_hash
 from stalwart.store.blobs_sqlite import SqliteBlobs
 from stalwart.store.changes import changes, state
 from stalwart.store.database import Store
 from stalwart.store.edits import destroy_email, forget_destroyed, update_email
-from stalwart.store.emails import add_email, get_emails, get_threads, has_blob, list_email_ids
+from stalwart.store.emails import add_email, get_emails, get_threads, has_blob, ids_with_header, list_email_ids
 from stalwart.store.errors import (
     AlreadyExists,
     AnchorNotFound,
@@ -55,6 +56,7 @@ from stalwart.store.filters import (
     Before,
     Filter,
     HasAttachment,
+    HasHeader,
     HasKeyword,
     InMailbox,
     InMailboxOtherThan,
@@ -67,6 +69,14 @@ from stalwart.store.filters import (
     Text,
     ThreadKeyword,
 )
+from stalwart.store.identities import (
+    count_identities,
+    create_identity,
+    destroy_identity,
+    get_identities,
+    list_identities,
+    update_identity,
+)
 from stalwart.store.mailboxes import (
     create_mailbox,
     destroy_mailbox,
@@ -77,18 +87,41 @@ from stalwart.store.mailboxes import (
 )
 from stalwart.store.opening import open_blobs
 from stalwart.store.query import query_emails
+from stalwart.store.query_changes import QueryChanges, query_email_changes
+from stalwart.store.quotas import (
+    IDENTITY_QUOTA,
+    MAILBOX_QUOTA,
+    OCTET_QUOTA,
+    get_quota,
+    quota_changes,
+    set_quota,
+)
 from stalwart.store.rows import (
     AccountRow,
     Changes,
     EmailRow,
+    IdentityRow,
     MailboxRow,
     NewEmail,
+    QuotaRow,
     Role,
+    ShareRow,
     StoredEmail,
     TypeName,
     UploadRow,
 )
 from stalwart.store.session import Session
+from stalwart.store.shares import (
+    all_guests,
+    guests_of,
+    may_write,
+    set_subscription,
+    share_account,
+    shared_with,
+    shares_by_guest,
+    subscriptions,
+    unshare_account,
+)
 from stalwart.store.subscriptions import (
     PUSH_SUBSCRIPTION,
     SubscriptionRow,
@@ -100,12 +133,15 @@ from stalwart.store.subscriptions import (
     list_subscriptions,
     update_subscription,
 )
-from stalwart.store.sweep import discard_uploads, sweep
+from stalwart.store.sweep import discard_uploads, expire_uploads, sweep
 from stalwart.store.tickets import Purpose, TicketRow, add_ticket, find_ticket, redeem_ticket, revoke_tickets
 from stalwart.store.uploads import add_upload, check_room, evict_uploads, find_upload
 from stalwart.store.watch import CommitWatch, Standing, standings, states
 
 __all__ = [
+    "IDENTITY_QUOTA",
+    "MAILBOX_QUOTA",
+    "OCTET_QUOTA",
     "PUSH_SUBSCRIPTION",
     "AccountRow",
     "After",
@@ -117,6 +153,7 @@ __all__ = [
     "Before",
     "BlobMissing",
     "BlobStore",
+    "BlobWriter",
     "CannotCalculateChanges",
     "Changes",
     "CommitWatch",
@@ -126,7 +163,9 @@ __all__ = [
     "FilterTooComplex",
     "FsBlobs",
     "HasAttachment",
+    "HasHeader",
     "HasKeyword",
+    "IdentityRow",
     "InMailbox",
     "InMailboxOtherThan",
     "InvalidAddress",
@@ -141,10 +180,13 @@ __all__ = [
     "NotKeyword",
     "OverQuota",
     "Purpose",
+    "QueryChanges",
     "QueryResult",
+    "QuotaRow",
     "Role",
     "SchemaTooNew",
     "Session",
+    "ShareRow",
     "Sort",
     "SqliteBlobs",
     "Standing",
@@ -168,11 +210,14 @@ __all__ = [
     "add_subscription",
     "add_ticket",
     "add_upload",
+    "all_guests",
     "blob_hash",
     "changes",
     "check_room",
+    "count_identities",
     "create_account",
     "create_domain",
+    "create_identity",
     "create_mailbox",
     "credential_version",
     "delete_account",
@@ -180,9 +225,11 @@ __all__ = [
     "delete_domain",
     "delete_subscription",
     "destroy_email",
+    "destroy_identity",
     "destroy_mailbox",
     "discard_uploads",
     "evict_uploads",
+    "expire_uploads",
     "find_account",
     "find_key",
     "find_mailbox",
@@ -191,26 +238,43 @@ __all__ = [
     "forget_destroyed",
     "get_account",
     "get_emails",
+    "get_identities",
+    "get_quota",
     "get_threads",
+    "guests_of",
     "has_blob",
+    "ids_with_header",
     "list_accounts",
     "list_domains",
     "list_email_ids",
+    "list_identities",
     "list_mailboxes",
     "list_subscriptions",
+    "may_write",
     "normal_name",
+    "normalise_address",
     "open_blobs",
+    "query_email_changes",
     "query_emails",
+    "quota_changes",
     "redeem_ticket",
     "remove_alias",
     "resolve_recipient",
     "revoke_tickets",
     "set_password_hash",
+    "set_quota",
+    "set_subscription",
+    "share_account",
+    "shared_with",
+    "shares_by_guest",
     "standings",
     "state",
     "states",
+    "subscriptions",
     "sweep",
+    "unshare_account",
     "update_email",
+    "update_identity",
     "update_mailboxes",
     "update_subscription",
 ]

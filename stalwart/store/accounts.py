@@ -8,6 +8,7 @@ from sqlalchemy import Row, bindparam, delete, insert, select, update
 
 from stalwart.store.addresses import normalise_address, normalise_domain, without_tag
 from stalwart.store.errors import AlreadyExists, InvalidAddress, NoSuchDomain, NotFound, StillInUse
+from stalwart.store.identities import create_identity, drop_identities
 from stalwart.store.mailboxes import create_standard_mailboxes
 from stalwart.store.prepared import Prepared
 from stalwart.store.rows import AccountRow
@@ -112,6 +113,8 @@ def create_account(
             "credential_version": 1,
             "modseq": 0,
             "created_at": s.now(),
+            "quota_modseq": 0,
+            "quota_created_modseq": 0,
         },
     )
     s.connection.execute(
@@ -119,6 +122,7 @@ def create_account(
         {"address": wanted, "domain_id": domain_id, "account_id": account_id, "is_alias": False},
     )
     create_standard_mailboxes(s, account_id)
+    create_identity(s, account_id, wanted, {"name": name}, may_delete=False)
     return get_account(s, account_id)
 
 
@@ -162,11 +166,12 @@ def set_password_hash(s: Session, account_id: int, password_hash: str) -> None:
 def add_alias(s: Session, account_id: int, address: str) -> str:
     """Give the account one more address; gives its normalised form. NoSuchDomain, AlreadyExists, NotFound."""
     wanted = normalise_address(address)
-    get_account(s, account_id)
+    row = get_account(s, account_id)
     s.connection.execute(
         _INSERT_ADDRESS,
         {"address": wanted, "domain_id": _free(s, wanted), "account_id": account_id, "is_alias": True},
     )
+    create_identity(s, account_id, wanted, {"name": row.name}, may_delete=False)
     return wanted
 
 
@@ -175,6 +180,7 @@ def remove_alias(s: Session, account_id: int, address: str) -> None:
     wanted = normalise_address(address)
     if not s.connection.execute(_DELETE_ALIAS, {"account": account_id, "wanted": wanted}).rowcount:
         raise NotFound(f"{wanted} is not an alias of this account")
+    drop_identities(s, account_id, wanted)
 
 
 def delete_account(s: Session, account_id: int) -> None:

@@ -6,9 +6,9 @@ blob that nothing refers to. The sweep of unreferenced blobs goes by the time a 
 
 from __future__ import annotations
 
-import base64
 import fcntl
 import hashlib
+import mmap
 import os
 import re
 import secrets
@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Protocol
 
+from stalwart.store.blob_writers import FileWriter, hash_text, write_all
 from stalwart.store.errors import BlobMissing
 from stalwart.store.sqlite import create_private_folder, disk_errors, sync
 
@@ -25,12 +26,37 @@ _HASH = re.compile("[a-z2-7]{52}")
 
 def blob_hash(data: bytes) -> str:
     """SHA-256 as 52 lower-case base32 characters without padding."""
-    return base64.b32encode(hashlib.sha256(data).digest()).decode("ascii").rstrip("=").lower()
+    return hash_text(hashlib.sha256(data).digest())
 
 
 def is_blob_hash(text: str) -> bool:
     """Whether the text looks like a blob's hash. Anything else is never in a blob store."""
     return _HASH.fullmatch(text) is not None
+
+
+class BlobWriter(Protocol):
+    """A blob that is written piece by piece, by one thread at a time. Either `commit` or `abort` ends it."""
+
+    @property
+    def size(self) -> int:
+        """How many octets were written so far."""
+        ...
+
+    def write(self, data: bytes) -> None:
+        """Add octets."""
+        ...
+
+    def hash(self) -> str:
+        """The hash of what was written so far."""
+        ...
+
+    def commit(self) -> str:
+        """Keep the octets as `BlobStore.put` does; gives their hash."""
+        ...
+
+    def abort(self) -> None:
+        """Forget them; nothing happens after a commit."""
+        ...
 
 
 class BlobStore(Protocol):
@@ -39,12 +65,23 @@ class BlobStore(Protocol):
     Raises `DiskFull`, `BlobMissing`, and `StoreError` for any other trouble with the place.
     """
 
+    maps: bool
+    """Whether `view` takes no memory of its own."""
+
     def put(self, data: bytes) -> str:
         """Keep the octets and give their hash. On return they are on disk. Putting twice is harmless."""
         ...
 
+    def begin(self) -> BlobWriter:
+        """Begin a blob whose octets aren't all there yet."""
+        ...
+
     def get(self, blob_hash: str, start: int = 0, length: int | None = None) -> bytes:
         """The octets from `start`, at most `length` of them (None: to the end). BlobMissing."""
+        ...
+
+    def view(self, blob_hash: str) -> bytes | mmap.mmap:
+        """All octets, mapped into memory and not read where the place allows that (see `maps`). BlobMissing."""
         ...
 
     def size(self, blob_hash: str) -> int:
@@ -73,6 +110,8 @@ class FsBlobs:
     `clock` gives seconds since the epoch.
     """
 
+    maps = True
+
     def __init__(self, path: str, clock: Callable[[], float] = time.time) -> None:
         self._root = os.path.abspath(path)
         self._temporary = os.path.join(self._root, "tmp")
@@ -85,14 +124,12 @@ class FsBlobs:
     def put(self, data: bytes) -> str:
         """See `BlobStore`."""
         name = blob_hash(data)
-        path = self._path(name)
-        with disk_errors(path):
-            if self._touch(path):
-                sync(os.path.dirname(path))  # whoever wrote it may not have come to this yet
-                return name
+        if self.touch(name):
+            return name
+        with disk_errors(self._path(name)):
             for last in (False, True):
                 try:
-                    self._write(path, data)
+                    self._write(name, data)
                     break
                 except FileNotFoundError:  # somebody's clean-up took the temporary file (see there), or a folder
                     if last:
@@ -100,6 +137,10 @@ class FsBlobs:
                     self._folders.clear()
                     create_private_folder(self._temporary)
         return name
+
+    def begin(self) -> FileWriter:
+        """See `BlobStore`."""
+        return FileWriter(self)
 
     def get(self, blob_hash: str, start: int = 0, length: int | None = None) -> bytes:
         """See `BlobStore`."""
@@ -114,6 +155,17 @@ class FsBlobs:
                 pieces.append(piece)
                 length -= len(piece)
             return b"".join(pieces)
+
+    def view(self, blob_hash: str) -> bytes | mmap.mmap:
+        """See `BlobStore`."""
+        descriptor = self._open(blob_hash)
+        try:
+            with disk_errors(self._path(blob_hash)):
+                if os.fstat(descriptor).st_size == 0:
+                    return b""  # nothing can't be mapped
+                return mmap.mmap(descriptor, 0, prot=mmap.PROT_READ)
+        finally:
+            os.close(descriptor)
 
     def size(self, blob_hash: str) -> int:
         """See `BlobStore`."""
@@ -151,7 +203,25 @@ class FsBlobs:
                 return True
         return False
 
-    def _write(self, path: str, data: bytes) -> None:
+    def touch(self, name: str) -> bool:
+        """Have a blob that is there already count as just put; False if it isn't there."""
+        path = self._path(name)
+        with disk_errors(path):
+            if not self._touch(path):
+                return False
+            sync(os.path.dirname(path))  # whoever wrote it may not have come to this yet
+            return True
+
+    def make_temporary(self) -> tuple[int, str]:
+        """A new file for octets to come: its descriptor and path. OSError."""
+        temporary = os.path.join(self._temporary, secrets.token_hex(12))
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        fcntl.flock(descriptor, fcntl.LOCK_SH)  # says that somebody is at work on it
+        return descriptor, temporary
+
+    def settle(self, descriptor: int, temporary: str, name: str) -> None:
+        """Give a temporary file that is written its place as the blob `name`. OSError."""
+        path = self._path(name)
         folder = os.path.dirname(path)
         if folder not in self._folders:
             create_private_folder(folder)
@@ -159,25 +229,24 @@ class FsBlobs:
             for above in (os.path.dirname(folder), self._root):
                 sync(above)
             self._folders.add(folder)
-        temporary = os.path.join(self._temporary, secrets.token_hex(12))
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        now = self._clock()
+        os.utime(descriptor, (now, now))
+        os.fsync(descriptor)
+        with self._locked(fcntl.LOCK_SH):
+            os.rename(temporary, path)
+        sync(folder)
+
+    def _write(self, name: str, data: bytes) -> None:
+        descriptor, temporary = self.make_temporary()
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_SH)  # says that somebody is at work on it
-            view = memoryview(data)
-            while view:
-                view = view[os.write(descriptor, view) :]
-            now = self._clock()
-            os.utime(descriptor, (now, now))
-            os.fsync(descriptor)
-            with self._locked(fcntl.LOCK_SH):
-                os.rename(temporary, path)
+            write_all(descriptor, data)
+            self.settle(descriptor, temporary, name)
         except BaseException:
             with suppress(FileNotFoundError):
                 os.unlink(temporary)
             raise
         finally:
             os.close(descriptor)
-        sync(folder)
 
     def _touch(self, path: str) -> bool:
         now = self._clock()

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from stalwart.store.blob_writers import MemoryWriter
 from stalwart.store.blobs import blob_hash as hash_of
 from stalwart.store.errors import BlobMissing
 from stalwart.store.sqlite import connect, create_private_file, disk_errors, translated
@@ -39,6 +40,8 @@ class SqliteBlobs:
     epoch.
     """
 
+    maps = False
+
     def __init__(self, path: str, clock: Callable[[], float] = time.time) -> None:
         self._path = os.path.abspath(path)
         self._clock = clock
@@ -56,6 +59,14 @@ class SqliteBlobs:
             if not connection.execute(_TOUCH, (now, name)).rowcount:
                 connection.execute(_PUT, (name, len(data), now, data))
         return name
+
+    def begin(self) -> MemoryWriter:
+        """See `BlobStore`."""
+        return MemoryWriter(self.put)
+
+    def view(self, blob_hash: str) -> bytes:
+        """See `BlobStore`."""
+        return self.get(blob_hash)
 
     def get(self, blob_hash: str, start: int = 0, length: int | None = None) -> bytes:
         """See `BlobStore`."""

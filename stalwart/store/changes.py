@@ -13,7 +13,7 @@ from stalwart.store.errors import CannotCalculateChanges
 from stalwart.store.prepared import Prepared
 from stalwart.store.rows import Changes
 from stalwart.store.session import Session
-from stalwart.store.tables import email, mailbox, thread, tombstone, type_state
+from stalwart.store.tables import email, identity, mailbox, thread, tombstone, type_state
 
 _STATE = Prepared(
     select(type_state.c.modseq, type_state.c.floor).where(
@@ -55,7 +55,7 @@ def _updated(table: Table) -> Select[int, int]:
     )
 
 
-_TABLES: dict[str, Table] = {"Email": email, "Mailbox": mailbox, "Thread": thread}
+_TABLES: dict[str, Table] = {"Email": email, "Mailbox": mailbox, "Thread": thread, "Identity": identity}
 _CREATED = {name: _created(table) for name, table in _TABLES.items()}
 _UPDATED = {name: _updated(table) for name, table in _TABLES.items()}
 _MORE_THAN_COUNTS = (
@@ -77,11 +77,9 @@ def state(s: Session, account_id: int, type_name: str) -> int:
 
 def changes(s: Session, account_id: int, type_name: str, since: int, max_changes: int | None) -> Changes:
     """What happened after `since`, oldest first, at most `max_changes` ids. CannotCalculateChanges."""
-    current, floor = _state(s, account_id, type_name)
-    if not floor <= since <= current or type_name not in _TABLES:
-        raise CannotCalculateChanges(
-            f"changes of {type_name} since {since} are not known (known: {floor} to {current})"
-        )
+    if type_name not in _TABLES:
+        raise CannotCalculateChanges(f"changes of {type_name} are not recorded")
+    current = check_since(s, account_id, type_name, since)
     most = _NO_LIMIT if max_changes is None else max_changes
     where = {"account": account_id, "type_name": type_name, "since": since, "most": most + 1}
     entries = [(row[0], 0, row[1]) for row in s.connection.execute(_CREATED[type_name], where)]
@@ -102,6 +100,16 @@ def changes(s: Session, account_id: int, type_name: str, since: int, max_changes
         has_more=has_more,
         only_counts=only_counts,
     )
+
+
+def check_since(s: Session, account_id: int, type_name: str, since: int) -> int:
+    """The state of a type, after making sure that changes since `since` are known. CannotCalculateChanges."""
+    current, floor = _state(s, account_id, type_name)
+    if not floor <= since <= current:
+        raise CannotCalculateChanges(
+            f"changes of {type_name} since {since} are not known (known: {floor} to {current})"
+        )
+    return current
 
 
 def _state(s: Session, account_id: int, type_name: str) -> tuple[int, int]:

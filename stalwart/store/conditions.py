@@ -31,6 +31,7 @@ from stalwart.store.filters import (
     Before,
     Filter,
     HasAttachment,
+    HasHeader,
     HasKeyword,
     InMailbox,
     InMailboxOtherThan,
@@ -58,9 +59,10 @@ def build(account_id: int, condition: Filter | None, sorts: Sequence[Sort]) -> S
     """A select of (email id, thread id) in order. FilterTooComplex for trees no database should be given.
 
     If the filter demands one mailbox, the mailbox's own list is walked; it is in the order of receivedAt already.
+    If it names the e-mails, these are looked at one by one.
     """
     _count(condition)
-    mailbox_id = _demanded_mailbox(condition)
+    mailbox_id = None if _names_emails(condition) else _demanded_mailbox(condition)
     query = _Query(account_id, walks_mailbox=mailbox_id is not None)
     where = [query.in_account()]
     if mailbox_id is not None:
@@ -124,6 +126,8 @@ class _Query:
                 return self._thread_keyword(node.mode, node.keyword)
             case HasAttachment():
                 return self._email("has_attachment") == node.value
+            case HasHeader():
+                return self.id.in_(search.with_header(self._account_id, node.name))
             case AmongIds():
                 return self.id.in_(listed(node.ids))
             case Text():
@@ -195,6 +199,10 @@ def _demanded_mailbox(node: Filter | None) -> int | None:
     if isinstance(node, AllOf):
         return next((found for child in node.children if (found := _demanded_mailbox(child)) is not None), None)
     return None
+
+
+def _names_emails(node: Filter | None) -> bool:
+    return isinstance(node, AllOf) and any(isinstance(child, AmongIds) for child in node.children)
 
 
 def is_large(condition: Filter | None) -> bool:

@@ -59,6 +59,34 @@ _COUNT = Prepared(
 )
 
 
+# When another mailbox becomes the trash, the unread counts are of another division. Rare, so these are counted anew.
+_DIVIDE_UNREAD = """
+UPDATE thread SET
+    unread_elsewhere = (
+        SELECT count(*) FROM email AS e
+        WHERE e.thread_id = thread.id
+        AND NOT EXISTS (SELECT 1 FROM email_keyword WHERE email_id = e.id AND keyword IN ('$seen', '$draft'))
+        AND EXISTS (SELECT 1 FROM email_mailbox WHERE email_id = e.id AND mailbox_id IS NOT :trash)
+    ),
+    unread_in_trash = (
+        SELECT count(*) FROM email AS e
+        WHERE e.thread_id = thread.id
+        AND NOT EXISTS (SELECT 1 FROM email_keyword WHERE email_id = e.id AND keyword IN ('$seen', '$draft'))
+        AND EXISTS (SELECT 1 FROM email_mailbox WHERE email_id = e.id AND mailbox_id IS :trash)
+    )
+WHERE id IN (SELECT thread_id FROM thread_mailbox WHERE mailbox_id IN (:old_trash, :trash))
+"""
+_UNREAD_THREADS = """
+SELECT m.id, m.unread_threads, (
+    SELECT count(*) FROM thread_mailbox AS place
+    CROSS JOIN thread AS t ON t.id = place.thread_id
+    WHERE place.mailbox_id = m.id
+    AND CASE WHEN m.id IS :trash THEN t.unread_in_trash ELSE t.unread_elsewhere END > 0
+)
+FROM mailbox AS m WHERE m.account_id = :account ORDER BY m.id
+"""
+
+
 class Placement(msgspec.Struct, frozen=True, kw_only=True):
     """Where one e-mail lies and whether it is unread. In no mailbox: it does not exist."""
 
@@ -153,6 +181,25 @@ def move(
     if updates:
         _COUNT.run_many(s.driver, updates)
     return new.emails
+
+
+def change_trash(s: Session, account_id: int, old_trash: int | None, trash: int | None) -> None:
+    """Another mailbox is the trash now, or none is."""
+    values = {"account": account_id, "old_trash": old_trash, "trash": trash}
+    s.driver.execute(_DIVIDE_UNREAD, values)
+    for mailbox_id, kept, counted in s.driver.execute(_UNREAD_THREADS, values).fetchall():
+        if kept != counted:
+            _COUNT.run(
+                s.driver,
+                {
+                    "mailbox": mailbox_id,
+                    "emails": 0,
+                    "unread": 0,
+                    "threads": 0,
+                    "unread_thread_delta": counted - kept,
+                    "new_modseq": s.touch(account_id, "Mailbox"),
+                },
+            )
 
 
 def _elsewhere(placement: Placement, trash_id: int | None) -> int:

@@ -189,16 +189,18 @@ def _find(s: Session, account_id: int, email_id: int) -> _Stored:
     )
 
 
-def bury(s: Session, account_id: int, type_name: str, object_id: int, created_modseq: int) -> None:
-    """Remember that an object was destroyed, and move its type's state."""
+def bury(s: Session, account_id: int, type_name: str, object_id: int, created_modseq: int) -> int:
+    """Remember that an object was destroyed, so that clients can be told; gives the modseq of that."""
+    modseq = s.touch(account_id, type_name)
     _BURY.run(
         s.driver,
         {
             "account_id": account_id,
             "type": type_name,
-            "modseq": s.touch(account_id, type_name),
+            "modseq": modseq,
             "object_id": object_id,
             "created_modseq": created_modseq,
             "destroyed_at": s.now(),
         },
     )
+    return modseq

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from functools import lru_cache
 
-from sqlalchemy import bindparam, insert, select, update
+from sqlalchemy import bindparam, insert, select, text, update
 
 from stalwart.mail.message import encode_structure
 from stalwart.mail.summary import Digest, encode_summary
@@ -22,6 +22,7 @@ from stalwart.store.threads import join_thread
 _LONGEST_SORT_KEY = 255
 
 _ROOM = Prepared(select(account.c.address, account.c.quota, account.c.used).where(account.c.id == bindparam("account")))
+_HAS_QUOTA = Prepared(select(account.c.id).where(account.c.id == bindparam("account"), account.c.quota.is_not(None)))
 _FILL = Prepared(
     update(account)
     .where(account.c.id == bindparam("account"))
@@ -160,6 +161,12 @@ def list_email_ids(s: Session, account_id: int, limit: int) -> list[int]:
     return list(s.connection.scalars(_SOME_IDS, {"account": account_id, "most": limit}))
 
 
+def ids_with_header(s: Session, account_id: int, name: str, limit: int) -> list[int]:
+    """At most `limit` ids of the account's e-mails that have a header field of this name, the newest first."""
+    found = search.with_header(account_id, name)
+    return list(s.connection.scalars(found.order_by(text("rowid DESC")).limit(limit)))
+
+
 def has_blob(s: Session, account_id: int, blob_hash: str) -> list[int]:
     """Ids of the account's e-mails whose message is this blob."""
     return list(s.connection.scalars(_WITH_BLOB, {"account": account_id, "hash": blob_hash}))
@@ -184,6 +191,8 @@ def normal_keywords(keywords: Iterable[str]) -> frozenset[str]:
 
 def fill(s: Session, account_id: int, octets: int, messages: int) -> None:
     """Add to what the account has in use; negative to take away."""
+    if _HAS_QUOTA.run(s.driver, {"account": account_id}).fetchone() is not None:
+        s.touch(account_id, "Quota")
     _FILL.run(s.driver, {"account": account_id, "octets": octets, "messages": messages})
 
 
@@ -204,6 +213,11 @@ def check_mailboxes(s: Session, account_id: int, mailbox_ids: frozenset[int]) ->
     for mailbox_id in mailbox_ids:
         if _IS_MAILBOX.run(s.driver, {"account": account_id, "mailbox": mailbox_id}).fetchone() is None:
             raise NotFound(f"mailbox {mailbox_id} does not exist in account {account_id}")
+    return trash_of(s, account_id)
+
+
+def trash_of(s: Session, account_id: int) -> int | None:
+    """The mailbox that is the account's trash, if one is."""
     trash = _TRASH.run(s.driver, {"account": account_id}).fetchone()
     return None if trash is None else int(trash[0])
 

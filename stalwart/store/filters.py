@@ -103,6 +103,12 @@ class HasAttachment(msgspec.Struct, frozen=True, kw_only=True):
     value: bool
 
 
+class HasHeader(msgspec.Struct, frozen=True, kw_only=True):
+    """The e-mail has a header field of this name (compared without case)."""
+
+    name: str
+
+
 class AmongIds(msgspec.Struct, frozen=True, kw_only=True):
     """The e-mail is one of these: for conditions that no index answers, worked out by the caller."""
 
@@ -135,6 +141,7 @@ Filter = (
     | NotKeyword
     | ThreadKeyword
     | HasAttachment
+    | HasHeader
     | AmongIds
     | Text
 )

@@ -8,7 +8,9 @@ from typing import Any
 
 from sqlalchemy import Row, bindparam, delete, insert, select, update
 
+from stalwart.store import counters
 from stalwart.store.edits import bury, destroy_email, read_places, update_email
+from stalwart.store.emails import trash_of
 from stalwart.store.errors import AlreadyExists, InvalidName, NotFound, StillInUse
 from stalwart.store.prepared import Prepared
 from stalwart.store.rows import MailboxRow, Role
@@ -141,6 +143,7 @@ def update_mailboxes(s: Session, account_id: int, rows: Sequence[MailboxRow]) ->
     different names, and in which no role is there twice, is for the caller to see to. InvalidName.
     """
     names = [normal_name(row.name) for row in rows]
+    old_trash = trash_of(s, account_id)
     if len(rows) > 1:
         _SET_ASIDE.run_many(s.driver, [{"mailbox": row.id, "aside": f"\n{row.id}"} for row in rows])
     _SET.run_many(
@@ -158,6 +161,9 @@ def update_mailboxes(s: Session, account_id: int, rows: Sequence[MailboxRow]) ->
             for row, name in zip(rows, names, strict=True)
         ],
     )
+    trash = trash_of(s, account_id)
+    if trash != old_trash:
+        counters.change_trash(s, account_id, old_trash, trash)
 
 
 def destroy_mailbox(s: Session, account_id: int, mailbox_id: int) -> None:
@@ -175,6 +181,7 @@ def destroy_mailbox(s: Session, account_id: int, mailbox_id: int) -> None:
         else:
             update_email(s, account_id, email_id, mailbox_ids=places - {mailbox_id})
     _DELETE.run(s.driver, {"mailbox": mailbox_id})
+    s.touch(account_id, "Quota")
     bury(s, account_id, "Mailbox", mailbox_id, row.created_modseq)
 
 
@@ -195,6 +202,7 @@ def _create(
     is_subscribed: bool = True,
 ) -> MailboxRow:
     modseq = s.touch(account_id, "Mailbox")
+    s.touch(account_id, "Quota")
     values: dict[str, Any] = {
         "name": name,
         "parent_id": parent_id,

@@ -10,12 +10,13 @@ from sqlalchemy.engine.interfaces import CoreExecuteOptionsParameter
 
 from stalwart.store.conditions import build, is_large
 from stalwart.store.errors import AnchorNotFound
-from stalwart.store.filters import Filter, InMailbox, QueryResult, Sort
+from stalwart.store.filters import AllOf, AmongIds, Filter, InMailbox, QueryResult, Sort
 from stalwart.store.prepared import Prepared
 from stalwart.store.session import Session
 from stalwart.store.tables import account, mailbox, thread
 
-_NEWEST_FIRST = (Sort(property="receivedAt", ascending=False),)
+NEWEST_FIRST = (Sort(property="receivedAt", ascending=False),)
+"""The sort of a query that has none."""
 
 _MAILBOX_TOTALS = Prepared(
     select(mailbox.c.total_emails, mailbox.c.total_threads).where(
@@ -51,7 +52,7 @@ def query_emails(
     A negative `position` counts from the end. `limit` None means no limit. The ids of equal e-mails break ties, in
     the direction of the last comparator. The total of a lone `InMailbox` is the mailbox's counter.
     """
-    source = _Matches(s, account_id, filter, tuple(sorts) or _NEWEST_FIRST, collapse_threads)
+    source = Matches(s, account_id, filter, tuple(sorts) or NEWEST_FIRST, collapse_threads)
     total = source.kept_total() if calculate_total or (anchor is None and position < 0) else None
     everything: list[int] | None = None
     if anchor is not None or (total is None and (calculate_total or position < 0)):
@@ -71,8 +72,8 @@ def query_emails(
     return QueryResult(ids=ids, position=position, total=total if calculate_total else None)
 
 
-class _Matches:
-    """The ordered matches of one query."""
+class Matches:
+    """The ordered matches of one query. `sorts` is not empty."""
 
     def __init__(
         self, s: Session, account_id: int, condition: Filter | None, sorts: tuple[Sort, ...], collapse: bool
@@ -95,6 +96,16 @@ class _Matches:
             return int(self._s.connection.scalar(statement, {"account": self._account_id}) or 0)
         return None
 
+    def total(self) -> int:
+        """The length of the result."""
+        kept = self.kept_total()
+        return sum(1 for _ in self.ids()) if kept is None else kept
+
+    def among(self, some: AmongIds) -> Matches:
+        """The matches that are among some e-mails. With threads collapsed these may be others than in the whole."""
+        condition = some if self._condition is None else AllOf(children=(self._condition, some))
+        return Matches(self._s, self._account_id, condition, self._sorts, self._collapse)
+
     def ids(self) -> Iterator[int]:
         """All ids of the result."""
         rows = self._rows(0, None)
@@ -111,7 +122,7 @@ class _Matches:
         return [row[0] for row in self._rows(position, limit)]
 
     def _rows(self, offset: int, limit: int | None) -> Iterable[tuple[int, int]]:
-        if isinstance(self._condition, InMailbox) and self._sorts == _NEWEST_FIRST:
+        if isinstance(self._condition, InMailbox) and self._sorts == NEWEST_FIRST:
             return self._s.driver.execute(
                 _MAILBOX_LIST,
                 (self._account_id, self._condition.id, _ALL if limit is None else limit, offset),

@@ -26,7 +26,7 @@ Role = Literal[
 ]
 
 #: Types that have a state, as their JMAP names. "EmailDelivery" moves only when mail is added (RFC 8621 §1.5).
-TypeName = Literal["Mailbox", "Thread", "Email", "EmailDelivery"]
+TypeName = Literal["Mailbox", "Thread", "Email", "EmailDelivery", "Identity", "Quota"]
 
 
 class AccountRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -107,10 +107,52 @@ class EmailRow(msgspec.Struct, frozen=True, kw_only=True):
 class UploadRow(msgspec.Struct, frozen=True, kw_only=True):
     """A blob that a user uploaded and that need not belong to any message. `type` is the Content-Type as sent."""
 
+    account_id: int
     blob_hash: str
     size: int
     type: str
     created_at: int
+
+
+class IdentityRow(msgspec.Struct, frozen=True, kw_only=True):
+    """An address and name under which an account sends (RFC 8621 §6).
+
+    `reply_to` and `bcc` are JSON lists of EmailAddress objects, or None. `may_delete` is false for the one that came
+    with the address.
+    """
+
+    id: int
+    email: str
+    name: str
+    reply_to: str | None
+    bcc: str | None
+    text_signature: str
+    html_signature: str
+    may_delete: bool
+    modseq: int
+
+
+class ShareRow(msgspec.Struct, frozen=True, kw_only=True):
+    """An account that is shared with a user: its id and address, and whether they may change its mail too."""
+
+    account_id: int
+    address: str
+    may_write: bool
+
+
+class QuotaRow(msgspec.Struct, frozen=True, kw_only=True):
+    """What an account has in use, and may have; `quota` in octets, None for no limit.
+
+    `quota_modseq` and `quota_created_modseq` say when the limit was last changed, and when there came to be one.
+    """
+
+    address: str
+    quota: int | None
+    used: int
+    mailboxes: int
+    identities: int
+    quota_modseq: int
+    quota_created_modseq: int
 
 
 class Changes(msgspec.Struct, frozen=True, kw_only=True):

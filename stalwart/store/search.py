@@ -1,17 +1,17 @@
 """Full text in SQLite's FTS5: what is indexed, and how a user's words become a query.
 
-The index spans all accounts; each row carries its account's token, and each query asks for it. Scripts that are
-written without spaces are indexed letter by letter, so that any run of letters is found.
+The index spans all accounts; each row carries its account's token, and each query asks for it. Beside it, in the
+column `account`, stand tokens of the names of the message's header fields.
 """
 
 from __future__ import annotations
 
-import re
-import unicodedata
+from hashlib import blake2b
 
 from sqlalchemy import Select, column, select, table
 
 from stalwart.mail.summary import SearchText
+from stalwart.mail.terms import Term, fold, parse_terms
 from stalwart.store.filters import TextField
 from stalwart.store.session import Session
 
@@ -68,28 +68,6 @@ _COLUMNS: dict[TextField, str] = {
     "body": "body",
 }
 
-# Thai, Lao, Myanmar, Khmer, kana, Han and Hangul.
-_UNSPACED = re.compile(
-    "([\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3100-\u312f\u31a0-\u31ff\u3400-\u4dbf\u4e00-\u9fff"
-    "\uac00-\ud7a3\uf900-\ufaff\U00020000-\U0003ffff])"
-)
-
-# What a reader doesn't look for: accents of all alphabets (FTS5 knows the Latin ones only), vowel points of Hebrew and
-# Arabic, soft hyphens and characters of no width.
-_MARKS = re.compile(
-    "[\u0300-\u036f\u0483-\u0487\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u05c7\u0610-\u061a\u064b-\u065f\u0670"
-    "\u06d6-\u06dc\u06df-\u06e4\u06e7\u06e8\u06ea-\u06ed\u00ad\u200b-\u200d\u2060\ufeff]+"
-)
-
-# RFC 8621 §4.4.1: text in matched quotes is a phrase, with backslash escapes; white space divides the rest.
-_WORD = re.compile(r'"((?:[^"\\]|\\.)*)"|\'((?:[^\'\\]|\\.)*)\'(?!\w)|(\S+)', re.DOTALL)
-_ESCAPED = re.compile(r"\\(.)", re.DOTALL)
-
-# More of a query than this is not looked at.
-_MOST_CHARACTERS = 4000
-_MOST_WORDS = 100
-_SHORTEST_BEGINNING = 3
-
 
 def add_text(s: Session, account_id: int, email_id: int, search: SearchText) -> None:
     """Index a message's text, in the caller's transaction."""
@@ -97,50 +75,44 @@ def add_text(s: Session, account_id: int, email_id: int, search: SearchText) -> 
         _ADD,
         (
             email_id,
-            _account_token(account_id),
-            _indexable(search.subject),
-            _indexable(search.from_),
-            _indexable(search.to),
-            _indexable(search.cc),
-            _indexable(search.bcc),
-            _indexable(search.body),
-            _indexable(search.attachments),
+            " ".join((_account_token(account_id), *map(_name_token, search.header_names))),
+            fold(search.subject),
+            fold(search.from_),
+            fold(search.to),
+            fold(search.cc),
+            fold(search.bcc),
+            fold(search.body),
+            fold(search.attachments),
         ),
     )
 
 
 def matching(account_id: int, field: TextField, query: str) -> Select[int] | bool:
     """A subquery of the ids of the account's e-mails that match; or True (all do) or False (none does)."""
-    query = query[:_MOST_CHARACTERS]
-    words = dict.fromkeys(word for match in _WORD.finditer(query) if (word := _word(match)))
-    if not words:
+    terms = parse_terms(query)
+    if not terms:
         return not query.strip()
-    terms = " AND ".join(list(words)[:_MOST_WORDS])
-    expression = f'account : "{_account_token(account_id)}" AND {_COLUMNS[field]} : ({terms})'
+    wanted = " AND ".join(map(_quoted, terms))
+    return _select(f'account : "{_account_token(account_id)}" AND {_COLUMNS[field]} : ({wanted})')
+
+
+def with_header(account_id: int, name: str) -> Select[int]:
+    """A subquery of the ids of the account's e-mails that have a header field of this name."""
+    return _select(f'account : ("{_account_token(account_id)}" AND "{_name_token(name)}")')
+
+
+def _select(expression: str) -> Select[int]:
     return select(_search.c.rowid).where(_search.c.email_search.op("MATCH")(expression))
 
 
-def _word(match: re.Match[str]) -> str | None:
-    """The match as an FTS5 string, in which nothing a user wrote is syntax; None if it holds no letter or digit."""
-    plain = match[3]
-    text = plain if plain is not None else _ESCAPED.sub(r"\1", match[1] if match[1] is not None else match[2])
-    text = _indexable(text).strip()
-    if not any(character.isalnum() for character in text):
-        return None
-    begins = plain is not None and len(plain) >= _SHORTEST_BEGINNING and not _UNSPACED.search(text[-1])
-    return '"' + text.replace('"', '""') + '"' + ("*" if begins else "")
+def _quoted(term: Term) -> str:
+    """The term as an FTS5 string, in which nothing a user wrote is syntax."""
+    return '"' + term.text.replace('"', '""') + '"' + ("*" if term.begins else "")
 
 
 def _account_token(account_id: int) -> str:
     return f"a{account_id}"
 
 
-def _indexable(text: str) -> str:
-    """The text for the tokenizer: compatible forms made one, marks left out, letters of unspaced scripts set apart."""
-    if "\0" in text:
-        text = text.replace("\0", " ")
-    if text.isascii():
-        return text
-    text = unicodedata.normalize("NFKD", text.encode("utf-8", "replace").decode("utf-8"))
-    text = unicodedata.normalize("NFKC", _MARKS.sub("", text)).replace("ß", "ss").replace("ẞ", "SS")
-    return _UNSPACED.sub(r" \1 ", text)
+def _name_token(name: str) -> str:
+    return "h" + blake2b(name.lower().encode("utf-8", "replace"), digest_size=8).hexdigest()

@@ -16,22 +16,36 @@ _KEEP_SECONDS = 24 * 3600.0
 _AT_ONCE = 500
 
 _EXPIRE = delete(upload).where(upload.c.created_at < bindparam("before"))
+_EXPIRED = select(upload.c.account_id, upload.c.blob_hash, upload.c.size, upload.c.type, upload.c.created_at).where(
+    upload.c.created_at < bindparam("before")
+)
 _NAMED = union(
     select(email.c.blob_hash).where(email.c.blob_hash.in_(bindparam("hashes", expanding=True))),
     select(upload.c.blob_hash).where(upload.c.blob_hash.in_(bindparam("hashes", expanding=True))),
 )
 
 
+def expire_uploads(store: Store, keep_seconds: float) -> int:
+    """Forget uploads older than `keep_seconds`, at least an hour (RFC 8620 §6), and their octets; gives how many."""
+    before = {"before": int(store.clock() - keep_seconds)}
+    with store.read() as s:
+        if s.connection.execute(_EXPIRED.limit(1), before).first() is None:
+            return 0
+    with store.write() as s:
+        expired = [UploadRow(**row._mapping) for row in s.connection.execute(_EXPIRED, before)]
+        s.connection.execute(_EXPIRE, before)
+    discard_uploads(store, expired)
+    return len(expired)
+
+
 def sweep(store: Store, keep_seconds: float = _KEEP_SECONDS, *, wanted: Callable[[], bool] = lambda: True) -> int:
-    """Forget uploads and unreferenced blobs older than `keep_seconds`; gives how many blobs went.
+    """Remove blobs older than `keep_seconds` that nothing names; gives how many went.
 
     Safe beside running deliveries: a blob that was put again since then stays. `keep_seconds` must be longer than any
-    time between a put and the commit of the row that names it, and at least an hour for uploads (RFC 8620 §6.1).
+    time between a put and the commit of the row that names it.
     It ends early once `wanted()` is false, which it asks every few hundred blobs.
     """
     before = store.clock() - keep_seconds
-    with store.write() as s:
-        s.connection.execute(_EXPIRE, {"before": int(before)})
     removed = 0
     for hashes in _portions(store.blobs.untouched_since(before)):
         if not wanted():
@@ -43,7 +57,7 @@ def sweep(store: Store, keep_seconds: float = _KEEP_SECONDS, *, wanted: Callable
 
 
 def discard_uploads(store: Store, evicted: Sequence[UploadRow]) -> None:
-    """Remove the octets of uploads that were evicted, except of those that something else names.
+    """Remove the octets of uploads that were evicted or have expired, except of those that something else names.
 
     A blob that was put again since the upload was noted stays, for whoever put it may be about to name it. In the
     second that was noted that can't be told, so uploads are not evicted in their first minute.

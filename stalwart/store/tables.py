@@ -56,6 +56,8 @@ account = Table(
     Column("credential_version", BigInteger, nullable=False),  # +1 with each change of the password
     Column("modseq", BigInteger, nullable=False),  # the last one given out
     Column("created_at", BigInteger, nullable=False),
+    Column("quota_modseq", BigInteger, nullable=False, server_default="0"),  # when the quota was last changed
+    Column("quota_created_modseq", BigInteger, nullable=False, server_default="0"),  # when it got one
     sqlite_autoincrement=True,
 )
 
@@ -250,17 +252,63 @@ email_keyword = Table(
     sqlite_with_rowid=False,
 )
 
-# Uploaded blobs that need not belong to a message. RFC 8620 §6.1
+# Uploaded blobs that need not belong to a message: each is its uploader's, also in a shared account. RFC 8620 §6.1
 upload = Table(
     "upload",
     metadata,
     Column("account_id", ForeignKey("account.id", ondelete="CASCADE"), nullable=False),
+    Column("user_id", ForeignKey("account.id", ondelete="CASCADE"), nullable=False),  # who uploaded it
     Column("blob_hash", Text, nullable=False),
     Column("size", BigInteger, nullable=False),
     Column("type", Text, nullable=False),  # Content-Type as it was sent
     Column("created_at", BigInteger, nullable=False),
-    PrimaryKeyConstraint("account_id", "blob_hash"),
+    PrimaryKeyConstraint("account_id", "user_id", "blob_hash"),
     Index("ix_upload_blob", "blob_hash"),
+    Index("ix_upload_user", "user_id", "created_at"),
+    Index("ix_upload_created", "created_at"),
+    sqlite_with_rowid=False,
+)
+
+# Under which addresses and names the account sends. RFC 8621 §6
+identity = Table(
+    "identity",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    Column("account_id", ForeignKey("account.id", ondelete="CASCADE"), nullable=False),
+    Column("email", Text, nullable=False),  # an address of the account, normalised
+    Column("name", Text, nullable=False),
+    Column("reply_to", Text),  # JSON list of EmailAddress; NULL: none
+    Column("bcc", Text),  # as reply_to
+    Column("text_signature", Text, nullable=False),
+    Column("html_signature", Text, nullable=False),
+    Column("may_delete", Boolean, nullable=False),  # false for the one that came with the address
+    Column("created_modseq", BigInteger, nullable=False),
+    Column("modseq", BigInteger, nullable=False),
+    Index("ix_identity_created", "account_id", "created_modseq"),
+    Index("ix_identity_modseq", "account_id", "modseq", "created_modseq"),
+    sqlite_autoincrement=True,
+)
+
+# Whose mail a user may read, or also change, beside their own.
+share = Table(
+    "share",
+    metadata,
+    Column("guest_id", ForeignKey("account.id", ondelete="CASCADE"), nullable=False),
+    Column("owner_id", ForeignKey("account.id", ondelete="CASCADE"), nullable=False),
+    Column("may_write", Boolean, nullable=False),
+    PrimaryKeyConstraint("guest_id", "owner_id"),
+    Index("ix_share_owner", "owner_id"),
+    sqlite_with_rowid=False,
+)
+
+# The mailboxes of others that a user subscribed to; their own have `is_subscribed`. RFC 8621 §2
+subscription = Table(
+    "subscription",
+    metadata,
+    Column("guest_id", ForeignKey("account.id", ondelete="CASCADE"), nullable=False),
+    Column("mailbox_id", ForeignKey("mailbox.id", ondelete="CASCADE"), nullable=False),
+    PrimaryKeyConstraint("guest_id", "mailbox_id"),
+    Index("ix_subscription_mailbox", "mailbox_id"),
     sqlite_with_rowid=False,
 )
 

@@ -12,6 +12,7 @@ from stalwart.auth import Principal
 from stalwart.http import Endpoint, Problem, Request, Response
 from stalwart.jmap.errors import NotJson, OverLimit, RequestError, SignInExpired
 from stalwart.jmap.session import SessionObject, session_object
+from stalwart.store import shared_with
 from stalwart.web.jmap_blobs import Download, Upload
 from stalwart.web.jmap_eventsource import EventSource
 from stalwart.web.jmap_streams import Streams
@@ -56,7 +57,8 @@ class SessionPage(Endpoint):
             with jmap.store.read() as session:
                 if not jmap.authenticator.still_valid(session, principal):
                     raise SignInExpired("The password was changed. Sign in again.")
-            return session_object(principal, jmap.limits, base_url, jmap.engine.application_server_key)
+                shares = shared_with(session, principal.account_id)
+            return session_object(principal, shares, jmap.limits, base_url, jmap.engine.application_server_key)
 
         found = await jmap.in_thread(request, look)
         return Response(body=found.body, content_type="application/json", headers=_NOT_STORED)

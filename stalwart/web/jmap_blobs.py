@@ -11,9 +11,10 @@ import msgspec
 from stalwart.auth import Principal
 from stalwart.http import Endpoint, Problem, Request, Response
 from stalwart.http.auth import RunsInThread
-from stalwart.jmap.blobs import Content
+from stalwart.jmap.contents import Content
 from stalwart.jmap.errors import OverLimit, RequestError
-from stalwart.jmap.session import accounts_of
+from stalwart.jmap.session import account_id
+from stalwart.web.incoming_blob import IncomingBlob
 from stalwart.web.jmap_surface import Surface, problem
 
 _BLOCK = 262_144
@@ -37,6 +38,7 @@ class Upload(Endpoint):
     def __init__(self, jmap: Surface) -> None:
         super().__init__()
         self._jmap = jmap
+        self._incoming: dict[Request, IncomingBlob] = {}
         self.body_limit = jmap.limits.max_size_upload
 
     def too_large(self) -> Problem:
@@ -44,27 +46,36 @@ class Upload(Endpoint):
         return problem(OverLimit("maxSizeUpload", f"An upload may have at most {self.body_limit} octets.", status=413))
 
     async def admit(self, request: Request) -> None:
-        """Sign in, and look at the account and at how many uploads it has under way, before the body comes."""
+        """Sign in, and look at the account and at how many uploads the user has under way, before the body comes."""
         jmap = self._jmap
         principal = await jmap.sign_in(request)
-        account = accounts_of(principal, jmap.limits).get(_account_in(request))
-        if account is None:
-            raise Problem(404, "There is no such account that this user can see.")
+        account = _account_in(request)
+        if account != account_id(principal.account_id):
+            await jmap.in_thread(request, lambda principal: jmap.blobs.check_account(principal, account))
         try:
-            jmap.uploads.take(request, account.row)
+            jmap.uploads.take(request, principal.account_id)
         except RequestError as error:
             raise problem(error) from error
+        incoming = self._incoming[request] = IncomingBlob(jmap.blobs.begin, jmap.turns.of(principal.account_id))
+        request.take_body(incoming.take)
+        request.notifyFinish().addBoth(self._ended, request)
 
     async def post(self, request: Request) -> Response:
         """Keep the body; it is on disk when the answer is sent."""
-        jmap, body, account = self._jmap, request.read_body(), _account_in(request)
+        jmap, account = self._jmap, _account_in(request)
         media_type = (request.header(b"content-type") or b"").decode("utf-8", "replace").strip() or _OCTETS
+        incoming = self._incoming[request]
 
         def keep(principal: Principal) -> bytes:
-            return jmap.blobs.upload(principal, account, body, media_type)
+            with incoming.written() as upload:
+                return jmap.blobs.keep(principal, account, upload, media_type)
 
+        await incoming.settled()
         answer = await jmap.in_thread(request, keep)
         return Response(body=answer, content_type="application/json", headers=(("Cache-Control", "no-store"),))
+
+    def _ended(self, _: object, request: Request) -> None:
+        self._incoming.pop(request).forget()
 
 
 def _account_in(request: Request) -> str:

@@ -166,7 +166,7 @@ class EventStream:
         self._ended = True
         self._wake()
 
-    closing = revoked
+    accounts_changed = closing = revoked
 
     # The answer's stream.
 

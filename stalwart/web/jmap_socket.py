@@ -135,6 +135,10 @@ class JmapSocket:
         """RFC 8887 §4.1: a connection whose credentials have expired is closed with 1008."""
         self._close(CloseReason.POLICY_VIOLATION, "the credentials are no longer valid")
 
+    def accounts_changed(self) -> None:
+        """An account was shared with the user, or no longer is: the client has to look at its session anew."""
+        self._close(CloseReason.GOING_AWAY, "the accounts have changed")
+
     def closing(self) -> None:
         """The server is stopping."""
         self.drain()

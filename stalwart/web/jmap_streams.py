@@ -53,7 +53,8 @@ class Streams:
         def look(principal: Principal) -> Mapping[int, str]:
             with self.jmap.store.read() as s:
                 self._check(s, principal)
-            return {account.row: account.id for account in accounts_of(principal, self.jmap.limits).values()}
+                shares = store.shared_with(s, principal.account_id)
+            return {account.row: account.id for account in accounts_of(principal, shares, self.jmap.limits).values()}
 
         return await self.jmap.in_thread(request, look)
 

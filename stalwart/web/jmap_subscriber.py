@@ -87,6 +87,10 @@ class Subscriber:
         """The credentials are no longer valid."""
         self._sender.revoked(self)
 
+    def accounts_changed(self) -> None:
+        """An account was shared with the user, or no longer is."""
+        self._sender.accounts_changed(self)
+
     def closing(self) -> None:
         """The server is stopping."""
         self.stop()

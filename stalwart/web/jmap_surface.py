@@ -10,7 +10,7 @@ from twisted.logger import Logger
 from stalwart.auth import Authenticator, Principal
 from stalwart.http import Problem, Request, authenticate, unauthorized
 from stalwart.http.auth import RunsInThread
-from stalwart.jmap.blobs import Blobs, NoSuchBlob
+from stalwart.jmap.blobs import Blobs, NoSuchBlob, UploadForbidden
 from stalwart.jmap.engine import Caller, Engine
 from stalwart.jmap.errors import OverLimit, RequestError, SignInExpired
 from stalwart.jmap.limits import Limits
@@ -144,6 +144,8 @@ class Surface:
             raise problem(error) from error
         except NoSuchBlob as error:
             raise Problem(404, str(error)) from error
+        except UploadForbidden as error:
+            raise Problem(403, str(error)) from error
         except StoreBusy as error:
             raise Problem(503, "The mail store is busy. Try again.", headers=(("Retry-After", "5"),)) from error
         except UploadsFull as error:

@@ -108,6 +108,34 @@ class CommandTests(SynchronousTestCase):
         self.run_fine("account", "delete", ADDRESS, stdin="y\n")
         self.assertEqual(json.loads(self.run_fine("account", "list", "--json")), [])
 
+    def test_sharing(self) -> None:
+        """An account is shared, with more rights, shown as shared, and taken back; what is wrong is said."""
+        for address in (ADDRESS, "bob@example.org"):
+            self.run_fine("account", "create", address)
+        self.assertIn("may now read", self.run_fine("account", "share", ADDRESS, "bob@example.org"))
+        shown = json.loads(self.run_fine("account", "show", ADDRESS, "--json"))
+        self.assertEqual(shown["shared"], {"bob@example.org": "read"})
+        self.run_fine("account", "share", ADDRESS, "bob@example.org", "--rights", "write")
+        self.assertIn("shared:   bob@example.org (write)", self.run_fine("account", "show", ADDRESS))
+        self.assertIn("bob@example.org (write)", self.run_fine("account", "list"))
+        self.run_fine("account", "unshare", ADDRESS, "bob@example.org")
+        self.assertIn("shared:   -", self.run_fine("account", "show", ADDRESS))
+        again = self.run_command("account", "unshare", ADDRESS, "bob@example.org")
+        self.assertIn("not shared", str(again.exception))
+        self.assertIn("with itself", self.run_command("account", "share", ADDRESS, ADDRESS).output)
+        nobody = self.run_command("account", "share", ADDRESS, "nobody@example.org")
+        self.assertIn("account list", str(nobody.exception))
+
+    def test_quota(self) -> None:
+        """A quota is changed after the account was made, in units, and taken away."""
+        self.run_fine("account", "create", ADDRESS)
+        for size, octets in (("1000", 1000), ("500M", 500 * 2**20), ("2GiB", 2**31), ("none", None)):
+            self.run_fine("account", "quota", ADDRESS, size)
+            [listed] = json.loads(self.run_fine("account", "list", "--json"))
+            self.assertEqual(listed["quota"], octets)
+        for size in ("", "0", "-5", "5X", "many", "9999999999999T"):
+            self.assertIn("is no size", self.run_command("account", "quota", "--", ADDRESS, size).output)
+
     def test_password_from_standard_input(self) -> None:
         """--password-stdin takes the first line, prints no password, and refuses an empty one."""
         made = self.run_fine("account", "create", ADDRESS, "--password-stdin", stdin="s3cret\nmore\n")
@@ -270,6 +298,7 @@ class CommandTests(SynchronousTestCase):
             "quota": 1000,
             "used": 0,
             "messages": 0,
+            "shared": {},
         }
         self.assertEqual(listed, expected)
         shown = json.loads(self.run_fine("account", "show", ADDRESS, "--json"))

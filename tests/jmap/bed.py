@@ -18,6 +18,10 @@ from stalwart.store import FsBlobs, NewEmail, Session, Store
 
 CORE = "urn:ietf:params:jmap:core"
 MAIL = "urn:ietf:params:jmap:mail"
+SUBMISSION = "urn:ietf:params:jmap:submission"
+BLOB = "urn:ietf:params:jmap:blob"
+QUOTA = "urn:ietf:params:jmap:quota"
+ALL = (CORE, MAIL, SUBMISSION, BLOB, QUOTA)
 BASE_URL = "https://mail.example.org"
 NOW = 1_700_000_000
 

@@ -42,7 +42,7 @@ class RequestTests(Bed):
                 "detail": "The capability 'urn:example:x' is not supported by this server.",
             },
         )
-        self.assertRaises(UnknownCapability, self.request, using=("urn:ietf:params:jmap:submission",))
+        self.assertRaises(UnknownCapability, self.request, using=("urn:ietf:params:jmap:calendars",))
 
     def test_method_of_capability_that_is_not_used(self) -> None:
         """Rule 12: a method whose capability isn't in `using` is an unknownMethod, as is one that there is not."""

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from stalwart.jmap.limits import Limits
 from stalwart.jmap.session import session_object
-from tests.jmap.bed import BASE_URL, CORE, MAIL, Bed
+from tests.jmap.bed import BASE_URL, BLOB, CORE, MAIL, QUOTA, SUBMISSION, Bed
 
 WEB_SOCKET = "urn:ietf:params:jmap:websocket"
 VAPID = "urn:ietf:params:jmap:webpush-vapid"
@@ -20,7 +20,7 @@ class SessionTests(Bed):
 
     def session(self, limits: Limits | None = None, base_url: str = BASE_URL) -> Any:
         """The object, decoded."""
-        return json.loads(session_object(self.principal, limits or Limits(), base_url).body)
+        return json.loads(session_object(self.principal, (), limits or Limits(), base_url).body)
 
     def test_all_properties(self) -> None:
         """RFC 8620 §2: every property is there, and rule 2: isPersonal on accounts."""
@@ -50,28 +50,44 @@ class SessionTests(Bed):
         session = self.session()
         self.assertEqual(session["capabilities"][MAIL], {})
         self.assertEqual(
-            session["accounts"][self.account_id]["accountCapabilities"],
+            session["accounts"][self.account_id]["accountCapabilities"][MAIL],
             {
-                MAIL: {
-                    "maxMailboxesPerEmail": None,
-                    "maxMailboxDepth": 10,
-                    "maxSizeMailboxName": 255,
-                    "maxSizeAttachmentsPerEmail": 50_000_000,
-                    "emailQuerySortOptions": [
-                        "receivedAt",
-                        "size",
-                        "from",
-                        "to",
-                        "subject",
-                        "sentAt",
-                        "hasKeyword",
-                        "allInThreadHaveKeyword",
-                        "someInThreadHaveKeyword",
-                    ],
-                    "mayCreateTopLevelMailbox": True,
-                }
+                "maxMailboxesPerEmail": None,
+                "maxMailboxDepth": 10,
+                "maxSizeMailboxName": 255,
+                "maxSizeAttachmentsPerEmail": 50_000_000,
+                "emailQuerySortOptions": [
+                    "receivedAt",
+                    "size",
+                    "from",
+                    "to",
+                    "subject",
+                    "sentAt",
+                    "hasKeyword",
+                    "allInThreadHaveKeyword",
+                    "someInThreadHaveKeyword",
+                ],
+                "mayCreateTopLevelMailbox": True,
             },
         )
+
+    def test_other_capabilities(self) -> None:
+        """RFC 8621 §1.3.2, RFC 9404 §3.1 and RFC 9425 §2: what accounts say of them; the server says nothing."""
+        session = self.session()
+        of_account = session["accounts"][self.account_id]["accountCapabilities"]
+        self.assertEqual(of_account[SUBMISSION], {"maxDelayedSend": 0, "submissionExtensions": {}})
+        self.assertEqual(of_account[QUOTA], {})
+        self.assertEqual(
+            of_account[BLOB],
+            {
+                "maxSizeBlobSet": 50_000_000,
+                "maxDataSources": 64,
+                "supportedTypeNames": ["Mailbox", "Thread", "Email"],
+                "supportedDigestAlgorithms": ["sha", "sha-256", "sha-512"],
+            },
+        )
+        for uri in (SUBMISSION, QUOTA, BLOB):
+            self.assertEqual(session["capabilities"][uri], {})
 
     def test_core_capability(self) -> None:
         """RFC 8620 §2: the core capability has its eight limits."""
@@ -116,9 +132,10 @@ class SessionTests(Bed):
     def test_primary_accounts(self) -> None:
         """Rule 4: primaryAccounts has no core, and account capabilities only what works."""
         session = self.session()
-        self.assertEqual(session["primaryAccounts"], {MAIL: self.account_id})
+        of_accounts = (MAIL, SUBMISSION, BLOB, QUOTA)
+        self.assertEqual(session["primaryAccounts"], dict.fromkeys(of_accounts, self.account_id))
         self.assertEqual(list(session["accounts"]), [self.account_id])
-        self.assertEqual(set(session["capabilities"]), {CORE, MAIL, WEB_SOCKET, VAPID})
+        self.assertEqual(set(session["capabilities"]), {CORE, *of_accounts, WEB_SOCKET, VAPID})
 
     def test_all_advertised_may_be_used(self) -> None:
         """Rule 4: clients that put every advertised URI into `using` are served."""
@@ -128,7 +145,7 @@ class SessionTests(Bed):
     def test_push_capabilities(self) -> None:
         """RFC 8887 §3.1 and RFC 9749 §3: where the WebSocket is, and the key of pushes, which moves the state."""
         found = [
-            json.loads(session_object(self.principal, Limits(), base_url, key).body)
+            json.loads(session_object(self.principal, (), Limits(), base_url, key).body)
             for base_url, key in ((BASE_URL, "key"), ("http://localhost:8080", "key"), (BASE_URL, "other"))
         ]
         self.assertEqual(

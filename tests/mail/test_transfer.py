@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import base64
+import mmap
 import quopri
+import tempfile
 import tracemalloc
+from typing import get_args
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -18,6 +21,7 @@ from stalwart.mail.transfer import (
     decode_quoted_printable,
     decoded_size,
     encoding_named,
+    pieces,
 )
 
 
@@ -99,6 +103,19 @@ class QuotedPrintableTests(SynchronousTestCase):
         """What was encoded comes back."""
         encoded = quopri.encodestring(octets.replace(b"\r\n", b"\n")).replace(b"\n", b"\r\n")
         self.assertEqual(decode_quoted_printable(encoded), octets)
+
+    def test_mapped(self) -> None:
+        """A file that is mapped into memory decodes as the same octets do, piece by piece, and from any place."""
+        encoded = base64.encodebytes(bytes(range(256)) * 20_000) + b"=\n" + base64.encodebytes(b"more" * 9)
+        with tempfile.TemporaryFile() as file:
+            file.write(b"head" + encoded + b"tail")
+            file.flush()
+            with mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as mapped:
+                for encoding in get_args(Encoding):
+                    found = list(pieces(mapped, 4, 4 + len(encoded), encoding))
+                    self.assertEqual(b"".join(found), decode(encoded, encoding), encoding)
+                    self.assertGreater(len(found), 3)
+                    self.assertLessEqual(max(map(len, found)), 2**20 + 100)
 
     @settings(deadline=None, max_examples=200)
     @given(st.binary(max_size=300), st.sampled_from(["identity", "base64", "quoted-printable"]))

@@ -131,7 +131,7 @@ class AccountTests(StoreTestCase):
             add_alias(s, self.account_id, "b@example.org")
             parent = create_mailbox(s, self.account_id, "Parent")
             create_mailbox(s, self.account_id, "Child", parent.id)
-            add_upload(s, self.account_id, "x", 1, "text/plain")
+            add_upload(s, self.account_id, self.account_id, "x", 1, "text/plain")
         self.add(message("gone", body="vanishes"), keywords=["$seen"])
         with self.store.write() as s:
             delete_account(s, self.account_id)

@@ -67,6 +67,33 @@ class BlobContract:
         self.assertEqual(self.blobs.get(name, 10), b"")
         self.assertEqual(self.blobs.get(name, 100, 5), b"")
 
+    def test_written_in_pieces(self: Any) -> None:
+        """A blob may be written piece by piece; it is the same as one that was put, and was put just now."""
+        for pieces in ((), (b"",), (b"one", b"", b"two" * 50_000)):
+            data = b"".join(pieces)
+            writer = self.blobs.begin()
+            for piece in pieces:
+                writer.write(piece)
+            self.assertEqual((writer.size, writer.hash()), (len(data), blob_hash(data)))
+            self.assertEqual(writer.commit(), blob_hash(data))
+            writer.abort()
+            self.assertEqual(self.blobs.get(blob_hash(data)), data)
+            self.assertEqual(bytes(self.blobs.view(blob_hash(data))[:]), data)
+        again = self.blobs.begin()
+        again.write(b"onetwo")
+        self.blobs.put(b"onetwo")
+        self.assertEqual(again.commit(), blob_hash(b"onetwo"))
+        self.assertRaises(BlobMissing, self.blobs.view, blob_hash(b"nowhere"))
+
+    def test_given_up(self: Any) -> None:
+        """What was begun and given up leaves nothing behind."""
+        writer = self.blobs.begin()
+        writer.write(b"half")
+        writer.abort()
+        writer.abort()
+        self.assertRaises(BlobMissing, self.blobs.get, blob_hash(b"half"))
+        self.assertEqual(list(self.blobs.untouched_since(2**40)), [])
+
     def test_missing(self: Any) -> None:
         """Unknown hashes, and texts that are no hash, are BlobMissing for reads and nothing for delete."""
         for name in (NOWHERE, "", "x", "../../../etc/passwd", NOWHERE.upper(), NOWHERE + "a", "é" * 52):
@@ -147,6 +174,32 @@ class FsBlobsTests(BlobContract, SynchronousTestCase):
         self.assertEqual(stat.S_IMODE(os.stat(file).st_mode), 0o600)
         for folder, _, _ in os.walk(self.path):
             self.assertEqual(stat.S_IMODE(os.stat(folder).st_mode), 0o700)
+
+    def test_nothing_temporary_left(self) -> None:
+        """A blob written in pieces has no second file: kept, there already, or given up."""
+        for keep in (True, True, False):
+            writer = self.blobs.begin()
+            writer.write(b"data")
+            if keep:
+                writer.commit()
+            else:
+                writer.abort()
+        self.assertEqual([os.path.basename(path) for path in self.files()], [blob_hash(b"data")])
+
+    def test_cleaned_up_too_early(self) -> None:
+        """A clean-up that takes the temporary file before it is locked is noticed, and another one made."""
+        real, calls = fcntl.flock, []
+
+        def flock(descriptor: int, kind: int) -> None:
+            calls.append(kind)
+            if len(calls) == 1:
+                os.unlink(os.readlink(f"/proc/self/fd/{descriptor}"))
+            real(descriptor, kind)
+
+        self.patch(fcntl, "flock", flock)
+        writer = self.blobs.begin()
+        writer.write(b"data")
+        self.assertEqual(self.blobs.get(writer.commit()), b"data")
 
     def test_synced_before_named(self) -> None:
         """The octets are synced before the file has its name, and the folder after."""

@@ -21,6 +21,7 @@ from stalwart.store import (
     Filter,
     FilterTooComplex,
     HasAttachment,
+    HasHeader,
     HasKeyword,
     InMailbox,
     InMailboxOtherThan,
@@ -90,6 +91,8 @@ def holds(node: Filter, mail: Mail, mails: Sequence[Mail]) -> bool:
             return in_thread(node.mode, node.keyword, mail, mails)
         case HasAttachment():
             return mail.has_attachment == node.value
+        case HasHeader():
+            return node.name.lower() == "subject" or (mail.has_attachment and node.name == "content-disposition")
         case AmongIds():
             return mail.id in node.ids
         case Text():

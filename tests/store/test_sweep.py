@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from stalwart.store import BlobMissing, UploadRow, add_upload, create_account, destroy_email, find_upload, sweep
+from stalwart.store import (
+    BlobMissing,
+    UploadRow,
+    add_upload,
+    blob_hash,
+    create_account,
+    destroy_email,
+    expire_uploads,
+    find_upload,
+    sweep,
+)
 from tests.store.bed import NOW, StoreTestCase, message
 
 _HOUR = 3600
@@ -15,19 +25,24 @@ class UploadTests(StoreTestCase):
         """An upload is found by its account only, with the type as it was sent."""
         with self.store.write() as s:
             other = create_account(s, "bob@example.org", password_hash="h").id
-            row = add_upload(s, self.account_id, "hash", 5, "text/plain; charset=x")
-            self.assertEqual(row, UploadRow(blob_hash="hash", size=5, type="text/plain; charset=x", created_at=NOW))
-            self.assertEqual(find_upload(s, self.account_id, "hash"), row)
-            self.assertIsNone(find_upload(s, other, "hash"))
-            self.assertIsNone(find_upload(s, self.account_id, "other"))
+            row = add_upload(s, self.account_id, self.account_id, "hash", 5, "text/plain; charset=x")
+            self.assertEqual(
+                row,
+                UploadRow(
+                    account_id=self.account_id, blob_hash="hash", size=5, type="text/plain; charset=x", created_at=NOW
+                ),
+            )
+            self.assertEqual(find_upload(s, self.account_id, self.account_id, "hash"), row)
+            self.assertIsNone(find_upload(s, other, other, "hash"))
+            self.assertIsNone(find_upload(s, self.account_id, self.account_id, "other"))
 
     def test_renewed(self) -> None:
         """Uploading again starts its time anew, with the new type."""
         with self.store.write() as s:
-            add_upload(s, self.account_id, "hash", 5, "text/plain")
+            add_upload(s, self.account_id, self.account_id, "hash", 5, "text/plain")
             self.now += 100
-            row = add_upload(s, self.account_id, "hash", 5, "image/png")
-            self.assertEqual(find_upload(s, self.account_id, "hash"), row)
+            row = add_upload(s, self.account_id, self.account_id, "hash", 5, "image/png")
+            self.assertEqual(find_upload(s, self.account_id, self.account_id, "hash"), row)
         self.assertEqual((row.type, row.created_at), ("image/png", NOW + 100))
 
 
@@ -41,7 +56,7 @@ class SweepTests(StoreTestCase):
         self.add(data)
         self.now += 2 * _HOUR
         with self.store.write() as s:
-            add_upload(s, self.account_id, uploaded, 8, "text/plain")
+            add_upload(s, self.account_id, self.account_id, uploaded, 8, "text/plain")
         young = self.blobs.put(b"young")
         self.assertEqual(sweep(self.store, _HOUR), 1)
         self.assertRaises(BlobMissing, self.blobs.get, orphan)
@@ -53,10 +68,11 @@ class SweepTests(StoreTestCase):
         data = message("kept")
         for octets in (data, b"upload"):
             with self.store.write() as s:
-                add_upload(s, self.account_id, self.blobs.put(octets), len(octets), "text/plain")
+                add_upload(s, self.account_id, self.account_id, self.blobs.put(octets), len(octets), "text/plain")
         stored = self.add(data)
         self.now += 2 * _HOUR
-        self.assertEqual(sweep(self.store, _HOUR), 1)
+        self.assertEqual((expire_uploads(self.store, _HOUR), expire_uploads(self.store, _HOUR)), (2, 0))
+        self.assertEqual(list(self.blobs.untouched_since(self.now)), [blob_hash(data)])
         with self.store.write() as s:
             destroy_email(s, self.account_id, stored.id)
         self.assertEqual(sweep(self.store, _HOUR), 1)

@@ -394,3 +394,36 @@ class StreamTests(StreamBed):
         self.mail()
         self.threads.release()
         self.assertEqual(self.state(again), {self.account_id: self.states()})
+
+    # Shared accounts.
+
+    def share(self, *, shared: bool = True) -> None:
+        """Share the other account with this user, or no longer."""
+        with self.store.write() as s:
+            if shared:
+                store.share_account(s, self.other.id, self.account.id, writing=False)
+            else:
+                store.unshare_account(s, self.other.id, self.account.id)
+
+    def test_shared_account(self) -> None:
+        """RFC 8620 §7.1: changes of all accounts that the user sees are told."""
+        self.share()
+        events = self.events()
+        events.read()
+        self.deliver(b"Subject: x\r\n\r\n", account=self.other.id)
+        self.assertEqual(list(self.state(events)), [f"A{self.other.id}"])
+        self.clock.pump([0.25] * 8)
+        self.assertFalse(events.ended)
+
+    def test_sharing_changes(self) -> None:
+        """When an account is shared with the user, or no longer, streams and sockets end: another session begins."""
+        for shared in (True, False):
+            events, socket = self.events(), self.socket()
+            events.read()
+            self.clock.advance(1)
+            self.share(shared=shared)
+            self.clock.advance(1)
+            events.read()
+            self.assertTrue(events.ended)
+            self.assertEqual(socket.closed_with(), 1001)
+        self.assertEqual(self.watchers(), 0)

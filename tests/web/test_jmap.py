@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import errno
 import json
+import os
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -447,7 +449,7 @@ class BlobTests(WebBed):
         """What was uploaded is noted for the account, beside its octets."""
         blob = self.upload(b"data", Content_Type="a/b")["blobId"]
         with self.store.read() as s:
-            row = store.find_upload(s, self.account.id, blob[1:])
+            row = store.find_upload(s, self.account.id, self.account.id, blob[1:])
         assert row is not None
         self.assertEqual((row.size, row.type), (4, "a/b"))
 
@@ -473,6 +475,94 @@ class BlobTests(WebBed):
         self.assertEqual(wires[0].answers()[0].status, 200)
         wires[1].hang_up()
         self.upload(b"again")
+
+    def test_upload_in_pieces(self) -> None:
+        """A large upload is written while it comes, and only what no thread has written yet is in memory."""
+        data = bytes(range(256)) * 3900
+        wire = self.http.connect()
+        wire.send(self.head("POST", f"/jmap/upload/{self.account_id}/", Content_Length=str(len(data))))
+        for start in range(0, 900_000, 100_000):
+            wire.send(data[start : start + 100_000])
+            self.assertEqual(len(self.temporary()), 1 if start >= 200_000 else 0)
+        wire.send(data[900_000:])
+        answer = wire.answers("POST")[0]
+        self.assertEqual((answer.status, json.loads(answer.body)["size"]), (200, len(data)))
+        self.assertEqual(self.temporary(), [])
+        self.assertEqual(self.download(json.loads(answer.body)["blobId"]).body, data)
+
+    def test_slow_disk(self) -> None:
+        """Octets that come while others are being written are written in their order; the answer waits for all."""
+        self.api()
+        data = bytes(range(256)) * 3000
+        wire = self.http.connect()
+        wire.send(self.head("POST", f"/jmap/upload/{self.account_id}/", Content_Length=str(len(data))))
+        self.threads.held = True
+        for start in range(0, len(data), 90_000):
+            wire.send(data[start : start + 90_000])
+        self.assertEqual((len(self.threads.waiting), wire.raw()), (1, b""))
+        self.threads.release()
+        answer = wire.answers("POST")[0]
+        self.assertEqual(answer.status, 200, answer.body)
+        self.assertEqual(self.download(json.loads(answer.body)["blobId"]).body, data)
+
+    def test_upload_broken_off(self) -> None:
+        """Of an upload that breaks off, that is refused at its end, or whose client leaves, nothing stays."""
+        head = self.head("POST", f"/jmap/upload/{self.account_id}/", Transfer_Encoding="chunked")
+        chunk = b"61a80\r\n" + b"x" * 400_000 + b"\r\n"
+        wire = self.http.connect()
+        wire.send(head + chunk)
+        self.assertEqual(len(self.temporary()), 1)
+        wire.hang_up()
+        self.assertEqual(self.temporary(), [])
+        wire = self.http.connect()
+        wire.send(head + chunk * 3)
+        self.assertEqual(self.problem(wire.answers("POST")[0], 413, "limit")["limit"], "maxSizeUpload")
+        self.assertEqual(self.temporary(), [])
+        self.threads.held = True
+        wire = self.http.connect()
+        wire.send(head + chunk)
+        wire.hang_up()
+        self.threads.release()
+        self.assertEqual(self.temporary(), [])
+
+    def test_disk_full(self) -> None:
+        """A disk that fills up while an upload comes is 507, and nothing of it stays."""
+        real = os.write
+
+        def write(descriptor: int, data: bytes) -> int:
+            if len(data) > 50_000:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return real(descriptor, data)
+
+        self.api()
+        self.patch(os, "write", write)
+        for size in (60_000, 600_000):
+            self.problem(self.post(f"/jmap/upload/{self.account_id}/", b"x" * size), 507)
+            self.assertEqual(self.temporary(), [])
+
+    def temporary(self) -> list[str]:
+        """The files of blobs that are being written."""
+        return os.listdir(os.path.join(os.path.dirname(self.store.path), "blobs", "tmp"))
+
+    def test_shared_account(self) -> None:
+        """To a shared account is uploaded with the right to write; without it, 403 comes before the body."""
+        path = f"/jmap/upload/A{self.other.id}/"
+        for writing, status in ((False, 403), (True, 200)):
+            with self.store.write() as s:
+                store.share_account(s, self.other.id, self.account.id, writing=writing)
+            if not writing:
+                wire = self.http.connect()
+                wire.send(self.head("POST", path, Content_Length="10"))
+                self.problem(wire.answers("POST")[0], 403)
+            answer = self.post(path, b"0123456789")
+            self.assertEqual(answer.status, status, answer.body)
+        blob = json.loads(answer.body)["blobId"]
+        self.assertEqual(self.get(f"/jmap/download/A{self.other.id}/{blob}/x").body, b"0123456789")
+        self.problem(self.download(blob), 404)
+        with self.store.write() as s:
+            store.unshare_account(s, self.other.id, self.account.id)
+        self.problem(self.post(path, b"x"), 404)
+        self.problem(self.get(f"/jmap/download/A{self.other.id}/{blob}/x"), 404)
 
     def test_download(self) -> None:
         """Rule 43: type and name as asked for, and nothing that a browser would run."""
@@ -527,8 +617,8 @@ class BlobTests(WebBed):
         self.assertEqual((answer.status, answer.body), (200, b"Hello"))
 
     def test_large_parts(self) -> None:
-        """A large encoded part lies decoded in memory while it is sent: one account has only so much of that."""
-        octets = bytes(range(256)) * 3000
+        """A large encoded part is decoded as it is sent; one account has only so many octets of that in memory."""
+        octets = bytes(range(256)) * 6000
         encoded = base64.encodebytes(octets).decode().replace("\n", "\r\n")
         body = f"--m\r\nContent-Transfer-Encoding: base64\r\n\r\n{encoded}--m--"
         email = self.deliver(message(body=body, Content_Type="multipart/mixed; boundary=m"))
@@ -546,7 +636,8 @@ class BlobTests(WebBed):
         self.assertEqual(self.threads.turns, turns + 1)
         wires[0].hang_up()
         self.assertEqual(read_answers(self.take_all(wires[1]))[0].body, octets)
-        self.assertEqual(self.download(part["blobId"], Range="bytes=700000-700009").body, octets[700_000:700_010])
+        ranged = self.download(part["blobId"], Range="bytes=1400000-1400009")
+        self.assertEqual((ranged.status, ranged.body), (206, octets[1_400_000:1_400_010]))
 
     def test_unchanged(self) -> None:
         """RFC 9110 §13.1.2: a copy that the client still has is 304, for who may read it."""

@@ -292,14 +292,14 @@ class SenderTests(StreamBed):
         with self.store.write() as s:
             store.create_mailbox(s, self.account.id, "New")
         changed = self.change()[self.account_id]
-        self.assertEqual(changed, self.states())
+        self.assertEqual({name: changed[name] for name in self.states()}, self.states())
         self.assertEqual(changed["Email"], before["Email"])
 
     def test_back_off(self) -> None:
         """The more pushes fail in a row, the longer the next one waits, an hour at most; a success ends that."""
         self.verified()
         self.service.next[self.URL] = TCPTimedOutError()
-        waits = []
+        waits: list[float] = []
         self.mail()
         for _ in range(10):
             self.service.take()
@@ -439,3 +439,20 @@ class SenderTests(StreamBed):
             self.assertLessEqual(len(posted.body), 4096)
             told.update(json.loads(receiver.decrypt(posted.body))["changed"])
         self.assertEqual(len(told), 200)
+
+    def test_shared_account(self) -> None:
+        """A subscription hears of an account from when it is shared with its user until it no longer is."""
+        self.verified(types=["Email"])
+        self.pass_time(2)
+        with self.store.write() as s:
+            store.share_account(s, self.other.id, self.account.id, writing=False)
+        self.pass_time(2)
+        self.deliver(b"Subject: x\r\n\r\n", account=self.other.id)
+        self.assertEqual(list(self.change()), [f"A{self.other.id}"])
+        with self.store.write() as s:
+            store.unshare_account(s, self.other.id, self.account.id)
+        self.pass_time(2)
+        self.deliver(b"Subject: x\r\n\r\n", account=self.other.id)
+        self.assertEqual(self.service.take(), [])
+        self.mail()
+        self.assertEqual(self.change(), {self.account_id: self.states("Email")})

@@ -18,8 +18,11 @@ from stalwart.jmap.errors import InvalidArguments
 from stalwart.jmap.ids import blob_id
 from stalwart.jmap.types import mail
 from stalwart.jmap.types.email_body import DEFAULT_PART_PROPERTIES, Body, PartView, Values, body_of
+from stalwart.jmap.types.email_copy import copy, prepare_copy
+from stalwart.jmap.types.email_create import create, prepare
 from stalwart.jmap.types.email_headers import HeaderProperty, all_headers, header_property, header_value
 from stalwart.jmap.types.email_query import QUERY
+from stalwart.jmap.types.email_set import WRITE
 from stalwart.jmap.types.email_source import Source
 from stalwart.mail.bodies import text_charset
 from stalwart.store import EmailRow, Filter
@@ -139,7 +142,7 @@ def _lister(wanted: tuple[str, ...]) -> _Lister:
     return _Lister(wanted)
 
 
-class _FullView:
+class FullView:
     """Shows what needs the message's structure or its octets, beside what is in the row."""
 
     def __init__(self, call: Call, wanted: Sequence[str], arguments: EmailGetArguments) -> None:
@@ -166,10 +169,14 @@ class _FullView:
         )
 
     def show(self, row: EmailRow) -> object:
+        """One Email."""
+        body = body_of(row)
+        return self.show_from(row, body, Source(self._call, row, text_charset(body.root)))
+
+    def show_from(self, row: EmailRow, body: Body, source: Source) -> dict[str, Any]:
+        """One Email, its octets taken from `source`."""
         listed = self._lister.show(row)
         shown = {name: getattr(listed, attribute) for name, attribute in self._lister.attributes.items()}
-        body = body_of(row)
-        source = Source(self._call, row, text_charset(body.root))
         for name, read in self._body:
             shown[name] = read(row, body, self._parts, source)
         if self._values is not None:
@@ -190,13 +197,14 @@ def _view(call: Call, wanted: Sequence[str], arguments: EmailGetArguments) -> Sh
         if arguments.body_properties is not None:
             PartView(arguments.body_properties)  # wrong names are an error even where they aren't used
         return _lister(tuple(wanted)).show
-    return _FullView(call, wanted, arguments).show
+    return FullView(call, wanted, arguments).show
 
 
 _FAST = frozenset((*_METADATA, *_SUMMARY))
 
 
-def _accepts(name: str) -> None:
+def accepts(name: str) -> None:
+    """Allow a header property. Raises InvalidArguments for anything else."""
     if not name.startswith("header:"):
         raise InvalidArguments(f"properties: Email has no property {name[:200]!r}.", "properties")
     header_property(name)
@@ -218,8 +226,8 @@ EMAIL: DataType[EmailRow, Filter] = DataType(
         _server_set("id", Id),
         _server_set("blobId", Id),
         _server_set("threadId", Id),
-        Property(name="mailboxIds", type=dict[Id, bool]),
-        Property(name="keywords", type=dict[Keyword, bool], default={}),
+        Property(name="mailboxIds", type=dict[Id, bool], references="keys"),
+        Property(name="keywords", type=dict[Keyword, bool], default={}, fold_keys=True),
         _server_set("size", UnsignedInt),
         _immutable("receivedAt", UTCDate),
         _immutable("headers", list[dict[str, str]]),
@@ -260,6 +268,7 @@ EMAIL: DataType[EmailRow, Filter] = DataType(
     get_arguments=EmailGetArguments,
     fetch=_fetch,
     view=_view,
-    accepts=_accepts,
+    accepts=accepts,
     query=QUERY,
+    write=msgspec.structs.replace(WRITE, prepare=prepare, create=create, prepare_copy=prepare_copy, copy=copy),
 )

@@ -8,7 +8,6 @@ from typing import Any
 import msgspec
 
 from stalwart.jmap.errors import InvalidArguments
-from stalwart.jmap.ids import part_blob_id
 from stalwart.jmap.types.email_headers import HeaderProperty, all_headers, header_property, header_value
 from stalwart.jmap.types.email_source import Source
 from stalwart.mail.bodies import BodyLists, body_lists, body_value, walk
@@ -68,11 +67,7 @@ class PartView:
                 shown[name] = read(part)
             elif name == "blobId":
                 # RFC 8621 §4.1.4: null if and only if the part is multipart
-                shown[name] = (
-                    part_blob_id(row.blob_hash, part.body_start, part.body_end, part.encoding)
-                    if part.sub_parts is None
-                    else None
-                )
+                shown[name] = source.part_blob_id(part) if part.sub_parts is None else None
             elif name == "subParts":
                 shown[name] = None
             else:

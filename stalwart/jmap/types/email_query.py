@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Annotated, Any, Literal
@@ -10,21 +9,27 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta
 
 from stalwart import store
-from stalwart.jmap.arguments import Id, QueryArguments, UnsignedInt, UTCDate
+from stalwart.jmap.arguments import Id, QueryArguments, QueryChangesArguments, UnsignedInt, UTCDate
 from stalwart.jmap.call import Call
-from stalwart.jmap.declare import FilterCondition, Found, Operator, Query, Search, SortKey
-from stalwart.jmap.errors import AnchorNotFound, InvalidArguments, RequestTooLarge, UnsupportedFilter
+from stalwart.jmap.declare import (
+    Comparator,
+    FilterCondition,
+    Found,
+    FoundChanges,
+    Operator,
+    Query,
+    Search,
+    SearchChanges,
+    SortKey,
+)
+from stalwart.jmap.errors import AnchorNotFound, InvalidArguments, UnsupportedFilter
 from stalwart.jmap.ids import row_of
-from stalwart.mail.bodies import text_charset
-from stalwart.mail.headers import as_text, parse_fields
-from stalwart.mail.message import decode_structure
+from stalwart.jmap.types.email_header_filter import header_filter
 from stalwart.store import (
     After,
     AllOf,
-    AmongIds,
     AnyOf,
     Before,
-    BlobMissing,
     Filter,
     HasAttachment,
     HasKeyword,
@@ -42,9 +47,6 @@ from stalwart.store import (
 _MOST_TEXT = 1000
 """Characters of a text to search for."""
 _MOST_MAILBOXES = 500
-_ROWS_AT_ONCE = 500
-_LEAST_PRICE = 1000
-"""Octets that looking at one message counts for at least."""
 
 TextField = Literal["any", "from", "to", "cc", "bcc", "subject", "body"]
 HeaderTest = Annotated[list[str], Meta(min_length=1, max_length=2)]
@@ -64,6 +66,14 @@ SORTS = {
 
 class EmailQueryArguments(QueryArguments, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
     """RFC 8621 §4.4."""
+
+    collapse_threads: bool = False
+
+
+class EmailQueryChangesArguments(
+    QueryChangesArguments, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True
+):
+    """RFC 8621 §4.5."""
 
     collapse_threads: bool = False
 
@@ -130,37 +140,10 @@ def _check_length(call: Call, value: str, name: str) -> None:
 
 
 def _with_header(call: Call, value: list[str]) -> Filter:
-    """No index knows every field of every message, so this reads the headers of all of them."""
-    name = value[0].lower()
-    if not name:
-        raise InvalidArguments("filter: the name of a header field is not empty.", "filter")
-    wanted = _folded(value[1]) if len(value) > 1 else None
+    wanted = value[1] if len(value) > 1 else None
     if wanted is not None:
-        _check_length(call, value[1], "header")
-    matching: list[int] = []
-    every = store.list_email_ids(call.session, call.account.row, 2**62)
-    for start in range(0, len(every), _ROWS_AT_ONCE):
-        for row in store.get_emails(call.session, call.account.row, every[start : start + _ROWS_AT_ONCE]).values():
-            root = decode_structure(row.structure)
-            charset = text_charset(root)
-            size = root.body_start - root.header_start
-            try:
-                call.exchange.charge_read(max(size, _LEAST_PRICE))
-                fields = parse_fields(call.blobs.get(row.blob_hash, root.header_start, size))
-            except RequestTooLarge as error:
-                raise UnsupportedFilter(f"header: there is too much mail to search. {error}") from None
-            except BlobMissing:
-                continue
-            if any(
-                field.name.lower() == name and (wanted is None or wanted in _folded(as_text(field.raw, charset)))
-                for field in fields
-            ):
-                matching.append(row.id)
-    return AmongIds(ids=tuple(matching))
-
-
-def _folded(text: str) -> str:
-    return unicodedata.normalize("NFKC", text).casefold()
+        _check_length(call, wanted, "header")
+    return header_filter(call, value[0], wanted)
 
 
 def _search(call: Call, search: Search[Filter], arguments: EmailQueryArguments) -> Found:
@@ -169,15 +152,7 @@ def _search(call: Call, search: Search[Filter], arguments: EmailQueryArguments) 
             call.session,
             call.account.row,
             search.filter,
-            [
-                Sort(
-                    property=_property(one.property),
-                    ascending=one.is_ascending,
-                    keyword=one.keyword,
-                    numeric=one.collation == "i;ascii-numeric",
-                )
-                for one in search.sort
-            ],
+            _sorts(search.sort),
             collapse_threads=arguments.collapse_threads,
             position=search.position,
             limit=search.limit,
@@ -190,6 +165,35 @@ def _search(call: Call, search: Search[Filter], arguments: EmailQueryArguments) 
     except store.FilterTooComplex as error:
         raise UnsupportedFilter(f"The filter is too complex: {error}.") from None
     return Found(rows=result.ids, position=result.position, total=result.total)
+
+
+def _search_changes(call: Call, search: SearchChanges[Filter], arguments: EmailQueryChangesArguments) -> FoundChanges:
+    try:
+        found = store.query_email_changes(
+            call.session,
+            call.account.row,
+            search.filter,
+            _sorts(search.sort),
+            collapse_threads=arguments.collapse_threads,
+            since=search.since,
+            up_to=search.up_to,
+            calculate_total=search.calculate_total,
+        )
+    except store.FilterTooComplex as error:
+        raise UnsupportedFilter(f"The filter is too complex: {error}.") from None
+    return FoundChanges(removed=found.removed, added=found.added, total=found.total)
+
+
+def _sorts(comparators: Sequence[Comparator]) -> list[Sort]:
+    return [
+        Sort(
+            property=_property(one.property),
+            ascending=one.is_ascending,
+            keyword=one.keyword,
+            numeric=one.collation == "i;ascii-numeric",
+        )
+        for one in comparators
+    ]
 
 
 def _property(name: str) -> Any:
@@ -227,4 +231,6 @@ QUERY: Query[Filter] = Query(
     sorts=SORTS,
     combine=_combine,
     search=_search,
+    changes=_search_changes,
+    changes_arguments=EmailQueryChangesArguments,
 )

@@ -10,23 +10,27 @@ from typing import Annotated
 import msgspec
 
 from stalwart import store
-from stalwart.jmap.arguments import Id, QueryArguments, UnsignedInt
+from stalwart.jmap.arguments import Id, QueryArguments, QueryChangesArguments, UnsignedInt
 from stalwart.jmap.call import Call
 from stalwart.jmap.declare import (
     Comparator,
     DataType,
     FilterCondition,
     Found,
+    FoundChanges,
     Operator,
     Property,
     Query,
     Search,
+    SearchChanges,
+    Show,
     SortKey,
     field,
+    show_plainly,
     table,
 )
 from stalwart.jmap.ids import row_of
-from stalwart.jmap.standard import window
+from stalwart.jmap.standard import splice, window
 from stalwart.jmap.types import mail
 from stalwart.jmap.types.mailbox_set import WRITE, MailboxRights, rights_of
 from stalwart.store import Changes, MailboxRow, Role
@@ -45,8 +49,22 @@ def _id(row: int | None) -> str | None:
     return None if row is None else f"M{row}"
 
 
+def _rows(call: Call) -> list[MailboxRow]:
+    """All mailboxes, with what the user is subscribed to (RFC 8621 §2: stored separately per user)."""
+    rows = store.list_mailboxes(call.session, call.account.row)
+    if call.account.is_personal:
+        return rows
+    subscribed = store.subscriptions(call.session, call.account.row, call.principal.account_id)
+    return [msgspec.structs.replace(row, is_subscribed=row.id in subscribed) for row in rows]
+
+
+def _view(call: Call, wanted: Sequence[str], arguments: object) -> Show[MailboxRow]:
+    rights = Property[MailboxRow](name="myRights", type=MailboxRights, read=functools.partial(rights_of, call.account))
+    return show_plainly({**MAILBOX.properties, "myRights": rights}, wanted)
+
+
 def _fetch(call: Call, rows: Sequence[int] | None) -> Mapping[int, MailboxRow]:
-    every = {row.id: row for row in store.list_mailboxes(call.session, call.account.row)}
+    every = {row.id: row for row in _rows(call)}
     if rows is None:
         return every
     return {row: every[row] for row in rows if row in every}
@@ -100,7 +118,7 @@ def _folded(text: str) -> str:
 
 
 def _search(call: Call, search: Search[Test], arguments: MailboxQueryArguments) -> Found:
-    every = {row.id: row for row in store.list_mailboxes(call.session, call.account.row)}
+    every = {row.id: row for row in _rows(call)}
     matching = {row.id for row in every.values() if search.filter is None or search.filter(row)}
     if arguments.filter_as_tree:
         # RFC 8621 §2.3: only included if all its ancestors are
@@ -109,6 +127,16 @@ def _search(call: Call, search: Search[Test], arguments: MailboxQueryArguments) 
     if arguments.sort_as_tree:
         ordered = _as_tree(ordered, every)
     return window([row.id for row in ordered if row.id in matching], search)
+
+
+def _search_changes(call: Call, search: SearchChanges[Test], arguments: QueryChangesArguments) -> FoundChanges:
+    every = {row.id: row for row in _rows(call)}
+    changed = store.changes(call.session, call.account.row, "Mailbox", search.since, None)
+    # No filter and no sort is on a counter, so those whose counters alone have changed stay where they are.
+    moved = [row for row in changed.updated if every[row].properties_modseq > search.since]
+    ordered = sorted(every.values(), key=functools.cmp_to_key(_comparison(search.sort)))
+    rows = [row.id for row in ordered if search.filter is None or search.filter(row)]
+    return splice(rows, msgspec.structs.replace(changed, updated=moved), search)
 
 
 def _ancestors(row: int, every: Mapping[int, MailboxRow]) -> list[int]:
@@ -205,16 +233,12 @@ MAILBOX: DataType[MailboxRow, Test] = DataType(
         Property(name="unreadEmails", type=UnsignedInt, read=field("unread_emails"), set_by="server"),
         Property(name="totalThreads", type=UnsignedInt, read=field("total_threads"), set_by="server"),
         Property(name="unreadThreads", type=UnsignedInt, read=field("unread_threads"), set_by="server"),
-        Property(
-            name="myRights",
-            type=MailboxRights,
-            read=rights_of,
-            set_by="server",
-        ),
+        Property(name="myRights", type=MailboxRights, set_by="server"),
         # RFC 8621 §2: true for new Mailboxes created by the user
         Property(name="isSubscribed", type=bool, read=field("is_subscribed"), default=True),
     ),
     fetch=_fetch,
+    view=_view,
     also_changed=_updated_properties,
     write=WRITE,
     query=Query(
@@ -229,5 +253,8 @@ MAILBOX: DataType[MailboxRow, Test] = DataType(
         sorts={"sortOrder": SortKey(), "name": SortKey(is_text=True), "parentId": SortKey()},
         combine=_combine,
         search=_search,
+        changes=_search_changes,
+        # RFC 8621 §2.4: Mailbox/queryChanges has no arguments for trees
+        can_calculate=lambda arguments: not (arguments.sort_as_tree or arguments.filter_as_tree),
     ),
 )

@@ -12,7 +12,7 @@ import msgspec
 
 from stalwart import store
 from stalwart.jmap.arguments import SetArguments
-from stalwart.jmap.call import Call
+from stalwart.jmap.call import Account, Call
 from stalwart.jmap.declare import Creation, Write
 from stalwart.jmap.errors import Conflict, SetError, invalid_properties
 from stalwart.jmap.ids import row_of
@@ -38,10 +38,24 @@ class MailboxRights(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 _OWNER = MailboxRights()
 _OWNER_OF_INBOX = MailboxRights(may_delete=False)  # mail is delivered there
+# Guests read the mail, or also put it in order; the mailboxes and what is sent stay the owner's.
+_WRITER = MailboxRights(may_create_child=False, may_rename=False, may_delete=False, may_submit=False)
+_READER = MailboxRights(
+    may_add_items=False,
+    may_remove_items=False,
+    may_set_seen=False,
+    may_set_keywords=False,
+    may_create_child=False,
+    may_rename=False,
+    may_delete=False,
+    may_submit=False,
+)
 
 
-def rights_of(row: MailboxRow) -> MailboxRights:
-    """The rights of the account's owner."""
+def rights_of(account: Account, row: MailboxRow) -> MailboxRights:
+    """The user's rights."""
+    if not account.is_personal:
+        return _READER if account.is_read_only else _WRITER
     return _OWNER_OF_INBOX if row.role == "inbox" else _OWNER
 
 
@@ -53,6 +67,8 @@ class MailboxSetArguments(SetArguments, frozen=True, kw_only=True, rename="camel
 
 def _create(call: Call, creation: Creation, arguments: MailboxSetArguments) -> int:
     values = creation.values
+    if not call.account.is_personal:
+        raise SetError("forbidden", "Only the owner of the account makes mailboxes.")
     tree = _tree(call)
     if len(tree) >= call.limits.max_mailboxes:
         raise SetError("overQuota", f"An account may have at most {call.limits.max_mailboxes} mailboxes.")
@@ -72,7 +88,7 @@ def _create(call: Call, creation: Creation, arguments: MailboxSetArguments) -> i
         properties_modseq=0,
     )
     _check(call, new, {**tree, new.id: new})
-    _check_child_right(new, tree)
+    _check_child_right(call, new, tree)
     return store.create_mailbox(
         call.session,
         call.account.row,
@@ -87,11 +103,22 @@ def _create(call: Call, creation: Creation, arguments: MailboxSetArguments) -> i
 def _update(
     call: Call, row: MailboxRow, changed: Mapping[str, Any], arguments: MailboxSetArguments
 ) -> Mapping[str, object] | None:
+    if not call.account.is_personal:
+        _update_of_guest(call, row, changed)
+        return None
     tree = _tree(call)
     new = _changed(call, row, changed, tree)
     _check(call, new, {**tree, new.id: new})
     store.update_mailboxes(call.session, call.account.row, [new])
     return _unasked(new, changed)
+
+
+def _update_of_guest(call: Call, row: MailboxRow, changed: Mapping[str, Any]) -> None:
+    if set(changed) != {"isSubscribed"}:
+        raise SetError("forbidden", "Only the owner of the account changes its mailboxes.")
+    # RFC 8621 §2: stored separately per user
+    user, subscribed = call.principal.account_id, changed["isSubscribed"]
+    store.set_subscription(call.session, call.account.row, row.id, user, subscribed=subscribed)
 
 
 def _update_together(
@@ -126,8 +153,9 @@ def _destroy(call: Call, row: MailboxRow, arguments: MailboxSetArguments) -> Non
     if any(other.parent_id == row.id for other in _tree(call).values()):
         # RFC 8621 §2.5; before anything else, so that no mail is lost for a mailbox that stays
         raise Conflict("mailboxHasChild", "There are mailboxes in it. Destroy these first.")
-    if not rights_of(row).may_delete:
-        raise SetError("forbidden", "The inbox can't be destroyed: mail is delivered there.")
+    if not rights_of(call.account, row).may_delete:
+        why = "mail is delivered there" if call.account.is_personal else "it is its owner's"
+        raise SetError("forbidden", f"This mailbox can't be destroyed: {why}.")
     if row.total_emails and not arguments.on_destroy_remove_emails:
         raise SetError("mailboxHasEmail", f"There are {row.total_emails} Emails in it.")
     store.destroy_mailbox(call.session, call.account.row, row.id)
@@ -163,7 +191,7 @@ def _no_parent(text: str) -> SetError:
 def _changed(call: Call, row: MailboxRow, changed: Mapping[str, Any], tree: Tree) -> MailboxRow:
     if "role" in changed and row.role == "inbox":
         raise SetError("forbidden", "role: the inbox stays the inbox, since mail is delivered there.")
-    if not rights_of(row).may_rename and ("name" in changed or "parentId" in changed):
+    if not rights_of(call.account, row).may_rename and ("name" in changed or "parentId" in changed):
         raise SetError("forbidden", "This mailbox can't be renamed or moved.")
     new = msgspec.structs.replace(
         row,
@@ -174,12 +202,13 @@ def _changed(call: Call, row: MailboxRow, changed: Mapping[str, Any], tree: Tree
         is_subscribed=changed.get("isSubscribed", row.is_subscribed),
     )
     if new.parent_id != row.parent_id:
-        _check_child_right(new, tree)
+        _check_child_right(call, new, tree)
     return new
 
 
-def _check_child_right(new: MailboxRow, tree: Tree) -> None:
-    if new.parent_id is not None and new.parent_id in tree and not rights_of(tree[new.parent_id]).may_create_child:
+def _check_child_right(call: Call, new: MailboxRow, tree: Tree) -> None:
+    parent = None if new.parent_id is None else tree.get(new.parent_id)
+    if parent is not None and not rights_of(call.account, parent).may_create_child:
         raise SetError("forbidden", "parentId: no mailbox can be made in that one.")
 
 

@@ -1,0 +1,121 @@
+"""Whose accounts a user sees beside their own, and which mailboxes there they subscribed to.
+
+Who shares with whom is asked in each request's snapshot and never kept: it is one look at one key, and a share that
+was taken back, by whatever process, is gone with the next call.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import bindparam, delete, select, update
+from sqlalchemy.dialects.sqlite import insert
+
+from stalwart.store.errors import NotFound
+from stalwart.store.prepared import Prepared
+from stalwart.store.rows import ShareRow
+from stalwart.store.session import Session
+from stalwart.store.tables import account, mailbox, share, subscription
+
+_SHARED_WITH = Prepared(
+    select(share.c.owner_id, account.c.address, share.c.may_write)
+    .join_from(share, account, share.c.owner_id == account.c.id)
+    .where(share.c.guest_id == bindparam("guest"))
+    .order_by(account.c.address)
+)
+_FIND = Prepared(
+    select(share.c.may_write).where(share.c.guest_id == bindparam("guest"), share.c.owner_id == bindparam("owner"))
+)
+_ALL = Prepared(select(share.c.guest_id, share.c.owner_id))
+_GUESTS = (
+    select(share.c.owner_id, share.c.guest_id.label("account_id"), account.c.address, share.c.may_write)
+    .join_from(share, account, share.c.guest_id == account.c.id)
+    .order_by(account.c.address)
+)
+_SHARE = insert(share)
+_SHARE = _SHARE.on_conflict_do_update(
+    index_elements=[share.c.guest_id, share.c.owner_id], set_={"may_write": _SHARE.excluded.may_write}
+)
+_UNSHARE = delete(share).where(share.c.guest_id == bindparam("guest"), share.c.owner_id == bindparam("owner"))
+_FORGET_SUBSCRIPTIONS = delete(subscription).where(
+    subscription.c.guest_id == bindparam("guest"),
+    subscription.c.mailbox_id.in_(select(mailbox.c.id).where(mailbox.c.account_id == bindparam("owner"))),
+)
+_SUBSCRIPTIONS = (
+    select(subscription.c.mailbox_id)
+    .join_from(subscription, mailbox, subscription.c.mailbox_id == mailbox.c.id)
+    .where(subscription.c.guest_id == bindparam("guest"), mailbox.c.account_id == bindparam("account"))
+)
+_SUBSCRIBE = insert(subscription).on_conflict_do_nothing()
+_UNSUBSCRIBE = delete(subscription).where(
+    subscription.c.guest_id == bindparam("guest"), subscription.c.mailbox_id == bindparam("mailbox")
+)
+_TOUCH = Prepared(
+    update(mailbox)
+    .where(mailbox.c.id == bindparam("mailbox"))
+    .values(modseq=bindparam("new_modseq"), properties_modseq=bindparam("new_modseq"))
+)
+
+
+def shared_with(s: Session, guest_id: int) -> tuple[ShareRow, ...]:
+    """The accounts of others that this user may see, by address."""
+    found = _SHARED_WITH.run(s.driver, {"guest": guest_id})
+    return tuple(ShareRow(account_id=row[0], address=row[1], may_write=bool(row[2])) for row in found)
+
+
+def shares_by_guest(s: Session) -> dict[int, frozenset[int]]:
+    """Whose accounts each user sees with whom any is shared."""
+    found: dict[int, set[int]] = {}
+    for guest, owner in _ALL.run(s.driver, {}):
+        found.setdefault(guest, set()).add(owner)
+    return {guest: frozenset(owners) for guest, owners in found.items()}
+
+
+def may_write(s: Session, owner_id: int, guest_id: int) -> bool | None:
+    """Whether the guest may change the owner's mail; None if it isn't shared with them."""
+    row = _FIND.run(s.driver, {"guest": guest_id, "owner": owner_id}).fetchone()
+    return None if row is None else bool(row[0])
+
+
+def guests_of(s: Session, owner_id: int) -> list[ShareRow]:
+    """With whom an account is shared, by address."""
+    found = s.connection.execute(_GUESTS.where(share.c.owner_id == owner_id))
+    return [ShareRow(account_id=row[1], address=row[2], may_write=row[3]) for row in found]
+
+
+def all_guests(s: Session) -> dict[int, list[ShareRow]]:
+    """With whom each account is shared that is."""
+    found: dict[int, list[ShareRow]] = {}
+    for owner, guest, address, writes in s.connection.execute(_GUESTS):
+        found.setdefault(owner, []).append(ShareRow(account_id=guest, address=address, may_write=writes))
+    return found
+
+
+def share_account(s: Session, owner_id: int, guest_id: int, *, writing: bool) -> None:
+    """Let the guest see the owner's account; sharing again changes what they may. ValueError with oneself."""
+    if owner_id == guest_id:
+        raise ValueError("an account can't be shared with itself")
+    s.connection.execute(_SHARE, {"guest_id": guest_id, "owner_id": owner_id, "may_write": writing})
+
+
+def unshare_account(s: Session, owner_id: int, guest_id: int) -> None:
+    """Take it back, and forget what the guest subscribed to there. NotFound if it isn't shared with them."""
+    where = {"guest": guest_id, "owner": owner_id}
+    if not s.connection.execute(_UNSHARE, where).rowcount:
+        raise NotFound("the account is not shared with that one: `stalwart account show` tells with whom it is")
+    s.connection.execute(_FORGET_SUBSCRIPTIONS, where)
+
+
+def subscriptions(s: Session, account_id: int, guest_id: int) -> frozenset[int]:
+    """The mailboxes of somebody else's account that the guest subscribed to. RFC 8621 §2: by default none."""
+    return frozenset(s.connection.scalars(_SUBSCRIPTIONS, {"guest": guest_id, "account": account_id}))
+
+
+def set_subscription(s: Session, account_id: int, mailbox_id: int, guest_id: int, *, subscribed: bool) -> None:
+    """Note that the guest wants to see this mailbox of somebody else, or no longer.
+
+    It counts as a change of the mailbox for everybody: states are kept per account and not per user.
+    """
+    if subscribed:
+        s.connection.execute(_SUBSCRIBE, {"guest_id": guest_id, "mailbox_id": mailbox_id})
+    else:
+        s.connection.execute(_UNSUBSCRIBE, {"guest": guest_id, "mailbox": mailbox_id})
+    _TOUCH.run(s.driver, {"mailbox": mailbox_id, "new_modseq": s.touch(account_id, "Mailbox")})
