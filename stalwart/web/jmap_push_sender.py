@@ -18,6 +18,7 @@ from stalwart import store
 from stalwart.auth import Principal
 from stalwart.config import JmapSettings
 from stalwart.jmap.limits import Limits
+from stalwart.jmap.push import Told, told_of
 from stalwart.jmap.session import accounts_of
 from stalwart.jmap.webpush import Vapid
 from stalwart.store import PUSH_SUBSCRIPTION, Session, Store, SubscriptionRow
@@ -33,7 +34,7 @@ class _Loaded(msgspec.Struct, frozen=True, kw_only=True):
 
     row: SubscriptionRow
     principal: Principal
-    accounts: Mapping[int, str]
+    accounts: Mapping[int, Told]
 
 
 class Posts(Protocol):
@@ -118,8 +119,8 @@ class PushSender:
             credential_version=row.credential_version,
         )
         shares = store.shared_with(s, row.account_id)
-        accounts = {account.row: account.id for account in accounts_of(principal, shares, self._limits).values()}
-        return _Loaded(row=row, principal=principal, accounts=accounts)
+        accounts = accounts_of(principal, shares, self._limits).values()
+        return _Loaded(row=row, principal=principal, accounts=told_of(accounts))
 
     def _renew(self, loaded: tuple[int, Sequence[_Loaded]]) -> None:
         account, rows = loaded

@@ -415,6 +415,15 @@ class StreamTests(StreamBed):
         self.clock.pump([0.25] * 8)
         self.assertFalse(events.ended)
 
+    def test_hidden_in_shared_accounts(self) -> None:
+        """Of the owner's quota guests are told nothing."""
+        self.share()
+        events = self.events("types=Quota,Identity")
+        events.read()
+        with self.store.write() as s:
+            s.touch(self.other.id, "Quota")
+        self.assertEqual(events.read(), [])
+
     def test_sharing_changes(self) -> None:
         """When an account is shared with the user, or no longer, streams and sockets end: another session begins."""
         for shared in (True, False):

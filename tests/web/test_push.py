@@ -15,6 +15,7 @@ from twisted.python.failure import Failure
 from stalwart import store
 from stalwart.config import JmapSettings
 from stalwart.jmap.limits import Limits
+from stalwart.jmap.push import PUSHED_TYPES, Told
 from stalwart.jmap.webpush import Vapid, make_key
 from stalwart.store import SubscriptionRow
 from stalwart.web.jmap_push_client import PushAnswer
@@ -429,7 +430,7 @@ class SenderTests(StreamBed):
         receiver = Receiver()
         self.verified(keys=receiver.keys())
         (subscriber,) = self.sender._subscribers.values()
-        subscriber.accounts = {number: f"A{number}" for number in range(200)}
+        subscriber.accounts = {number: Told(id=f"A{number}", types=PUSHED_TYPES) for number in range(200)}
         subscriber.feed = subscriber._new_feed()
         for number in range(200):
             subscriber.changed(number, {"Email": 10**9, "Mailbox": 10**9})
