@@ -109,6 +109,9 @@ class Http1Channel(Protocol):
     def readConnectionLost(self) -> None:
         """The client sends no more: what it asked for is answered, then this closes (RFC 9112 §9.6)."""
         self._read_all = True
+        if self._state is BUSY and self._request is not None and self._request.endless:
+            self._abort()
+            return
         self._end_if_read()
 
     def writeConnectionLost(self) -> None:

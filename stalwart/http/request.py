@@ -38,6 +38,9 @@ _CONTROL = bytes.maketrans(b"\r\n\x00", b"   ")
 class Request(Incoming):
     """A request and its answer."""
 
+    endless = False
+    """Whether the answer goes on for as long as the client is there: one that sends no more has left."""
+
     _endpoint: Branch | None = None
     _handler: Handler | None = None
     _length: int | None = 0

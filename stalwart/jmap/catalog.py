@@ -30,7 +30,8 @@ class Server(msgspec.Struct, frozen=True, kw_only=True):
 
     limits: Limits
     base_url: str
-    application_server_key: str
+    application_server_key: str = ""
+    """That of RFC 9749, which clients hand to their push services."""
 
 
 class Capability(msgspec.Struct, frozen=True, kw_only=True):

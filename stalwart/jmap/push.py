@@ -10,14 +10,20 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
+from stalwart.jmap.call import Account
 from stalwart.jmap.catalog import METHODS
+from stalwart.jmap.types import mail
 
 _DELIVERY = "EmailDelivery"  # RFC 8621 §1.5: it has no methods
 _WITHOUT_STATE = "PushSubscription"  # RFC 8620 §7.2
 
-PUSHED_TYPES = frozenset(
-    name for name, _, standard in (method.partition("/") for method in METHODS) if standard in ("changes", "set")
-) - {_WITHOUT_STATE} | {_DELIVERY}
+_CAPABILITIES = {
+    method.name.partition("/")[0]: method.capability
+    for method in METHODS.values()
+    if method.name.endswith(("/changes", "/set"))
+} | {_DELIVERY: mail.URI}
+
+PUSHED_TYPES = frozenset(_CAPABILITIES) - {_WITHOUT_STATE}
 """The types whose changes are pushed (RFC 8620 §7.1; RFC 8621 §1.5 for EmailDelivery)."""
 
 _MOST_TOKEN = 16_384
@@ -29,6 +35,24 @@ Changed = Mapping[str, Mapping[str, str]]
 
 Known = Mapping[tuple[str, str], int]
 """The states that a token stands for, by account id and type."""
+
+
+class Told(msgspec.Struct, frozen=True, kw_only=True):
+    """An account that a client is told of: its id, and the types that the client can see there."""
+
+    id: str
+    types: frozenset[str]
+
+
+def told_of(accounts: Iterable[Account]) -> Mapping[int, Told]:
+    """What is told of the accounts that a user sees, by the store's numbers."""
+    return {
+        account.row: Told(
+            id=account.id,
+            types=frozenset(name for name in PUSHED_TYPES if _CAPABILITIES[name] in account.capabilities),
+        )
+        for account in accounts
+    }
 
 
 class UnknownType(Exception):
@@ -62,14 +86,14 @@ def read_token(text: str) -> Known | None:
 
 
 class Feed:
-    """What one client is to be told: of these accounts (row -> id) and types, each type's last state.
+    """What one client is to be told: of these accounts and types, each type's last state.
 
     It holds at most one state for each account and type, however long nobody takes them.
     """
 
     __slots__ = ("_accounts", "_news", "_told", "_types")
 
-    def __init__(self, accounts: Mapping[int, str], types: frozenset[str]) -> None:
+    def __init__(self, accounts: Mapping[int, Told], types: frozenset[str]) -> None:
         self._accounts = accounts
         self._types = types
         self._told: dict[tuple[str, str], int] = {}
@@ -81,13 +105,14 @@ class Feed:
 
     def offer(self, account: int, states: Mapping[str, int]) -> bool:
         """Note the states of an account; whether any of them is news."""
-        account_id = self._accounts.get(account)
-        if account_id is None:
+        told = self._accounts.get(account)
+        if told is None:
             return False
         news = False
         for name, state in states.items():
-            key = (account_id, name)
-            if name in self._types and state > max(self._told.get(key, -1), self._news.get(key, -1)):
+            key = (told.id, name)
+            known = max(self._told.get(key, -1), self._news.get(key, -1))
+            if name in self._types and name in told.types and state > known:
                 self._news[key] = state
                 news = True
         return news
@@ -95,10 +120,10 @@ class Feed:
     def settle(self, current: Mapping[int, Mapping[str, int]], since: Known | None) -> None:
         """Begin from the `current` states: what differs from those the client knew is to be told, if it knew any."""
         for account, states in current.items():
-            account_id = self._accounts[account]
+            told = self._accounts[account]
             for name, state in states.items():
-                key = (account_id, name)
-                if name not in self._types:
+                key = (told.id, name)
+                if name not in self._types or name not in told.types:
                     continue
                 if key in self._news or (since is not None and since.get(key) != state):
                     self._news[key] = max(state, self._news.get(key, 0))

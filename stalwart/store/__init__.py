@@ -118,6 +118,7 @@ from stalwart.store.shares import (
     set_subscription,
     share_account,
     shared_with,
+    shares_by_guest,
     subscribed_mailboxes,
     unshare_account,
 )
@@ -265,6 +266,7 @@ __all__ = [
     "set_subscription",
     "share_account",
     "shared_with",
+    "shares_by_guest",
     "standings",
     "state",
     "states",

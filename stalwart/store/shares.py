@@ -24,6 +24,7 @@ _SHARED_WITH = Prepared(
 _FIND = Prepared(
     select(share.c.may_write).where(share.c.guest_id == bindparam("guest"), share.c.owner_id == bindparam("owner"))
 )
+_ALL = Prepared(select(share.c.guest_id, share.c.owner_id))
 _GUESTS = (
     select(share.c.owner_id, share.c.guest_id.label("account_id"), account.c.address, share.c.may_write)
     .join_from(share, account, share.c.guest_id == account.c.id)
@@ -58,6 +59,14 @@ def shared_with(s: Session, guest_id: int) -> tuple[ShareRow, ...]:
     """The accounts of others that this user may see, by address."""
     found = _SHARED_WITH.run(s.driver, {"guest": guest_id})
     return tuple(ShareRow(account_id=row[0], address=row[1], may_write=bool(row[2])) for row in found)
+
+
+def shares_by_guest(s: Session) -> dict[int, frozenset[int]]:
+    """Whose accounts each user sees with whom any is shared."""
+    found: dict[int, set[int]] = {}
+    for guest, owner in _ALL.run(s.driver, {}):
+        found.setdefault(guest, set()).add(owner)
+    return {guest: frozenset(owners) for guest, owners in found.items()}
 
 
 def may_write(s: Session, owner_id: int, guest_id: int) -> bool | None:

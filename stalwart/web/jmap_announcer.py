@@ -22,6 +22,7 @@ from stalwart.store import CommitWatch, Standing, Store
 
 T = TypeVar("T")
 
+_NONE: frozenset[int] = frozenset()
 _POLL_SECONDS = 0.25
 _POLL_AGAIN_SECONDS = 5.0  # after one that failed
 _log = Logger(namespace="stalwart.jmap.push")
@@ -40,6 +41,9 @@ class Watcher(Protocol):
 
     def revoked(self) -> None:
         """The principal's password was changed, or the account is gone; nothing more will be told."""
+
+    def accounts_changed(self) -> None:
+        """The user sees other accounts by now than those that are watched; nothing more will be told."""
 
     def closing(self) -> None:
         """The server is stopping; nothing more will be told."""
@@ -66,6 +70,7 @@ class _Found(msgspec.Struct, frozen=True, kw_only=True):
     asked: Collection[int]
     standings: Mapping[int, Standing]
     states: States
+    shared: Mapping[int, frozenset[int]]  # by guest: whose accounts they see
 
 
 class Announcer:
@@ -77,7 +82,7 @@ class Announcer:
         self._reactor = reactor
         self._thread = thread
         self._watchers: dict[int, set[Watcher]] = {}
-        self._watched: dict[Watcher, Collection[int]] = {}
+        self._watched: dict[Watcher, set[int]] = {}
         self._known: dict[int, int] = {}  # the modseqs that the last poll found; -1 before the first one
         self._some_new = False
         self._watch: CommitWatch | None = None
@@ -96,8 +101,8 @@ class Announcer:
 
     def watch(self, watcher: Watcher, accounts: Collection[int]) -> None:
         """Tell `watcher` of all that changes in these accounts from now on, and if its principal is locked out."""
-        self._watched[watcher] = accounts = {*accounts, watcher.principal.account_id}
-        for account in accounts:
+        self._watched[watcher] = watched = {*accounts, watcher.principal.account_id}
+        for account in watched:
             self._watchers.setdefault(account, set()).add(watcher)
             self._known.setdefault(account, -1)
         self._some_new = True
@@ -105,7 +110,7 @@ class Announcer:
 
     def unwatch(self, watcher: Watcher) -> None:
         """Tell `watcher` of nothing more. It may be called again."""
-        for account in self._watched.pop(watcher, ()):
+        for account in self._watched.pop(watcher, _NONE):
             among = self._watchers[account]
             among.discard(watcher)
             if not among:
@@ -173,7 +178,9 @@ class Announcer:
         with self._store.read() as s:
             found = store.standings(s, known)
             moved = [account for account, standing in found.items() if standing.modseq != known[account]]
-            return _Found(asked=known.keys(), standings=found, states=store.states(s, moved))
+            return _Found(
+                asked=known.keys(), standings=found, states=store.states(s, moved), shared=store.shares_by_guest(s)
+            )
 
     def _looked(self, found: _Found | None) -> None:
         self._polling = False
@@ -197,6 +204,9 @@ class Announcer:
             if standing is None or standing.credential_version != principal.credential_version:
                 self.unwatch(watcher)
                 watcher.revoked()
+            elif self._watched[watcher] - {principal.account_id} != found.shared.get(principal.account_id, _NONE):
+                self.unwatch(watcher)
+                watcher.accounts_changed()
 
     def _failed(self, failure: Failure) -> None:
         self._polling = False

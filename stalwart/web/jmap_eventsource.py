@@ -87,6 +87,7 @@ class EventSource(Endpoint):
         wanted = read_parameters(request.query_args)
         since = push.read_token((request.header(b"last-event-id") or b"").decode("ascii", "replace"))
         streams.count(request)
+        request.endless = True
         accounts = await streams.accounts(request)
         assert request.principal is not None
         stream = EventStream(
@@ -165,7 +166,7 @@ class EventStream:
         self._ended = True
         self._wake()
 
-    closing = revoked
+    accounts_changed = closing = revoked
 
     # The answer's stream.
 

@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, Protocol
 
+import msgspec
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -17,14 +18,23 @@ from stalwart import store
 from stalwart.auth import Principal
 from stalwart.config import JmapSettings
 from stalwart.jmap.limits import Limits
+from stalwart.jmap.push import Told, told_of
 from stalwart.jmap.session import accounts_of
 from stalwart.jmap.webpush import Vapid
-from stalwart.store import PUSH_SUBSCRIPTION, Store, SubscriptionRow
+from stalwart.store import PUSH_SUBSCRIPTION, Session, Store, SubscriptionRow
 from stalwart.web.jmap_announcer import Announcer, Reactor, RunsWork, States
 from stalwart.web.jmap_push_client import PushAnswer
 from stalwart.web.jmap_subscriber import Subscriber, host_of
 
 _log = Logger(namespace="stalwart.jmap.push")
+
+
+class _Loaded(msgspec.Struct, frozen=True, kw_only=True):
+    """A subscription with whom and what it is about."""
+
+    row: SubscriptionRow
+    principal: Principal
+    accounts: Mapping[int, Told]
 
 
 class Posts(Protocol):
@@ -90,42 +100,47 @@ class PushSender:
         for account in accounts:
             self._run_in_thread(lambda account=account: self._load(account), self._renew)  # type: ignore[misc]
 
-    def _load_all(self) -> Sequence[SubscriptionRow]:
+    def _load_all(self) -> Sequence[_Loaded]:
         with self._store.write() as s:
             store.delete_dead_subscriptions(s)
         with self._store.read() as s:
-            return store.list_subscriptions(s)
+            return [self._with_accounts(s, row) for row in store.list_subscriptions(s)]
 
-    def _load(self, account: int) -> tuple[int, Sequence[SubscriptionRow]]:
+    def _load(self, account: int) -> tuple[int, Sequence[_Loaded]]:
         with self._store.read() as s:
-            return account, store.list_subscriptions(s, account)
+            return account, [self._with_accounts(s, row) for row in store.list_subscriptions(s, account)]
 
-    def _renew(self, loaded: tuple[int, Sequence[SubscriptionRow]]) -> None:
+    def _with_accounts(self, s: Session, row: SubscriptionRow) -> _Loaded:
+        principal = Principal(
+            account_id=row.account_id,
+            address="",
+            name="",
+            is_admin=False,
+            credential_version=row.credential_version,
+        )
+        shares = store.shared_with(s, row.account_id)
+        accounts = accounts_of(principal, shares, self._limits).values()
+        return _Loaded(row=row, principal=principal, accounts=told_of(accounts))
+
+    def _renew(self, loaded: tuple[int, Sequence[_Loaded]]) -> None:
         account, rows = loaded
-        there = {row.id for row in rows}
+        there = {one.row.id for one in rows}
         for subscriber in list(self._subscribers.values()):
             if subscriber.row.account_id == account and subscriber.row.id not in there:
                 self._drop(subscriber)
         self._take(rows, verify=True)
 
-    def _take(self, rows: Sequence[SubscriptionRow], *, verify: bool) -> None:
-        for row in rows:
+    def _take(self, loaded: Sequence[_Loaded], *, verify: bool) -> None:
+        for one in loaded:
             if self._stopped:
                 return
+            row = one.row
             known = self._subscribers.get(row.id)
             if known is not None:
                 known.renew(row)
                 continue
-            principal = Principal(
-                account_id=row.account_id,
-                address="",
-                name="",
-                is_admin=False,
-                credential_version=row.credential_version,
-            )
-            accounts = {account.row: account.id for account in accounts_of(principal, (), self._limits).values()}
-            subscriber = self._subscribers[row.id] = Subscriber(self, row, principal, accounts)
-            self._announcer.watch(subscriber, accounts)
+            subscriber = self._subscribers[row.id] = Subscriber(self, row, one.principal, one.accounts)
+            self._announcer.watch(subscriber, one.accounts)
             self.settle(subscriber)
             if verify and not row.is_verified:
                 subscriber.verify(self._verification_delay(row.account_id))
@@ -175,6 +190,12 @@ class PushSender:
     def _delete(self, row: SubscriptionRow) -> None:
         with self._store.write() as s:
             store.delete_subscription(s, row.account_id, row.id)
+
+    def accounts_changed(self, subscriber: Subscriber) -> None:
+        """Begin anew, with the accounts that the user has by now."""
+        self._drop(subscriber)
+        account = subscriber.row.account_id
+        self._run_in_thread(lambda: self._load(account), lambda loaded: self._take(loaded[1], verify=False))
 
     def revoked(self, subscriber: Subscriber) -> None:
         """The password was changed, or the account is gone."""

@@ -17,7 +17,7 @@ from stalwart.http import Problem, Request
 from stalwart.http.exchange import Wire
 from stalwart.jmap import push, wire
 from stalwart.jmap.errors import NotJson, NotRequest, RequestError
-from stalwart.jmap.push import Feed
+from stalwart.jmap.push import Feed, Told
 from stalwart.web.jmap_streams import Streams
 from stalwart.web.jmap_surface import problem
 
@@ -45,7 +45,7 @@ _read_envelope = msgspec.json.Decoder(_Envelope).decode
 class JmapSocket:
     """Provides `Upgraded` to its connection and `Watcher` to the announcer. Compression is never agreed to."""
 
-    def __init__(self, streams: Streams, request: Request, accounts: Mapping[int, str]) -> None:
+    def __init__(self, streams: Streams, request: Request, accounts: Mapping[int, Told]) -> None:
         assert request.principal is not None
         self.principal = request.principal
         self._streams = streams
@@ -134,6 +134,10 @@ class JmapSocket:
     def revoked(self) -> None:
         """RFC 8887 §4.1: a connection whose credentials have expired is closed with 1008."""
         self._close(CloseReason.POLICY_VIOLATION, "the credentials are no longer valid")
+
+    def accounts_changed(self) -> None:
+        """An account was shared with the user, or no longer is: the client has to look at its session anew."""
+        self._close(CloseReason.GOING_AWAY, "the accounts have changed")
 
     def closing(self) -> None:
         """The server is stopping."""

@@ -12,6 +12,7 @@ from stalwart.auth import Principal
 from stalwart.config import JmapSettings
 from stalwart.http import Problem, Request
 from stalwart.jmap.errors import OverLimit, SignInExpired
+from stalwart.jmap.push import Told, told_of
 from stalwart.jmap.session import accounts_of
 from stalwart.store import NotFound, Purpose, Session, StoreBusy
 from stalwart.web.jmap_announcer import Announcer
@@ -47,17 +48,18 @@ class Streams:
         except OverLimit as error:
             raise problem(error) from error
 
-    async def accounts(self, request: Request) -> Mapping[int, str]:
-        """The ids of the accounts whose changes the user is told of, by the store's numbers."""
+    async def accounts(self, request: Request) -> Mapping[int, Told]:
+        """The accounts whose changes the user is told of, by the store's numbers."""
 
-        def look(principal: Principal) -> Mapping[int, str]:
+        def look(principal: Principal) -> Mapping[int, Told]:
             with self.jmap.store.read() as s:
                 self._check(s, principal)
-            return {account.row: account.id for account in accounts_of(principal, (), self.jmap.limits).values()}
+                shares = store.shared_with(s, principal.account_id)
+            return told_of(accounts_of(principal, shares, self.jmap.limits).values())
 
         return await self.jmap.in_thread(request, look)
 
-    async def current_states(self, request: Request, accounts: Mapping[int, str]) -> Mapping[int, Mapping[str, int]]:
+    async def current_states(self, request: Request, accounts: Mapping[int, Told]) -> Mapping[int, Mapping[str, int]]:
         """The states of all types of these accounts."""
 
         def look(principal: Principal) -> Mapping[int, Mapping[str, int]]:

@@ -15,7 +15,7 @@ from twisted.python.failure import Failure
 
 from stalwart.auth import Principal
 from stalwart.jmap import push, webpush
-from stalwart.jmap.push import Changed, Feed
+from stalwart.jmap.push import Changed, Feed, Told
 from stalwart.store import SubscriptionRow
 from stalwart.web.jmap_push_client import PushAnswer
 
@@ -34,7 +34,7 @@ class Subscriber:
     """Provides `Watcher`. At most one request of it is under way."""
 
     def __init__(
-        self, sender: PushSender, row: SubscriptionRow, principal: Principal, accounts: Mapping[int, str]
+        self, sender: PushSender, row: SubscriptionRow, principal: Principal, accounts: Mapping[int, Told]
     ) -> None:
         self.row = row
         self.principal = principal
@@ -86,6 +86,10 @@ class Subscriber:
     def revoked(self) -> None:
         """The credentials are no longer valid."""
         self._sender.revoked(self)
+
+    def accounts_changed(self) -> None:
+        """An account was shared with the user, or no longer is."""
+        self._sender.accounts_changed(self)
 
     def closing(self) -> None:
         """The server is stopping."""

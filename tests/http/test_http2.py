@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 
 from h2.config import H2Configuration
 from h2.connection import H2Connection
@@ -245,6 +245,34 @@ class Http2(SynchronousTestCase):
         self.assertEqual([self.client.body[stream] for stream in streams], [b"20000"] * 2)
         self.bed.guarded.error = Problem(401)
         self.assertEqual(self.client.status[self.client.ask("/guarded", method="POST", body=b"x" * 9000)], 401)
+
+    def test_endless_stream(self) -> None:
+        """Blocks of a stream go out as they are made; a reset ends it, and others go on beside it."""
+        waiting: list[Deferred[bytes]] = []
+        closed: list[int] = []
+
+        class Endless(Endpoint):
+            async def get(self, request: Request) -> Response:
+                async def blocks() -> AsyncIterator[bytes]:
+                    try:
+                        while True:
+                            waiting.append(Deferred())
+                            yield await waiting[-1]
+                    finally:
+                        closed.append(1)
+
+                return Response(stream=blocks())
+
+        self.bed.mount("/endless", Endless())
+        stream = self.client.ask("/endless")
+        for block in (b"one", b"two"):
+            waiting.pop().callback(block)
+            self.client.pump()
+        self.assertEqual(self.client.body[stream], b"onetwo")
+        self.assertEqual(self.client.status[self.client.ask("/hello")], 200)
+        self.client.h2.reset_stream(stream)
+        self.client.pump()
+        self.assertEqual(closed, [1])
 
     def test_side_by_side(self) -> None:
         """Streams don't wait for each other."""

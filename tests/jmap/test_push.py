@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from stalwart.jmap.push import PUSHED_TYPES, Feed, UnknownType, read_token, state_change, types_named
+from stalwart.jmap.push import PUSHED_TYPES, Feed, Told, UnknownType, read_token, state_change, types_named
 
 Events = list[tuple[int, dict[str, int]]]
 _STEPS = st.dictionaries(st.sampled_from(sorted(PUSHED_TYPES)), st.integers(1, 9), max_size=4)
@@ -26,7 +26,7 @@ class FeedTests(SynchronousTestCase):
 
     def feed(self, *types: str) -> Feed:
         """A feed of account 1."""
-        return Feed({1: "A1"}, frozenset(types or PUSHED_TYPES))
+        return Feed({1: Told(id="A1", types=PUSHED_TYPES)}, frozenset(types or PUSHED_TYPES))
 
     def test_last_state_wins(self) -> None:
         """However many changes come, each type has one state to be told, and the other types are left out."""
@@ -41,6 +41,13 @@ class FeedTests(SynchronousTestCase):
         """Accounts that are not the user's are nobody's business here."""
         feed = self.feed()
         self.assertFalse(feed.offer(2, {"Email": 3}))
+
+    def test_hidden_types(self) -> None:
+        """What the user doesn't see in an account is not told of it, whichever types are asked for."""
+        feed = Feed({1: Told(id="A1", types=frozenset(["Email"]))}, PUSHED_TYPES)
+        self.assertFalse(feed.offer(1, {"Mailbox": 3}))
+        feed.settle({1: {"Email": 4, "Mailbox": 3}}, {})
+        self.assertEqual(feed.take(), {"A1": {"Email": "4"}})
 
     def test_beginning(self) -> None:
         """Without a token the current states are known; with one, what differs is told. Earlier news are not lost."""
@@ -69,7 +76,7 @@ class FeedTests(SynchronousTestCase):
     @settings(deadline=None, max_examples=100)
     def test_nothing_lost(self, before: Events, after: Events) -> None:
         """A client that goes on from a token hears of exactly what has moved since, in its last state."""
-        accounts = {1: "A1", 2: "A2"}
+        accounts = {row: Told(id=f"A{row}", types=PUSHED_TYPES) for row in (1, 2)}
         current: dict[int, dict[str, int]] = {1: {}, 2: {}}
 
         def move(feed: Feed, events: Events) -> None:

@@ -135,7 +135,7 @@ class SessionTests(Bed):
         of_accounts = (MAIL, SUBMISSION, BLOB, QUOTA)
         self.assertEqual(session["primaryAccounts"], dict.fromkeys(of_accounts, self.account_id))
         self.assertEqual(list(session["accounts"]), [self.account_id])
-        self.assertEqual(set(session["capabilities"]), {CORE, WEB_SOCKET, VAPID, *of_accounts})
+        self.assertEqual(set(session["capabilities"]), {CORE, *of_accounts, WEB_SOCKET, VAPID})
 
     def test_all_advertised_may_be_used(self) -> None:
         """Rule 4: clients that put every advertised URI into `using` are served."""

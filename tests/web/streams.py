@@ -13,6 +13,7 @@ from tests.http.bed import Answer, Wire
 from tests.jmap.bed import message
 from tests.web.test_jmap import PASSWORD, WebBed
 
+MAIL_TYPES = ("Email", "EmailDelivery", "Mailbox", "Thread")
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="
 
 
@@ -142,14 +143,10 @@ class StreamBed(WebBed):
         self.deliver(message())
 
     def states(self, *types: str) -> dict[str, str]:
-        """The states of these types (if none, those that mail moves) as clients get them."""
+        """The states of these types (if none, of those that a mail moves) as clients get them."""
         with self.store.read() as s:
             found = store.states(s, [self.account.id])[self.account.id]
-        return {
-            name: str(state)
-            for name, state in found.items()
-            if name in (types or ("Email", "EmailDelivery", "Mailbox", "Thread"))
-        }
+        return {name: str(found[name]) for name in types or MAIL_TYPES}
 
     def ticket(self, purpose: str) -> str:
         """A ticket."""

@@ -233,6 +233,18 @@ class StreamTests(StreamBed):
         self.clock.advance(1)
         self.assertEqual(len(self.clock.getDelayedCalls()), 0)
 
+    def test_half_closed(self) -> None:
+        """A browser that closes its end has left, though the connection could still be written to."""
+        events = self.events()
+        events.read()
+        events.wire.channel.readConnectionLost()
+        self.assertTrue(events.wire.transport.aborted)
+        events.wire.hang_up()
+        self.assertEqual(self.watchers(), 0)
+        socket = self.socket()
+        socket.wire.channel.readConnectionLost()
+        self.assertTrue(socket.wire.closed)
+
     def test_leaving_early(self) -> None:
         """So too when it leaves while the states are being read."""
         self.events().wire.hang_up()
@@ -382,3 +394,45 @@ class StreamTests(StreamBed):
         self.mail()
         self.threads.release()
         self.assertEqual(self.state(again), {self.account_id: self.states()})
+
+    # Shared accounts.
+
+    def share(self, *, shared: bool = True) -> None:
+        """Share the other account with this user, or no longer."""
+        with self.store.write() as s:
+            if shared:
+                store.share_account(s, self.other.id, self.account.id, writing=False)
+            else:
+                store.unshare_account(s, self.other.id, self.account.id)
+
+    def test_shared_account(self) -> None:
+        """RFC 8620 §7.1: changes of all accounts that the user sees are told."""
+        self.share()
+        events = self.events()
+        events.read()
+        self.deliver(b"Subject: x\r\n\r\n", account=self.other.id)
+        self.assertEqual(list(self.state(events)), [f"A{self.other.id}"])
+        self.clock.pump([0.25] * 8)
+        self.assertFalse(events.ended)
+
+    def test_hidden_in_shared_accounts(self) -> None:
+        """Of the owner's quota guests are told nothing."""
+        self.share()
+        events = self.events("types=Quota,Identity")
+        events.read()
+        with self.store.write() as s:
+            s.touch(self.other.id, "Quota")
+        self.assertEqual(events.read(), [])
+
+    def test_sharing_changes(self) -> None:
+        """When an account is shared with the user, or no longer, streams and sockets end: another session begins."""
+        for shared in (True, False):
+            events, socket = self.events(), self.socket()
+            events.read()
+            self.clock.advance(1)
+            self.share(shared=shared)
+            self.clock.advance(1)
+            events.read()
+            self.assertTrue(events.ended)
+            self.assertEqual(socket.closed_with(), 1001)
+        self.assertEqual(self.watchers(), 0)

@@ -15,6 +15,7 @@ from twisted.python.failure import Failure
 from stalwart import store
 from stalwart.config import JmapSettings
 from stalwart.jmap.limits import Limits
+from stalwart.jmap.push import PUSHED_TYPES, Told
 from stalwart.jmap.webpush import Vapid, make_key
 from stalwart.store import SubscriptionRow
 from stalwart.web.jmap_push_client import PushAnswer
@@ -292,7 +293,7 @@ class SenderTests(StreamBed):
         with self.store.write() as s:
             store.create_mailbox(s, self.account.id, "New")
         changed = self.change()[self.account_id]
-        self.assertEqual(changed, {**self.states(), **self.states("Quota")})
+        self.assertEqual({name: changed[name] for name in self.states()}, self.states())
         self.assertEqual(changed["Email"], before["Email"])
 
     def test_back_off(self) -> None:
@@ -429,7 +430,7 @@ class SenderTests(StreamBed):
         receiver = Receiver()
         self.verified(keys=receiver.keys())
         (subscriber,) = self.sender._subscribers.values()
-        subscriber.accounts = {number: f"A{number}" for number in range(200)}
+        subscriber.accounts = {number: Told(id=f"A{number}", types=PUSHED_TYPES) for number in range(200)}
         subscriber.feed = subscriber._new_feed()
         for number in range(200):
             subscriber.changed(number, {"Email": 10**9, "Mailbox": 10**9})
@@ -439,3 +440,20 @@ class SenderTests(StreamBed):
             self.assertLessEqual(len(posted.body), 4096)
             told.update(json.loads(receiver.decrypt(posted.body))["changed"])
         self.assertEqual(len(told), 200)
+
+    def test_shared_account(self) -> None:
+        """A subscription hears of an account from when it is shared with its user until it no longer is."""
+        self.verified(types=["Email"])
+        self.pass_time(2)
+        with self.store.write() as s:
+            store.share_account(s, self.other.id, self.account.id, writing=False)
+        self.pass_time(2)
+        self.deliver(b"Subject: x\r\n\r\n", account=self.other.id)
+        self.assertEqual(list(self.change()), [f"A{self.other.id}"])
+        with self.store.write() as s:
+            store.unshare_account(s, self.other.id, self.account.id)
+        self.pass_time(2)
+        self.deliver(b"Subject: x\r\n\r\n", account=self.other.id)
+        self.assertEqual(self.service.take(), [])
+        self.mail()
+        self.assertEqual(self.change(), {self.account_id: self.states("Email")})
