@@ -112,8 +112,11 @@ class Http2Channel(H2Connection):
                 self._requestDataReceived(event)
             elif event.flow_controlled_length:
                 self.openStreamWindow(event.stream_id, event.flow_controlled_length)
-        elif isinstance(event, StreamEnded) and event.stream_id in self.streams:
-            self._requestEnded(event)
+        elif isinstance(event, StreamEnded):
+            stream = self.streams.get(event.stream_id or 0)
+            # One that ended with its head was told so when it started.
+            if stream is not None and not stream.ended:
+                self._requestEnded(event)
 
     def connectionLost(self, reason: Failure = connectionDone, _cancelTimeouts: bool = True) -> None:
         """The connection is gone, or (without `_cancelTimeouts`) no more is sent on it."""
