@@ -1,4 +1,4 @@
-"""What is done once a day: unreferenced blobs, expired uploads and old tombstones are removed."""
+"""What is done once a day: what nothing refers to or has expired is removed: blobs, uploads, tombstones, lookups."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from stalwart.store import Store, forget_destroyed, sweep
+from stalwart.store import Store, forget_destroyed, forget_expired_lookups, sweep
 
 T = TypeVar("T")
 
@@ -61,6 +61,7 @@ class Housekeeping(Service):
     def _clean(self) -> int:
         with self._store.write() as session:
             forget_destroyed(session, int(self._store.clock()) - _TOMBSTONE_SECONDS)
+            forget_expired_lookups(session)
         return sweep(self._store, wanted=lambda: bool(self.running))
 
     def _done(self, blobs: int) -> None:

@@ -15,6 +15,7 @@ from stalwart.store.accounts import (
     delete_domain,
     find_account,
     get_account,
+    is_local_domain,
     list_accounts,
     list_domains,
     remove_alias,
@@ -67,6 +68,8 @@ from stalwart.store.filters import (
     Text,
     ThreadKeyword,
 )
+from stalwart.store.foreign import QueryFailed, ReadOnlyDatabase
+from stalwart.store.lookups import LookupKey, LookupValue, forget_expired_lookups, list_lookups, put_lookups
 from stalwart.store.mailboxes import create_mailbox, find_mailbox, list_mailboxes
 from stalwart.store.opening import open_blobs
 from stalwart.store.query import query_emails
@@ -109,6 +112,8 @@ __all__ = [
     "InMailboxOtherThan",
     "InvalidAddress",
     "InvalidName",
+    "LookupKey",
+    "LookupValue",
     "MailboxRow",
     "MaxSize",
     "MinSize",
@@ -118,7 +123,9 @@ __all__ = [
     "NotFound",
     "NotKeyword",
     "OverQuota",
+    "QueryFailed",
     "QueryResult",
+    "ReadOnlyDatabase",
     "Role",
     "SchemaTooNew",
     "Session",
@@ -155,15 +162,19 @@ __all__ = [
     "find_mailbox",
     "find_upload",
     "forget_destroyed",
+    "forget_expired_lookups",
     "get_account",
     "get_emails",
     "get_threads",
     "has_blob",
+    "is_local_domain",
     "list_accounts",
     "list_domains",
     "list_email_ids",
+    "list_lookups",
     "list_mailboxes",
     "open_blobs",
+    "put_lookups",
     "query_emails",
     "remove_alias",
     "resolve_recipient",

@@ -263,3 +263,17 @@ upload = Table(
     Index("ix_upload_blob", "blob_hash"),
     sqlite_with_rowid=False,
 )
+
+# What rules keep with key_set and counter_incr: a value, or the decimal digits of a counter.
+lookup = Table(
+    "lookup",
+    metadata,
+    Column("store", Text, nullable=False),
+    Column("is_counter", Boolean, nullable=False),
+    Column("key", Text, nullable=False),
+    Column("value", Text, nullable=False),
+    Column("expires_at", BigInteger, nullable=False),  # seconds since the epoch
+    PrimaryKeyConstraint("store", "is_counter", "key"),
+    Index("ix_lookup_expires", "expires_at"),
+    sqlite_with_rowid=False,
+)
