@@ -5,7 +5,17 @@ from stalwart.config.errors import ConfigError, ConfigErrors, ConfigWarning
 from stalwart.config.http_settings import Hsts, HttpSettings
 from stalwart.config.kinds import IPNetwork, LogFormat, LogLevel
 from stalwart.config.loader import SYSTEM_FILE, find_config, load
-from stalwart.config.rules import CheckRule, RuleClause, RuleFault, RuleText, SourceText
+from stalwart.config.rules import (
+    DIRECTORIES,
+    NO_NAMES,
+    CheckRule,
+    RuleClause,
+    RuleFault,
+    RuleNames,
+    RuleText,
+    SourceText,
+    UsedStore,
+)
 from stalwart.config.secret import Secret
 from stalwart.config.settings import (
     Certificate,
@@ -19,6 +29,8 @@ from stalwart.config.settings import (
 )
 
 __all__ = [
+    "DIRECTORIES",
+    "NO_NAMES",
     "SYSTEM_FILE",
     "Address",
     "Certificate",
@@ -37,6 +49,7 @@ __all__ = [
     "Origin",
     "RuleClause",
     "RuleFault",
+    "RuleNames",
     "RuleText",
     "Secret",
     "Settings",
@@ -45,6 +58,7 @@ __all__ = [
     "SqliteStore",
     "TcpAddress",
     "UnixAddress",
+    "UsedStore",
     "find_config",
     "load",
 ]

@@ -25,6 +25,8 @@ from stalwart.config.kinds import (
     SecretPem,
     whole,
 )
+from stalwart.config.lookup_kinds import LookupTables
+from stalwart.config.rules import RuleNames
 from stalwart.config.schema import Group, Key, Table
 
 
@@ -310,6 +312,17 @@ class Declared(msgspec.Struct, frozen=True, kw_only=True):
             "`127.0.0.1:8024`.",
         ),
     ]
+    lookups: Annotated[
+        LookupTables,
+        Key(
+            name="lookup",
+            doc="Values for rules: `key_get('default', 'webmail')` gives `lookup.default.webmail`. Each table "
+            "`[lookup.<store>]` is a lookup store, in which rules can also keep values and counters of their own "
+            "(`key_set`, `counter_incr`); what stands here they can't change. The store `default` is always there, "
+            "and has `hostname` and `domain` from `server.hostname` unless they are set here.",
+            example='{ default = { webmail = "webmail.example.org" } }',
+        ),
+    ] = ()
     certificates: Annotated[
         tuple[Certificate, ...],
         Table(
@@ -332,7 +345,11 @@ class Declared(msgspec.Struct, frozen=True, kw_only=True):
     storage: Annotated[Storage, Group(name="storage", doc="Which store holds what.")]
     stores: Annotated[
         tuple[SqliteStore | FsStore, ...],
-        Table(name="store", doc="Places to keep data. A store is used when a key of `storage` names it."),
+        Table(
+            name="store",
+            doc="Places to keep data. A store is used when a key of `storage` names it. Rules can ask any of type "
+            "`sqlite` with `sql_query`, only for reading.",
+        ),
     ]
 
 
@@ -358,6 +375,7 @@ class Settings(Declared, frozen=True, kw_only=True):
     """A configuration that was found to be right. `source` is its file, None for the built-in defaults."""
 
     source: str | None
+    rule_names: RuleNames
     data: SqliteStore
     blob: SqliteStore | FsStore
     fts: SqliteStore
