@@ -22,6 +22,9 @@ from stalwart.delivery.local import Mailroom
 from stalwart.delivery.memory import MessageMemory
 from stalwart.housekeeping import Housekeeping
 from stalwart.http import Branch, Cors, ListenerContext, RequestIds, ResponseHeaders, Site, TrustedProxies
+from stalwart.http.dns import DnsAnswers, SystemResolver
+from stalwart.http.kept import Kept
+from stalwart.http.lookups import ServerAnswers
 from stalwart.http.rules import RulePolicy, RuleUrl
 from stalwart.net import ListenError, ListenerService
 from stalwart.ops.log import AccessLog, LogOutput
@@ -39,6 +42,8 @@ _log = Logger(namespace="stalwart")
 _MESSAGE_MEMORY = 300_000_000
 # With one thread a slow request would stop all others, also on a machine with one CPU.
 _LEAST_THREADS = 2
+# For lookups of rules.
+_LOOKUP_THREADS = 2
 # Where plain HTTP is sent by http.redirect-https.
 _HTTPS_PORT = 443
 # File descriptors for databases, blobs being written, logs.
@@ -129,8 +134,8 @@ class Daemon(Service):
 
     def _http_factories(self, backend: _Backend) -> Callable[[Listener], IProtocolFactory]:
         http = self._settings.http
-        facts = _facts(self._settings)
-        policy = RulePolicy(http.allowed_endpoint, facts, loopback_exempt=http.loopback_exempt)
+        answers, reactor = backend.answers, self._reactor
+        policy = RulePolicy(http.allowed_endpoint, answers, reactor, loopback_exempt=http.loopback_exempt)
         acme = responder()
         access_log = AccessLog(self._output, self._reactor)
         request_ids = RequestIds(secrets.token_bytes(5))
@@ -141,7 +146,7 @@ class Daemon(Service):
             self._metrics,
             hostname=self._settings.hostname,
             threads=backend.threads,
-            url=RuleUrl(http.url, facts) if http.url is not None else None,
+            url=RuleUrl(http.url, answers, reactor) if http.url is not None else None,
         )
 
         def tree() -> Branch:
@@ -210,7 +215,13 @@ class Daemon(Service):
 def _facts(settings: Settings) -> dict[str, str]:
     """What `config_get` and `system` tell rules: settings that are plain values, and this machine's names."""
     facts = {entry.key: str(entry.value) for entry in settings.entries if isinstance(entry.value, str | int)}
-    return {**facts, "system.hostname": settings.hostname, "system.domain": settings.hostname.partition(".")[2]}
+    lookups = {f"lookup.{store}.{key}": value for store, values in settings.lookups for key, value in values}
+    return {
+        **facts,
+        **lookups,
+        "system.hostname": settings.hostname,
+        "system.domain": settings.hostname.partition(".")[2],
+    }
 
 
 def _cors(http: HttpSettings) -> Cors | None:
@@ -255,6 +266,22 @@ class _Backend:
         # A sweep over many blobs takes a while; requests must not wait for it.
         self._sweeper = ThreadPool(reactor, 1, "housekeeping")
         self._housekeeping = Housekeeping(self.store, self._sweeper, reactor)
+        # Strangers cause lookups: they must not take the threads that requests of accounts wait for.
+        self._lookup_pool = ThreadPool(reactor, _LOOKUP_THREADS, "lookups")
+        self._kept = Kept(self.store, self._lookup_pool, reactor)
+        self._kept.load()
+        self._dns = DnsAnswers(lambda: SystemResolver(reactor), reactor)
+        self.answers = ServerAnswers(
+            _facts(settings),
+            settings.rule_names,
+            store=self.store,
+            kept=self._kept,
+            dns=self._dns,
+            pool=self._lookup_pool,
+            metrics=metrics,
+            reactor=reactor,
+        )
+        self._lookup_pool.start()
         self._sweeper.start()
         self.pool.start()
         self.writer.start()
@@ -266,4 +293,11 @@ class _Backend:
         self._sweeper.stop()
         self.pool.stop()
         self.writer.stop()
+        self._lookup_pool.stop()
+        self._dns.close()
+        self.answers.close()
+        try:
+            self._kept.close()
+        except StoreError as error:
+            _log.error("what rules kept in the last seconds is lost: {reason}", reason=str(error))
         self.store.close()

@@ -78,25 +78,40 @@ class Request(Incoming):
                 # RFC 9112 §3.2.2: the target's host stands in for the field's.
                 others = [field for field in fields if field[0] != b"host"]
                 self.header_fields = [(b"host", parsed.authority), *others]
+            self.prepath = []
+            self.postpath = parsed.segments
             status = site.policy.decide(self)
+        except Exception:  # noqa: BLE001 - becomes the answer
+            self._failed(Failure())
+            return
+        if isinstance(status, int):
+            self._decided(status)
+        else:
+            self._run(status, self._decided, self._failed)
+
+    def _decided(self, status: int) -> None:
+        """The policy has spoken: on to routing, or to the refusal."""
+        self._waiting = None
+        if self.finished or self._disconnected:
+            return
+        site, length = self.site, self._length
+        try:
             if status != 200:
                 if not 200 < status < 600:
                     raise ValueError(f"the policy gave {status}, which is no final status")
                 raise Problem(status)
-            self.prepath = []
-            self.postpath = parsed.segments
             if site.redirect_port is not None and self.scheme == "http" and may_redirect(self.path):
                 self._redirect(site.redirect_port)
                 return
             self._endpoint = endpoint = site.endpoint_for(self)
             self.surface = endpoint.surface
-            self._handler = endpoint.handler(method)
+            self._handler = endpoint.handler(self.method)
             if length is not None and length > endpoint.body_limit:
                 raise endpoint.too_large()
         except Exception:  # noqa: BLE001 - becomes the answer
             self._failed(Failure())
             return
-        if method != b"OPTIONS" and endpoint.admits:
+        if self.method != b"OPTIONS" and endpoint.admits:
             self._run(endpoint.admit(self), self._admitted, self._failed)
         else:
             self._admitted(None)

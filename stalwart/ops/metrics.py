@@ -96,6 +96,23 @@ class Metrics:
         for level in ("error", "warn", "info"):
             self.log_lines.labels(level)  # an alert on an increase misses the first error if the series begins with it
 
+    def value(self, name: str) -> float | None:
+        """The sum of all series of this name, as it stands in `render`; None if there is no such metric."""
+        if name not in _sample_names(self.registry):
+            return None
+        families = self.registry.restricted_registry([name]).collect()
+        return sum(sample.value for family in families for sample in family.samples if sample.name == name)
+
     def render(self) -> bytes:
         """All metrics in the Prometheus text format 0.0.4."""
         return generate_latest(self.registry)
+
+
+def metric_names() -> frozenset[str]:
+    """The names of all series that there can be."""
+    return _sample_names(Metrics("").registry)
+
+
+def _sample_names(registry: CollectorRegistry) -> frozenset[str]:
+    endings = {"counter": ("_total",), "histogram": ("_count", "_sum"), "gauge": ("",)}
+    return frozenset(family.name + ending for family in registry.collect() for ending in endings.get(family.type, ()))

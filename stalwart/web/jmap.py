@@ -47,7 +47,7 @@ class SessionPage(Endpoint):
     async def get(self, request: Request) -> Response:
         """The Session object of whoever asks."""
         jmap = self._jmap
-        base_url = jmap.base_url(request)
+        base_url = await jmap.base_url(request)
 
         def look(principal: Principal) -> SessionObject:
             with jmap.store.read() as session:
@@ -87,7 +87,7 @@ class Api(Endpoint):
     async def post(self, request: Request) -> Response:
         """Answer the Request object in the body."""
         jmap = self._jmap
-        body, base_url, failures = request.read_body(), jmap.base_url(request), list[tuple[str, str]]()
+        body, base_url, failures = request.read_body(), await jmap.base_url(request), list[tuple[str, str]]()
 
         def note(reference: str, cause: str) -> None:
             failures.append((reference, cause))

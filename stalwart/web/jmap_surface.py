@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
 
 from stalwart.auth import Authenticator, Principal
 from stalwart.http import Problem, Request, authenticate, unauthorized
@@ -67,7 +67,7 @@ class Surface:
         hostname: str,
         threads: int,
         limits: Limits | None = None,
-        url: Callable[[Request], str | None] | None = None,
+        url: Callable[[Request], Coroutine[Any, Any, str | None]] | None = None,
     ) -> None:
         """`threads` is how many `pool` has. One account or client address never holds all of them, if there are two.
 
@@ -90,9 +90,9 @@ class Surface:
         self.uploads = Turns("maxConcurrentUpload", self.limits.max_concurrent_upload)
         self.decoded = Turns("maxOctetsDecoded", self.limits.max_octets_read)
 
-    def base_url(self, request: Request) -> str:
+    async def base_url(self, request: Request) -> str:
         """How the client reached this server, without a slash at the end."""
-        configured = self._url(request) if self._url is not None else None
+        configured = await self._url(request) if self._url is not None else None
         return configured or f"{request.scheme}://{request.authority or self.hostname}"
 
     async def sign_in(self, request: Request) -> Principal:
