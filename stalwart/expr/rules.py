@@ -226,7 +226,7 @@ class _Builder:
         if steps > MAX_PATTERN_STEPS:
             message, to = f"{size}; the bound is {MAX_PATTERN_STEPS}", self._errors
         else:
-            message = f"{size}: on a text of more than {longest} octets they are not tried, the rule fails and denies"
+            message = f"{size}: on a text of more than {longest} octets no pattern is tried, and the rule fails"
             to = self._warnings
         to.append(
             Finding(

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import ipaddress
 import time
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from stalwart.expr import EvalError, ExprError, Place, compile_rule
+from stalwart.expr import EvalError, ExprError, Place, addresses, compile_rule
 from tests.expr.support import fault_of, value_of, warnings_of
 
 # Text, position, a part of the message, a part of the hint.
@@ -167,6 +168,20 @@ class PatternCostTests(SynchronousTestCase):
                 with contextlib.suppress(EvalError):
                     rule.evaluate({"path": alternating[:size]})
                 self.assertLess(time.process_time() - started, 0.1, (pattern, size))
+
+
+class MembersTests(SynchronousTestCase):
+    """Networks remember whom they were asked about."""
+
+    def test_remembers(self) -> None:
+        """The second answer is the first one, and what is remembered is bounded."""
+        members = addresses.Members(ipaddress.ip_network("10.0.0.0/8"))
+        self.patch(addresses, "_MOST_KNOWN", 2)
+        for _ in range(2):
+            for text, expected in (("10.1.2.3", True), ("::ffff:10.1.2.3", True), ("192.0.2.1", False), ("x", False)):
+                self.assertIs(members(text), expected, text)
+        self.assertIs(members("1" * 60_000), False)
+        self.assertLessEqual(len(members._known), 2)
 
 
 class RuleCheckTests(SynchronousTestCase):

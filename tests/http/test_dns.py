@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from typing import Any
 
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.task import Clock
 from twisted.names import dns
@@ -173,3 +176,15 @@ class DnsTests(SynchronousTestCase):
         """A resolver that refuses at once is a failure too."""
         self.servers.query = lambda query, timeout=None: fail(OSError("no network"))  # type: ignore[method-assign]
         self.assertIn("no network", self.failureResultOf(self.ask("a.example", "mx"), EvalError).getErrorMessage())
+
+    @settings(deadline=None, max_examples=200)
+    @given(name=st.text(max_size=300), kind=st.sampled_from(["ip", "mx", "txt", "ptr"]))
+    def test_any_name(self, name: str, kind: str) -> None:
+        """Whatever text is given for a name, it is asked for in a form that goes on the wire, or has no records."""
+        servers = Servers()
+        found = DnsAnswers(lambda: servers, Clock()).ask(name, kind)
+        self.assertEqual(isinstance(found, Deferred), bool(servers.queries))
+        for asked, number in servers.queries:
+            written = io.BytesIO()
+            dns.Query(asked.encode("ascii"), number, dns.IN).encode(written)
+            self.assertLessEqual(len(written.getvalue()), 259)

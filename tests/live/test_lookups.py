@@ -11,7 +11,6 @@ from typing import Any
 
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorUDP
 from twisted.names import dns, server
 from twisted.names.authority import FileAuthority
 from twisted.names.common import ResolverBase
@@ -21,6 +20,8 @@ from stalwart.expr import EvalError, Lookup, compile_rule
 from stalwart.http.dns import DnsAnswers, SystemResolver
 from stalwart.http.evaluation import Evaluator
 from tests.live.daemon import Daemon
+
+REACTOR: Any = reactor
 
 # Each clause counts for one path, so that it is seen which lookup decided.
 RULE = """
@@ -99,16 +100,16 @@ class DnsTests(TestCase):
         factory.noisy = False
         protocol = dns.DNSDatagramProtocol(factory)
         protocol.noisy = False
-        self.port = IReactorUDP(reactor).listenUDP(0, protocol, interface="127.0.0.1")
+        self.port = REACTOR.listenUDP(0, protocol, interface="127.0.0.1")
         self.addCleanup(self.port.stopListening)
         servers = [("127.0.0.1", self.port.getHost().port)]
-        self.resolver = SystemResolver(reactor, servers=servers)
-        self.dns = DnsAnswers(lambda: self.resolver, reactor)
+        self.resolver = SystemResolver(REACTOR, servers=servers)
+        self.dns = DnsAnswers(lambda: self.resolver, REACTOR)
         self.addCleanup(self.dns.close)
 
     async def value(self, text: str) -> object:
         """The value of an expression."""
-        found = Evaluator(compile_rule([], text), _DnsOnly(self.dns), reactor).start({})
+        found = Evaluator(compile_rule([], text), _DnsOnly(self.dns), REACTOR).start({})
         return await found if isinstance(found, Coroutine) else found
 
     async def test_answers(self) -> None:
@@ -125,7 +126,7 @@ class DnsTests(TestCase):
             await self.value("dns_query('host.zone.test', 'ipv4')")
         # Sockets of queries that were given up close by themselves.
         pause: Deferred[None] = Deferred()
-        reactor.callLater(0, pause.callback, None)
+        REACTOR.callLater(0, pause.callback, None)
         await pause
 
 
