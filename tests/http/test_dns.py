@@ -69,7 +69,7 @@ class DnsTests(SynchronousTestCase):
         soa = record(dns.Record_SOA(b"ns.example", b"x.example", minimum=30))
         alias = record(dns.Record_CNAME(b"b.example"))
         four, six = record(dns.Record_A("192.0.2.7")), record(dns.Record_AAAA("2001:db8::7"))
-        for kind, name, given, expected in (
+        for kind, name, answered, expected in (
             ("ipv4", "a.example", [[alias, four]], ("192.0.2.7",)),
             ("ipv6", "A.Example.", [[six]], ("2001:db8::7",)),
             ("ip", "a.example", [[four], [six]], ("192.0.2.7", "2001:db8::7")),
@@ -85,7 +85,7 @@ class DnsTests(SynchronousTestCase):
             ("txt", "empty.example", [[]], ""),
         ):
             waiting = self.ask(name, kind)
-            for records in given:
+            for records in answered:
                 self.servers.answer(*records)
             self.assertEqual(self.successResultOf(waiting), expected, kind)
         self.assertIn(("7.2.0.192.in-addr.arpa", dns.PTR), self.servers.queries)
