@@ -5,6 +5,7 @@ from stalwart.config.errors import ConfigError, ConfigErrors, ConfigWarning
 from stalwart.config.http_settings import Hsts, HttpSettings
 from stalwart.config.kinds import IPNetwork, LogFormat, LogLevel
 from stalwart.config.loader import SYSTEM_FILE, find_config, load
+from stalwart.config.reloading import Reload, plan_reload
 from stalwart.config.rules import CheckRule, RuleClause, RuleFault, RuleText, SourceText
 from stalwart.config.secret import Secret
 from stalwart.config.settings import (
@@ -35,6 +36,7 @@ __all__ = [
     "LogFormat",
     "LogLevel",
     "Origin",
+    "Reload",
     "RuleClause",
     "RuleFault",
     "RuleText",
@@ -47,4 +49,5 @@ __all__ = [
     "UnixAddress",
     "find_config",
     "load",
+    "plan_reload",
 ]

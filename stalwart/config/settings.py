@@ -153,6 +153,7 @@ class Listener(msgspec.Struct, frozen=True, kw_only=True):
             doc="How many connections may be open at the same time; further ones are closed at once.",
             example="8192",
             inherited=True,
+            reloaded=True,
         ),
     ] = 8192
     proxy_trusted_networks: Annotated[
@@ -166,6 +167,7 @@ class Listener(msgspec.Struct, frozen=True, kw_only=True):
             example='["192.0.2.7", "10.0.0.0/8"]',
             inherited=True,
             may_be_empty=True,
+            reloaded=True,
         ),
     ] = ()
     socket: Annotated[SocketOptions, Group(name="socket", doc="Options of the listener's sockets.", inherited=True)] = (
@@ -280,11 +282,16 @@ class Declared(msgspec.Struct, frozen=True, kw_only=True):
     ]
     log_level: Annotated[
         LogLevel,
-        Key(name="log-level", doc="How much is logged, from least to most.", example='"info"'),
+        Key(name="log-level", doc="How much is logged, from least to most.", example='"info"', reloaded=True),
     ] = "info"
     log_format: Annotated[
         LogFormat,
-        Key(name="log-format", doc="Lines to be read by people, or one JSON object a line.", example='"json"'),
+        Key(
+            name="log-format",
+            doc="Lines to be read by people, or one JSON object a line.",
+            example='"json"',
+            reloaded=True,
+        ),
     ] = "text"
     worker_pool_size: Annotated[
         Annotated[int, whole(1, 1024)],
@@ -316,6 +323,7 @@ class Declared(msgspec.Struct, frozen=True, kw_only=True):
             name="certificate",
             doc="Certificates for listeners with TLS. A client gets the one that has the name it asks for (exact, then "
             "wildcard), else the default one, else the only one, else a self-signed one made at start.",
+            reloaded=True,
         ),
     ]
     http: Annotated[
@@ -327,6 +335,7 @@ class Declared(msgspec.Struct, frozen=True, kw_only=True):
             "names is an error.",
             earlier=("server.http",),
             object_name="Http",
+            reloaded=True,
         ),
     ]
     storage: Annotated[Storage, Group(name="storage", doc="Which store holds what.")]
@@ -352,6 +361,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     key: str
     value: object
     origin: Origin
+    reloaded: bool = False
 
 
 class Settings(Declared, frozen=True, kw_only=True):

@@ -22,6 +22,9 @@ class Branch(Resource):
     """An inner node of the tree: it has children and no page of its own."""
 
     surface: ClassVar[str] = "none"
+    administers: ClassVar[bool] = False
+    """Whether this belongs to the administration: a reload must not lock out who uses it (`http/lockout.py`)."""
+
     body_limit: int = 0
     admits: ClassVar[bool] = False
 

@@ -96,22 +96,34 @@ class RulePolicy:
 
     def __init__(self, rule: RuleText, facts: Mapping[str, str], *, loopback_exempt: bool) -> None:
         """`rule` was checked with `check_rule`; `facts` answers `config_get`, and `system` by "system." names."""
-        self._rule = _compile(rule, "status")
+        self.text = rule
+        self.rule = _compile(rule, "status")
         self._facts = facts
         self._loopback_exempt = loopback_exempt
         self._key = rule.key
 
     def decide(self, request: PolicyRequest) -> int:
         """The status of the rule; 500, with a line in the log, if it fails on this request."""
-        if self._loopback_exempt and request.peer_is_loopback:
+        if self.exempts(request):
             return 200
         try:
-            status = _evaluate(self._rule, RuleContext(request), self._facts)
+            return final_status(_evaluate(self.rule, RuleContext(request), self._facts))
         except EvalError as error:
             _log.error("{key} failed and denies: {reason}", key=self._key, reason=str(error))
             return 500
-        # Only what is a final status can be sent; the others deny all the same.
-        return status if isinstance(status, int) and 200 <= status < 600 else 500
+
+    def exempts(self, request: PolicyRequest) -> bool:
+        """Whether the request is let in whatever the rule says."""
+        return self._loopback_exempt and request.peer_is_loopback
+
+    def answer(self, lookup: Lookup) -> str | None:
+        """What the rule is told when it asks for something; None for what is not known here."""
+        return _answer(lookup, self._facts) if lookup.function in _ANSWERED else None
+
+
+def final_status(status: Value) -> int:
+    """Only what is a final status can be sent; the others deny all the same."""
+    return status if isinstance(status, int) and 200 <= status < 600 else 500
 
 
 class RuleUrl:

@@ -26,7 +26,7 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 from stalwart.config import Listener, TcpAddress, UnixAddress
 from stalwart.delivery.lmtp_server import LmtpFactory
 from stalwart.delivery.memory import MessageMemory
-from stalwart.http import Endpoint, ListenerContext, Request, RequestIds, Response, Site, TrustedProxies
+from stalwart.http import Endpoint, ListenerContext, Request, RequestIds, Response, Site, SiteSettings, TrustedProxies
 from stalwart.net import ListenerService
 from stalwart.net.gate import ConnectionGate, Counted
 from stalwart.net.proxied import ProxiedConnection, ProxiedFactory
@@ -140,7 +140,7 @@ class Memory(SynchronousTestCase):
         for peer in (UNIXAddress(None), IPv6Address("TCP", "::ffff:10.0.0.1", 1)):
             connection, _ = self.connect(peer)
             self.assertIsNone(self.inside(connection))
-        self.factory._trusted = Networks([ip_network("10.0.0.0/8")])
+        self.factory.trusted = Networks([ip_network("10.0.0.0/8")])
         self.assertIsInstance(self.gate.buildProtocol(UNIXAddress(None)).protocol, Note)  # type: ignore[union-attr]
 
     def test_bad(self) -> None:
@@ -262,7 +262,7 @@ class Real(TestCase):
             reactor=reactor,
             request_ids=RequestIds(b"\xab"),
             access_log=self.bed.log,
-            forwarded=TrustedProxies([ip_network("198.51.100.0/24")]),
+            settings=SiteSettings(forwarded=TrustedProxies([ip_network("198.51.100.0/24")])),
         )
         service = ListenerService(
             reactor,
