@@ -23,7 +23,7 @@ from stalwart.expr.values import Value, from_outside, to_status, to_text
 Answer: TypeAlias = "Callable[[Lookup], Value | None]"
 
 
-class Step(msgspec.Struct, frozen=True, kw_only=True):
+class Step(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A part of an expression. `value` is None if it was not asked, or if it failed; `error` then says how."""
 
     text: str
@@ -98,6 +98,11 @@ def _skipped(node: Node) -> Step:
     return Step(text=unparse(node), asked=False)
 
 
+def _is_written(node: Node) -> bool:
+    """Whether a node is its own value."""
+    return isinstance(node, Literal) or (isinstance(node, Array) and all(map(_is_written, node.items)))
+
+
 class _Walk:
     """One evaluation: the request, the variables read so far, and the latest match."""
 
@@ -120,8 +125,8 @@ class _Walk:
         except AttributeError as failed:
             error = f"a variable has no value: {failed}"
         done = len(parts)
-        shown = [part for part, of in zip(parts, children(node), strict=False) if not isinstance(of, Literal)]
-        shown += [_skipped(of) for of in children(node)[done:] if not isinstance(of, Literal)]
+        shown = [part for part, of in zip(parts, children(node), strict=False) if not _is_written(of)]
+        shown += [_skipped(of) for of in children(node)[done:] if not _is_written(of)]
         return Step(
             text=unparse(node),
             value=value,

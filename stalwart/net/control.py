@@ -34,6 +34,7 @@ LONGEST_ANSWER = 1 << 20
 _SECONDS = 10.0  # for a command to come in whole
 _MOST = 8  # connections at a time
 _BACKLOG = 8
+_MODE = 0o600
 _CREDENTIALS = struct.Struct("3i")  # struct ucred of SO_PEERCRED: pid, uid, gid
 
 
@@ -154,7 +155,7 @@ class ControlService(Service, Factory):
             )
             return
         self._inode = os.lstat(self._path).st_ino
-        port = UnixPort(sock, self, _BACKLOG, self.reactor)
+        port = UnixPort(sock, self, _BACKLOG, self.reactor, mode=_MODE)
         port.startListening()  # type: ignore[no-untyped-call]
         self._port = port
 
@@ -192,7 +193,7 @@ def _bind(path: str) -> socket.socket:
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         sock.setblocking(False)
-        umask = os.umask(0o177)
+        umask = os.umask(0o777 & ~_MODE)
         try:
             sock.bind(path)
         finally:
