@@ -8,6 +8,7 @@ import json
 import re
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from typing import BinaryIO, cast
 
 import msgspec
@@ -42,13 +43,14 @@ class Unreadable(msgspec.Struct, frozen=True):
     text: str
 
 
-def open_log(name: str) -> BinaryIO:
+@contextmanager
+def open_log(name: str) -> Iterator[BinaryIO]:
     """A log for reading, `-` for standard input; unpacked if it is packed by gzip. Raises OSError."""
-    raw = sys.stdin.buffer if name == "-" else open(name, "rb")  # noqa: SIM115 - the caller closes it
-    buffered = raw if isinstance(raw, io.BufferedReader) else io.BufferedReader(cast(io.RawIOBase, raw))
-    if buffered.peek(2)[:2] == _GZIP:
-        return cast(BinaryIO, gzip.GzipFile(fileobj=buffered))
-    return buffered
+    with ExitStack() as stack:
+        raw: BinaryIO = sys.stdin.buffer if name == "-" else stack.enter_context(open(name, "rb"))
+        buffered = raw if isinstance(raw, io.BufferedReader) else io.BufferedReader(cast(io.RawIOBase, raw))
+        packed = buffered.peek(2)[:2] == _GZIP
+        yield stack.enter_context(gzip.GzipFile(fileobj=buffered)) if packed else buffered  # type: ignore[misc]
 
 
 def read_lines(log: BinaryIO) -> Iterator[Past | Unreadable | None]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from typing import Any
 
@@ -83,8 +82,7 @@ def where(file: str | None, line: int | None) -> str:
     """A place in a file, for a person."""
     if file is None:
         return "built-in default"
-    shown = printable(os.path.relpath(file) if file.startswith(os.getcwd() + os.sep) else file)
-    return shown if line is None else f"{shown}:{line}"
+    return printable(file) if line is None else f"{printable(file)}:{line}"
 
 
 def ends_from(client: str, listener: Listener | None, *, peer: str | None = None) -> Endpoints:

@@ -133,10 +133,18 @@ class ControlService(Service, Factory):
 
     noisy = False
 
-    def __init__(self, reactor: Any, path: str, handle: Callable[[Command], Answer | Deferred[Answer]]) -> None:
+    def __init__(
+        self,
+        reactor: Any,
+        path: str,
+        handle: Callable[[Command], Answer | Deferred[Answer]],
+        *,
+        uid_of: Callable[[Any], int] | None = None,
+    ) -> None:
         """`reactor` provides IReactorTime and IReactorFDSet; `handle` does what a command asks for."""
         self.reactor = reactor
         self.handle = handle
+        self.uid_of = uid_of or peer_uid
         self.connections: set[ControlConnection] = set()
         self._path = path
         self._inode: int | None = None
@@ -178,13 +186,13 @@ class ControlService(Service, Factory):
         """A connection; none over the limit, which closes it at once."""
         return ControlConnection(self) if len(self.connections) < _MOST else None
 
-    @staticmethod
-    def uid_of(transport: Any) -> int:
-        """The user id of the process at the other end."""
-        sock: socket.socket = transport.getHandle()
-        found = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-        uid: int = _CREDENTIALS.unpack(found)[1]
-        return uid
+
+def peer_uid(transport: Any) -> int:
+    """The user id of the process at the other end of a Unix socket, by the kernel's word."""
+    sock: socket.socket = transport.getHandle()
+    found = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    uid: int = _CREDENTIALS.unpack(found)[1]
+    return uid
 
 
 def _bind(path: str) -> socket.socket:
