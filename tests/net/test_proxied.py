@@ -11,6 +11,7 @@ from ipaddress import ip_network
 from itertools import count
 from typing import Any
 
+import msgspec
 from twisted.internet import reactor
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.defer import inlineCallbacks
@@ -310,6 +311,20 @@ class Real(TestCase):
                 )
             line = self.bed.log.lines[-1]
             self.assertEqual((line["client"], line["peer"]), ("192.0.2.9", peer))
+
+    @inlineCallbacks
+    def test_other_networks(self) -> Any:
+        """Networks that are changed while it listens hold for the next connection, also where there were none."""
+        service = self.listen(TcpAddress(host="127.0.0.1", port=0), networks=[])
+        loopback = msgspec.structs.replace(service.listener, proxy_trusted_networks=tuple(_LOOPBACK))
+        for listener, octets, client in (
+            (service.listener, b"", "127.0.0.1"),
+            (loopback, _LINE, "192.0.2.9"),
+            (service.listener, b"", "127.0.0.1"),
+        ):
+            service.reconfigure(listener)
+            answer = yield self.thread(lambda: _talk(self.connect(service, octets), _GET))  # noqa: B023
+            self.assertEqual(json.loads(read_answers(answer)[0].body)["client"][0], client)
 
     @inlineCallbacks
     def test_own_words(self) -> Any:
