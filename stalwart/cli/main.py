@@ -13,6 +13,8 @@ from stalwart.cli.account import account
 from stalwart.cli.config import check, config
 from stalwart.cli.domain import domain
 from stalwart.cli.importing import import_mail
+from stalwart.cli.policy import policy
+from stalwart.cli.reload import reload
 from stalwart.store import StoreError
 
 
@@ -40,6 +42,8 @@ stalwart.add_command(config)
 stalwart.add_command(account)
 stalwart.add_command(domain)
 stalwart.add_command(import_mail)
+stalwart.add_command(policy)
+stalwart.add_command(reload)
 
 
 def main() -> None:

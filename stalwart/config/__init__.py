@@ -5,6 +5,7 @@ from stalwart.config.errors import ConfigError, ConfigErrors, ConfigWarning
 from stalwart.config.http_settings import Hsts, HttpSettings
 from stalwart.config.kinds import IPNetwork, LogFormat, LogLevel
 from stalwart.config.loader import SYSTEM_FILE, find_config, load
+from stalwart.config.reloading import Reload, plan_reload
 from stalwart.config.rules import (
     DIRECTORIES,
     NO_NAMES,
@@ -47,6 +48,7 @@ __all__ = [
     "LogFormat",
     "LogLevel",
     "Origin",
+    "Reload",
     "RuleClause",
     "RuleFault",
     "RuleNames",
@@ -61,4 +63,5 @@ __all__ = [
     "UsedStore",
     "find_config",
     "load",
+    "plan_reload",
 ]

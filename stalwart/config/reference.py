@@ -44,6 +44,12 @@ In every text, `%{env:NAME}%` stands for the environment variable NAME, and `%{f
 (at most 1 MiB, without the line ends at its end). A variable that is not set, or a file that cannot be read, is an
 error. Keep secrets in files or in the environment, and the configuration can be shown to anybody.
 
+## Reload
+
+`stalwart reload`, or SIGHUP, has the running daemon read its file and the files named in it again: all or nothing, and
+no connection is dropped. Settings marked "at a reload" then hold at once, for open connections too; changes to the
+others wait for a restart, and the log names them. See [policy.md](policy.md).
+
 ## Rules
 
 A setting whose type is "rule" is one expression, or clauses: the first whose `if` holds gives the result. They can be
@@ -107,6 +113,7 @@ def _setting(setting: Setting, section: Section) -> Iterator[str]:
     yield f"* Default: {_default(setting)}"
     if setting.fallback is not None:
         yield f"* Falls back on: `{key_text(setting.fallback)}`"
+    yield f"* Takes effect: {'at a reload' if setting.reloaded else 'at the start'}"
     name = key_text(setting.path[len(section.path) :])
     yield f"\n```toml\n{name} = {setting.note.example}\n```\n"
 

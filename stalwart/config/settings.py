@@ -155,6 +155,7 @@ class Listener(msgspec.Struct, frozen=True, kw_only=True):
             doc="How many connections may be open at the same time; further ones are closed at once.",
             example="8192",
             inherited=True,
+            reloaded=True,
         ),
     ] = 8192
     proxy_trusted_networks: Annotated[
@@ -168,6 +169,7 @@ class Listener(msgspec.Struct, frozen=True, kw_only=True):
             example='["192.0.2.7", "10.0.0.0/8"]',
             inherited=True,
             may_be_empty=True,
+            reloaded=True,
         ),
     ] = ()
     socket: Annotated[SocketOptions, Group(name="socket", doc="Options of the listener's sockets.", inherited=True)] = (
@@ -282,11 +284,16 @@ class Declared(msgspec.Struct, frozen=True, kw_only=True):
     ]
     log_level: Annotated[
         LogLevel,
-        Key(name="log-level", doc="How much is logged, from least to most.", example='"info"'),
+        Key(name="log-level", doc="How much is logged, from least to most.", example='"info"', reloaded=True),
     ] = "info"
     log_format: Annotated[
         LogFormat,
-        Key(name="log-format", doc="Lines to be read by people, or one JSON object a line.", example='"json"'),
+        Key(
+            name="log-format",
+            doc="Lines to be read by people, or one JSON object a line.",
+            example='"json"',
+            reloaded=True,
+        ),
     ] = "text"
     worker_pool_size: Annotated[
         Annotated[int, whole(1, 1024)],
@@ -321,6 +328,7 @@ class Declared(msgspec.Struct, frozen=True, kw_only=True):
             "(`key_set`, `counter_incr`); what stands here they can't change. The store `default` is always there, "
             "and has `hostname` and `domain` from `server.hostname` unless they are set here.",
             example='{ default = { webmail = "webmail.example.org" } }',
+            reloaded=True,
         ),
     ] = ()
     certificates: Annotated[
@@ -329,6 +337,7 @@ class Declared(msgspec.Struct, frozen=True, kw_only=True):
             name="certificate",
             doc="Certificates for listeners with TLS. A client gets the one that has the name it asks for (exact, then "
             "wildcard), else the default one, else the only one, else a self-signed one made at start.",
+            reloaded=True,
         ),
     ]
     http: Annotated[
@@ -340,6 +349,7 @@ class Declared(msgspec.Struct, frozen=True, kw_only=True):
             "names is an error.",
             earlier=("server.http",),
             object_name="Http",
+            reloaded=True,
         ),
     ]
     storage: Annotated[Storage, Group(name="storage", doc="Which store holds what.")]
@@ -369,6 +379,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     key: str
     value: object
     origin: Origin
+    reloaded: bool = False
 
 
 class Settings(Declared, frozen=True, kw_only=True):

@@ -45,6 +45,7 @@ class ServerAnswers:
         facts: Mapping[str, str],
         names: RuleNames,
         *,
+        databases: Mapping[str, ReadOnlyDatabase],
         store: Store,
         kept: Kept,
         dns: DnsAnswers,
@@ -52,10 +53,13 @@ class ServerAnswers:
         metrics: Metrics,
         reactor: IReactorTime,
     ) -> None:
-        """`pool` is for work that strangers can cause: not the one that requests of accounts wait for."""
+        """`databases` are those of `names`, opened.
+
+        `pool` is for work that strangers can cause: not the one that requests of accounts wait for.
+        """
         self._facts = FactAnswers(facts)
         self._lookups = names.lookups
-        self._databases = {name: ReadOnlyDatabase(path) for name, path in names.databases.items()}
+        self._databases = databases
         self._store = store
         self._kept = kept
         self._pool = pool
@@ -79,11 +83,6 @@ class ServerAnswers:
         """See `Answers`."""
         function = self._functions.get(lookup.function)
         return self._facts.ask(lookup) if function is None else function(*lookup.arguments)
-
-    def close(self) -> None:
-        """Close the databases. The pool must have stopped."""
-        for database in self._databases.values():
-            database.close()
 
     def _is_local_domain(self, *arguments: Value) -> object:
         name = _in_directory(arguments)

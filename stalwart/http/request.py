@@ -16,7 +16,6 @@ from stalwart.http.coroutines import run
 from stalwart.http.exchange import Exchange
 from stalwart.http.finishing import may_redirect, redirect_target
 from stalwart.http.incoming import Incoming
-from stalwart.http.paths import is_authority, parse_target
 from stalwart.http.problem import Problem
 from stalwart.http.response import Response
 from stalwart.http.streams import BodySender, close
@@ -64,23 +63,13 @@ class Request(Incoming):
         self.clientproto = version
         self.header_fields = fields
         self._length = length
-        site = self.site
+        settings = self.settings
         try:
-            if site.forwarded is not None:
-                self._take_forwarded(site.forwarded)
-            parsed = parse_target(method, target)
-            self.path = parsed.path
+            parsed = self.read_target(settings.forwarded)
             self._query = parsed.query
-            host = self.header(b"host")
-            if host is not None and not is_authority(host):
-                raise Problem(400, "The Host field names no valid host.")
-            if parsed.authority is not None:
-                # RFC 9112 §3.2.2: the target's host stands in for the field's.
-                others = [field for field in fields if field[0] != b"host"]
-                self.header_fields = [(b"host", parsed.authority), *others]
             self.prepath = []
             self.postpath = parsed.segments
-            status = site.policy.decide(self)
+            status = settings.policy.decide(self)
         except Exception:  # noqa: BLE001 - becomes the answer
             self._failed(Failure())
             return
@@ -94,17 +83,18 @@ class Request(Incoming):
         self._waiting = None
         if self.finished or self._disconnected:
             return
-        site, length = self.site, self._length
+        settings, length = self.settings, self._length
         try:
             if status != 200:
                 if not 200 < status < 600:
                     raise ValueError(f"the policy gave {status}, which is no final status")
                 raise Problem(status)
-            if site.redirect_port is not None and self.scheme == "http" and may_redirect(self.path):
-                self._redirect(site.redirect_port)
+            if settings.redirect_port is not None and self.scheme == "http" and may_redirect(self.path):
+                self._redirect(settings.redirect_port)
                 return
-            self._endpoint = endpoint = site.endpoint_for(self)
+            self._endpoint = endpoint = self.site.endpoint_for(self)
             self.surface = endpoint.surface
+            self.administers = endpoint.administers
             self._handler = endpoint.handler(self.method)
             if length is not None and length > endpoint.body_limit:
                 raise endpoint.too_large()
@@ -243,7 +233,7 @@ class Request(Incoming):
             for name, values in self._response_headers.getAllRawHeaders():
                 if name.lower() not in taken:
                     fields += [(name, value) for value in values]
-        finishing = self.site.finishing
+        finishing = self.settings.finishing
         if finishing is not None:
             fields = finishing.finish(self, fields)
         fields.append((b"Date", self.site.date()))

@@ -101,7 +101,9 @@ class RulePolicy:
 
     def __init__(self, rule: RuleText, answers: Answers, reactor: IReactorTime, *, loopback_exempt: bool) -> None:
         """`rule` was checked with `check_rule`; `answers` has what it asks for."""
-        self._evaluator = Evaluator(_compile(rule, "status"), answers, reactor)
+        self.text = rule
+        self.rule = _compile(rule, "status")
+        self._evaluator = Evaluator(self.rule, answers, reactor)
         self._loopback_exempt = loopback_exempt
         self._key = rule.key
         self._reactor = reactor
@@ -112,19 +114,19 @@ class RulePolicy:
 
         500, with a line in the log, if the rule fails on this request; 503 if too many wait for its lookups.
         """
-        if self._loopback_exempt and request.peer_is_loopback:
+        if self.exempts(request):
             return 200
         try:
             status = self._evaluator.start(RuleContext(request))
         except EvalError as error:
             return self._failed(error)
         if isinstance(status, int):
-            return _final(status)
+            return final_status(status)
         return self._later(status) if isinstance(status, Coroutine) else 500
 
     async def _later(self, waiting: Coroutine[Any, Any, Value]) -> int:
         try:
-            return _final(await waiting)
+            return final_status(await waiting)
         except EvalError as error:
             return self._failed(error)
 
@@ -138,8 +140,12 @@ class RulePolicy:
             _log.error("{key} denies with 503: {reason}", key=self._key, reason=str(error))
         return 503
 
+    def exempts(self, request: PolicyRequest) -> bool:
+        """Whether the request is let in whatever the rule says."""
+        return self._loopback_exempt and request.peer_is_loopback
 
-def _final(status: Value) -> int:
+
+def final_status(status: Value) -> int:
     """Only what is a final status can be sent; the others deny all the same."""
     return status if isinstance(status, int) and 200 <= status < 600 else 500
 

@@ -87,8 +87,9 @@ class ConnectionGate(Factory):
         self.when_empty: Callable[[], None] | None = None
         self.factory: IProtocolFactory | None = None
         """What makes the protocols; connections are refused while there is none."""
+        self.limit = limit
+        """How many connections there may be; a lower one closes none that are open."""
         self._listener = listener
-        self._limit = limit
         self._monotonic = monotonic
         self._open = metrics.connections.labels(listener, protocol)
         self._refused = metrics.connections_refused.labels(listener)
@@ -97,7 +98,7 @@ class ConnectionGate(Factory):
 
     def buildProtocol(self, addr: IAddress) -> Counted | None:  # type: ignore[override]
         """A protocol for a new connection; None closes it at once."""
-        if len(self.connections) >= self._limit:
+        if len(self.connections) >= self.limit:
             self._refuse()
             return None
         if self.factory is None:
@@ -127,7 +128,7 @@ class ConnectionGate(Factory):
             _log.warn(
                 'listener "{listener}" has its {limit} connections: {count} more were closed at once (max-connections)',
                 listener=self._listener,
-                limit=self._limit,
+                limit=self.limit,
                 count=self._untold,
             )
             self._told, self._untold = now, 0

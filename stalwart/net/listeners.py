@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import msgspec
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredList, succeed
 from twisted.internet.interfaces import IDelayedCall, IListeningPort, IProtocolFactory
@@ -71,6 +72,18 @@ class ListenerService(Service):
         """How many connections are open."""
         return len(self._gate.connections)
 
+    def reconfigure(self, listener: Listener) -> None:
+        """Take over what may change while it runs, for connections from now on. The rest stays as it is."""
+        self.listener = msgspec.structs.replace(
+            self.listener,
+            max_connections=listener.max_connections,
+            proxy_trusted_networks=listener.proxy_trusted_networks,
+        )
+        self._gate.limit = listener.max_connections
+        self._proxies = Networks(listener.proxy_trusted_networks)
+        if self._headers is not None:
+            self._headers.trusted = self._proxies
+
     def privilegedStartService(self) -> None:
         """Bind the sockets; raises ListenError. Connections wait until `startService`."""
         if self._sockets or self._ports:
@@ -112,8 +125,6 @@ class ListenerService(Service):
 
     def _behind_proxies(self, factory: IProtocolFactory) -> IProtocolFactory:
         """The header of the PROXY protocol comes before the first octet of TLS."""
-        if not self._proxies:
-            return factory
         self._headers = ProxiedFactory(
             factory, self._proxies, self._reactor, listener=self.listener.id, seconds=_HEADER_SECONDS
         )

@@ -165,14 +165,14 @@ class ProxiedFactory(Factory):
         """`inside` makes the protocols, TLS included; `seconds` is how long a header may take."""
         self.inside = inside
         self.seconds = seconds
-        self._trusted = trusted
+        self.trusted = trusted
         self._reactor = reactor
         self._listener = listener
         self._waiting: set[ProxiedConnection] = set()
 
     def buildProtocol(self, addr: IAddress) -> IProtocol | None:  # type: ignore[override]
         """A protocol for a new connection; `addr` is the socket's peer."""
-        if _text(addr) in self._trusted:
+        if _text(addr) in self.trusted:
             return ProxiedConnection(self)
         return self.inside.buildProtocol(addr)
 

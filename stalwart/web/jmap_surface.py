@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
-from typing import Any, TypeVar
+from collections.abc import Callable
+from typing import TypeVar
 
 from stalwart.auth import Authenticator, Principal
 from stalwart.http import Problem, Request, authenticate, unauthorized
@@ -67,12 +67,8 @@ class Surface:
         hostname: str,
         threads: int,
         limits: Limits | None = None,
-        url: Callable[[Request], Coroutine[Any, Any, str | None]] | None = None,
     ) -> None:
-        """`threads` is how many `pool` has. One account or client address never holds all of them, if there are two.
-
-        `url` gives the base URL for a request, where the configuration has a rule for it.
-        """
+        """`threads` is how many `pool` has. One account or client address never holds all of them, if there are two."""
         self.limits = limits or Limits()
         self.store = store
         self.authenticator = authenticator
@@ -83,7 +79,6 @@ class Surface:
         passwords = min(spare, _PASSWORDS_AT_ONCE)
         self._sign_ins = Lanes(pool, at_once=passwords, each=passwords, most_waiting=_MOST_SIGN_INS)
         self.hostname = hostname
-        self._url = url
         self.engine = Engine(store, self.limits, metrics, still_valid=authenticator.still_valid)
         self.blobs = Blobs(store, self.limits, authenticator.still_valid)
         self.requests = Turns("maxConcurrentRequests", self.limits.max_concurrent_requests)
@@ -92,7 +87,8 @@ class Surface:
 
     async def base_url(self, request: Request) -> str:
         """How the client reached this server, without a slash at the end."""
-        configured = await self._url(request) if self._url is not None else None
+        url = request.settings.url
+        configured = await url(request) if url is not None else None
         return configured or f"{request.scheme}://{request.authority or self.hostname}"
 
     async def sign_in(self, request: Request) -> Principal:

@@ -18,6 +18,7 @@ from twisted.python.failure import Failure
 from twisted.web.resource import IResource
 
 from stalwart.http import (
+    AllowAll,
     Branch,
     Endpoint,
     Limits,
@@ -28,6 +29,7 @@ from stalwart.http import (
     Response,
     ResponseHeaders,
     Site,
+    SiteSettings,
     TrustedProxies,
 )
 from stalwart.http.channel import Http1Channel
@@ -219,12 +221,11 @@ class Bed:
             metrics=self.metrics,
             reactor=self.clock,
             request_ids=RequestIds(b"\xab"),
-            policy=policy,
+            settings=SiteSettings(
+                policy=policy or AllowAll(), forwarded=forwarded, finishing=finishing, redirect_port=redirect_port
+            ),
             access_log=self.log,
             limits=limits,
-            forwarded=forwarded,
-            finishing=finishing,
-            redirect_port=redirect_port,
             monotonic=self.clock.seconds,
             wall=self.clock.seconds,
         )

@@ -13,6 +13,7 @@ from stalwart.expr import EvalError, Lookup, compile_rule
 from stalwart.http import Response, evaluation
 from stalwart.http.evaluation import WAIT_SECONDS, Evaluator, TooManyWaiting
 from stalwart.http.rules import RulePolicy, RuleUrl
+from stalwart.http.settings import SiteSettings
 from tests.http.bed import Bed
 from tests.http.test_http2 import Client
 from tests.http.test_rules import Asked, rule
@@ -130,7 +131,7 @@ class PolicyTests(SynchronousTestCase):
         self.oracle = Oracle(**{"/hello": "200"})
         self.bed = Bed()
         policy = RulePolicy(rule("key_get('s', path)"), self.oracle, self.bed.clock, loopback_exempt=False)
-        self.bed.site.policy = policy
+        self.bed.site.settings = SiteSettings(policy=policy)
 
     def test_at_once(self) -> None:
         """Answers at hand decide at once."""

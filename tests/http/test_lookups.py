@@ -18,7 +18,7 @@ from stalwart.http.kept import Kept
 from stalwart.http.lookups import ServerAnswers
 from stalwart.http.rules import check_rule
 from stalwart.ops.metrics import Metrics, metric_names
-from stalwart.store import StoreError, add_alias, foreign
+from stalwart.store import ReadOnlyDatabase, StoreError, add_alias, foreign
 from tests.http.test_rules import rule
 from tests.store.bed import StoreTestCase
 from tests.test_housekeeping import HereAndNow
@@ -48,9 +48,11 @@ class AnswerTests(StoreTestCase):
         self.pool = HereAndNow()
         self.metrics = Metrics("0")
         names = RuleNames(lookups=LOOKUPS, databases={"hr": other, "gone": other + ".none"})
+        databases = {name: ReadOnlyDatabase(path) for name, path in names.databases.items()}
         self.answers = ServerAnswers(
             {"a.b": "c"},
             names,
+            databases=databases,
             store=self.store,
             kept=Kept(self.store, self.pool, self.clock),
             dns=DnsAnswers(no_resolver, self.clock),
@@ -58,7 +60,8 @@ class AnswerTests(StoreTestCase):
             metrics=self.metrics,
             reactor=self.clock,
         )
-        self.addCleanup(self.answers.close)
+        for database in databases.values():
+            self.addCleanup(database.close)
 
     def value(self, text: str, **variables: object) -> Value:
         """The value of an expression."""

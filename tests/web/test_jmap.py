@@ -16,6 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from stalwart import store
 from stalwart.auth import Authenticator, Passwords
+from stalwart.http import SiteSettings
 from stalwart.jmap.limits import Limits
 from stalwart.web.jmap import Jmap
 from stalwart.web.jmap_blobs import byte_range, content_disposition, matches, media_type_of
@@ -162,6 +163,17 @@ class SessionTests(WebBed):
         self.assertEqual(session["apiUrl"], "http://mail.example.org:8443/jmap/")
         self.assertEqual(session["state"], self.api()["sessionState"])
         self.assertEqual(self.get("/jmap/session", method="HEAD").body, b"")
+
+    def test_configured_address(self) -> None:
+        """The rule for the address, if there is one, goes before; one that gives none doesn't."""
+        for url, base in (("https://jmap.example.org", "https://jmap.example.org"), (None, "http://a:80")):
+
+            async def configured(request: object, url: str | None = url) -> str | None:
+                return url
+
+            self.http.site.settings = SiteSettings(url=configured)
+            session = json.loads(self.get("/jmap/session", Host="a:80").body)
+            self.assertEqual(session["apiUrl"], f"{base.removesuffix(':80')}/jmap/")
 
     def test_address(self) -> None:
         """URLs have the host that was asked for; without one, the server's own."""
