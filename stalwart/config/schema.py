@@ -25,6 +25,7 @@ class Key(msgspec.Struct, frozen=True, kw_only=True):
     A field without a default is required, unless `default` describes one that the loader works out. A field of
     a `Table` with `inherits` that is `inherited` is also looked for there. `object_name` is what the object calls
     it that its `Group` names. A setting of several values `may_be_empty` if none of them is a choice of its own.
+    `earlier` is the dotted name, from the top, that a setting of a `Group` had when it stood in another table.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Key(msgspec.Struct, frozen=True, kw_only=True):
     inherited: bool = False
     object_name: str | None = None
     may_be_empty: bool = False
+    earlier: str | None = None
 
 
 class Group(msgspec.Struct, frozen=True, kw_only=True):
