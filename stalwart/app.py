@@ -15,7 +15,7 @@ from twisted.internet.interfaces import IProtocolFactory
 from twisted.logger import Logger
 
 from stalwart import __version__
-from stalwart.auth import Authenticator, Passwords
+from stalwart.auth import Authenticator, Guard, GuardRules, Passwords
 from stalwart.config import HttpSettings, Listener, Settings
 from stalwart.delivery.lmtp_server import LmtpFactory
 from stalwart.delivery.local import Mailroom
@@ -23,7 +23,7 @@ from stalwart.delivery.memory import MessageMemory
 from stalwart.housekeeping import Housekeeping
 from stalwart.http import Branch, Cors, ListenerContext, RequestIds, ResponseHeaders, Site, TrustedProxies
 from stalwart.http.rules import RulePolicy, RuleUrl
-from stalwart.net import ListenError, ListenerService
+from stalwart.net import BanKeeper, ListenError, ListenerService
 from stalwart.ops.log import AccessLog, LogOutput
 from stalwart.ops.metrics import Metrics
 from stalwart.ops.threads import BatchThread, ThreadPool
@@ -65,6 +65,7 @@ class Daemon(Service):
         self._output = output
         self._foreground = foreground
         certificates = Certificates(settings.certificates, settings.hostname)
+        self._guard = Guard(guard_rules(settings), monotonic=time.monotonic, wall=time.time, metrics=metrics)
         self._listeners = [
             ListenerService(
                 reactor,
@@ -72,6 +73,7 @@ class Daemon(Service):
                 metrics=metrics,
                 certificates=certificates,
                 proxy_networks=listener.proxy_trusted_networks,
+                closes=self._guard.closes,
             )
             for listener in settings.listeners
         ]
@@ -92,7 +94,7 @@ class Daemon(Service):
         for warning in self._settings.warnings:
             _log.warn("{warning}", warning=str(warning))
         try:
-            self._backend = backend = _Backend(self._settings, self._reactor, self._metrics)
+            self._backend = backend = _Backend(self._settings, self._reactor, self._metrics, self._guard)
         except StoreError as error:
             self._fail(str(error))
         make = {"http": self._http_factories(backend), "lmtp": self._lmtp_factories(backend)}
@@ -167,6 +169,7 @@ class Daemon(Service):
                 forwarded=TrustedProxies(http.believed_proxies) if http.believed_proxies else None,
                 finishing=ResponseHeaders(http.headers, hsts=http.hsts, cors=_cors(http)),
                 redirect_port=_HTTPS_PORT if http.redirect_to_https else None,
+                guard=self._guard,
             )
 
         return make
@@ -213,6 +216,23 @@ def _facts(settings: Settings) -> dict[str, str]:
     return {**facts, "system.hostname": settings.hostname, "system.domain": settings.hostname.partition(".")[2]}
 
 
+def guard_rules(settings: Settings) -> GuardRules:
+    """What the configuration says of bans and rates; for the guard when it is made, and when settings are reloaded."""
+    http, auto_ban = settings.http, settings.auto_ban
+    speaking = [network for listener in settings.listeners for network in listener.proxy_trusted_networks]
+    return GuardRules(
+        blocked=settings.blocked_ip,
+        allowed=settings.allowed_ip,
+        proxies=(*http.believed_proxies, *dict.fromkeys(speaking)),
+        failed_sign_ins=auto_ban.auth_rate,
+        scans=auto_ban.scan_rate,
+        scan_paths=auto_ban.scan_paths,
+        ban_seconds=auto_ban.period,
+        anonymous=http.rate_limit_anonymous,
+        account=http.rate_limit_account,
+    )
+
+
 def _cors(http: HttpSettings) -> Cors | None:
     if http.permissive_cors:
         return Cors()
@@ -242,7 +262,7 @@ def _allow_descriptors(connections: Sequence[int]) -> None:
 class _Backend:
     """The open store with the threads that work on it."""
 
-    def __init__(self, settings: Settings, reactor: Any, metrics: Metrics) -> None:
+    def __init__(self, settings: Settings, reactor: Any, metrics: Metrics, guard: Guard) -> None:
         self.store = Store.open(
             settings.data.path, open_blobs(settings.blob), clock=time.time, metrics=metrics, exclusive=True
         )
@@ -255,14 +275,21 @@ class _Backend:
         # A sweep over many blobs takes a while; requests must not wait for it.
         self._sweeper = ThreadPool(reactor, 1, "housekeeping")
         self._housekeeping = Housekeeping(self.store, self._sweeper, reactor)
+        # One thread, so that bans are written and read in order.
+        self._ban_thread = ThreadPool(reactor, 1, "bans")
+        self._bans = BanKeeper(guard, self.store, self._ban_thread, reactor, metrics)
         self._sweeper.start()
+        self._ban_thread.start()
         self.pool.start()
         self.writer.start()
         self._housekeeping.startService()
+        self._bans.startService()
 
     def close(self) -> None:
         """Finish what the threads have, and close the store."""
+        self._bans.stopService()
         self._housekeeping.stopService()
+        self._ban_thread.stop()
         self._sweeper.stop()
         self.pool.stop()
         self.writer.stop()

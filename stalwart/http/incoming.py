@@ -46,6 +46,9 @@ class Incoming(server.Request):
     header_fields: Sequence[tuple[bytes, bytes]] = ()
     """All header fields in the order sent, names in lower case."""
 
+    rate_fields: tuple[tuple[bytes, bytes], ...] = ()
+    """What the answer tells of the rate limit that the request was charged to."""
+
     _scheme: str | None = None
     _forwarded_host: str | None = None
     _query: bytes = b""

@@ -15,6 +15,7 @@ from twisted.python.failure import Failure
 from stalwart.http.coroutines import run
 from stalwart.http.exchange import Exchange
 from stalwart.http.finishing import may_redirect, redirect_target
+from stalwart.http.guarding import charge_anonymous, note_failure, note_garbled, refuse_banned
 from stalwart.http.incoming import Incoming
 from stalwart.http.paths import is_authority, parse_target
 from stalwart.http.problem import Problem
@@ -48,6 +49,11 @@ class Request(Incoming):
         super().__init__(channel, queued)
         self._started = self.site.monotonic()
 
+    @property
+    def unrouted(self) -> bool:
+        """Whether the policy let the request in and nothing serves its path."""
+        return self._endpoint is not None and self._handler is None
+
     # Coming in: called by the exchange.
 
     def head_received(
@@ -68,6 +74,8 @@ class Request(Incoming):
         try:
             if site.forwarded is not None:
                 self._take_forwarded(site.forwarded)
+            if site.guard is not None:
+                refuse_banned(site.guard, self)
             parsed = parse_target(method, target)
             self.path = parsed.path
             self._query = parsed.query
@@ -91,9 +99,13 @@ class Request(Incoming):
             self._endpoint = endpoint = site.endpoint_for(self)
             self.surface = endpoint.surface
             self._handler = endpoint.handler(method)
+            if endpoint.charged and site.guard is not None:
+                charge_anonymous(site.guard, self)
             if length is not None and length > endpoint.body_limit:
                 raise endpoint.too_large()
-        except Exception:  # noqa: BLE001 - becomes the answer
+        except Exception as error:  # noqa: BLE001 - becomes the answer
+            if site.guard is not None:
+                note_failure(site.guard, self, error)
             self._failed(Failure())
             return
         if method != b"OPTIONS" and endpoint.admits:
@@ -111,6 +123,8 @@ class Request(Incoming):
 
     def head_refused(self, problem: Problem) -> None:
         """The head could not be read."""
+        if self.site.guard is not None:
+            note_garbled(self.site.guard, self, problem)
         self.respond(problem.response())
 
     def body_received(self, data: bytes) -> None:
@@ -137,6 +151,8 @@ class Request(Incoming):
 
     def body_refused(self, problem: Problem) -> None:
         """The body came too slowly or could not be read."""
+        if self.site.guard is not None:
+            note_garbled(self.site.guard, self, problem)
         self.respond(problem.response())
 
     def _run(
@@ -228,6 +244,7 @@ class Request(Incoming):
             for name, values in self._response_headers.getAllRawHeaders():
                 if name.lower() not in taken:
                     fields += [(name, value) for value in values]
+        fields += self.rate_fields
         finishing = self.site.finishing
         if finishing is not None:
             fields = finishing.finish(self, fields)

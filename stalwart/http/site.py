@@ -29,6 +29,8 @@ from stalwart.ops.metrics import Metrics
 if TYPE_CHECKING:
     from prometheus_client import Counter, Histogram
 
+    from stalwart.auth import Guard
+
 _MOST_AGENT = 256  # octets of a User-Agent in the log
 _METHODS = {
     method.encode(): method
@@ -72,13 +74,14 @@ class Site(server.Site):
         forwarded: TrustedProxies | None = None,
         finishing: ResponseHeaders | None = None,
         redirect_port: int | None = None,
+        guard: Guard | None = None,
         monotonic: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
     ) -> None:
         """`acme_responder` is the shared txacme `IResponder` of type http-01, carried for those who issue.
 
         `forwarded` are the proxies whose Forwarded and X-Forwarded fields count; `redirect_port` is where plain http is
-        sent to https, None for not at all.
+        sent to https, None for not at all. `guard` knows who is banned and who has used up a rate.
         """
         self.limits = limits or Limits()
         super().__init__(resource, reactor=reactor, timeout=self.limits.idle_seconds)  # type: ignore[no-untyped-call]
@@ -88,6 +91,7 @@ class Site(server.Site):
         self.forwarded = forwarded
         self.finishing = finishing or None
         self.redirect_port = redirect_port
+        self.guard = guard
         self.request_ids = request_ids
         self.monotonic = monotonic
         self.draining = False

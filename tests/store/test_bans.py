@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 from stalwart.store import BanRow, add_ban, ban_version, list_bans, remove_bans, remove_expired_bans
 from tests.store.bed import NOW, StoreTestCase
 
@@ -78,5 +80,5 @@ class BanTests(StoreTestCase):
                     remove_bans(s, network="192.0.2.7")
             with self.store.read() as s:
                 seen.append((change, ban_version(s)))
-        for (_, before), (change, after) in zip(seen, seen[1:], strict=False):
+        for (_, before), (change, after) in itertools.pairwise(seen):
             self.assertNotEqual(before, after, change)
