@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from ipaddress import ip_network
 
-from stalwart.ops.networks import IPNetwork, Networks
+from stalwart.ops.networks import IPNetwork
 from stalwart.ops.prefixes import PrefixTable
 from stalwart.store import BanRow
 
@@ -16,11 +16,13 @@ _MOST_KNOWN = 8192
 
 
 class BanList:
-    """Answers for addresses as text, and remembers its answers until something changes. Times are of the wall clock."""
+    """Answers for addresses as text, and remembers its answers until something changes."""
 
-    def __init__(self) -> None:
+    def __init__(self, wall: Callable[[], float]) -> None:
+        """`wall` gives seconds since the epoch, by which bans end."""
+        self._wall = wall
         self._blocked: PrefixTable[bool] = PrefixTable()
-        self._allowed = Networks(ALWAYS_ALLOWED)
+        self._allowed = PrefixTable((network, True) for network in ALWAYS_ALLOWED)
         self._rows: dict[str, BanRow] = {}
         self._banned: PrefixTable[BanRow] = PrefixTable()
         self._known: dict[str, BanRow | None] = {}
@@ -28,12 +30,12 @@ class BanList:
     def configure(self, *, blocked: Sequence[IPNetwork], allowed: Sequence[IPNetwork]) -> None:
         """Take other settings; the bans of the running server stay."""
         self._blocked = PrefixTable((network, True) for network in blocked)
-        self._allowed = Networks((*ALWAYS_ALLOWED, *allowed))
+        self._allowed = PrefixTable((network, True) for network in (*ALWAYS_ALLOWED, *allowed))
         self._known = {}
 
     def allows(self, address: str) -> bool:
         """Whether nothing bans this address."""
-        return address in self._allowed
+        return self._allowed.find(address) is not None
 
     def replace(self, rows: Iterable[BanRow]) -> None:
         """Take these for all bans of the running server."""
@@ -47,29 +49,30 @@ class BanList:
         self._banned.put(ip_network(row.network), row)
         self._known = {}
 
-    def networks(self, now: float) -> set[str]:
+    def networks(self) -> set[str]:
         """What the bans of the running server that hold keep out."""
+        now = self._wall()
         return {row.network for row in self._rows.values() if row.until is None or row.until > now}
 
-    def find(self, address: str, now: float) -> BanRow | None:
+    def find(self, address: str) -> BanRow | None:
         """The ban that keeps this address out, if one does."""
         known = self._known
         row = known.get(address)
         if row is None:
             if address in known:
                 return None
-            row = self._look(address, now)
+            row = self._look(address)
             if len(known) >= _MOST_KNOWN:
                 known.clear()
             known[address] = row
-        if row is not None and row.until is not None and row.until <= now:
+        if row is not None and row.until is not None and row.until <= (now := self._wall()):
             # Another ban, of a wider network, may have been hidden behind it.
-            self.replace(other for other in self._rows.values() if other.until is None or other.until > now)
-            return self._look(address, now)
+            self.replace([other for other in self._rows.values() if other.until is None or other.until > now])
+            return self._look(address)
         return row
 
-    def _look(self, address: str, now: float) -> BanRow | None:
-        if address in self._allowed:
+    def _look(self, address: str) -> BanRow | None:
+        if self.allows(address):
             return None
         if self._blocked.find(address):
             return BanRow(network=address, reason="manual", since=0, until=None, detail="server.blocked-ip")

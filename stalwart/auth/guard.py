@@ -19,6 +19,9 @@ from stalwart.ops.networks import LOOPBACK, UNIX, IPNetwork, Networks
 from stalwart.ops.prefixes import client_key, client_network
 from stalwart.store import BanReason, BanRow
 
+_LOCAL, _ALLOWED, _OTHER = "local", "allowed", "other"
+_MOST_KNOWN = 8192
+
 
 class GuardRules(msgspec.Struct, frozen=True, kw_only=True):
     """What the configuration says. A rate that is None is no limit."""
@@ -52,7 +55,7 @@ class Guard:
     ) -> None:
         """`on_ban` hears of the bans that the server makes itself."""
         self.monotonic = monotonic
-        self.bans = BanList()
+        self.bans = BanList(wall)
         self.anonymous = RateLimiter(None)
         """By `client_key`."""
 
@@ -72,6 +75,7 @@ class Guard:
     def configure(self, rules: GuardRules) -> None:
         """Go by other rules from now on."""
         self.rules = rules
+        self._standings: dict[str, str] = {}
         self.bans.configure(blocked=rules.blocked, allowed=rules.allowed)
         self.anonymous.rate = rules.anonymous
         self.accounts.rate = rules.account
@@ -84,24 +88,23 @@ class Guard:
 
     def ban_of(self, address: str) -> BanRow | None:
         """The ban that keeps a client out, if one does."""
-        return self.bans.find(address, self._wall())
+        return self.bans.find(address)
 
     def closes(self, address: str) -> bool:
         """Whether a connection from the socket's peer, or from whom a PROXY header names, is to be closed; counts it.
 
         Those who speak for others are let in: each of the others is looked at by itself.
         """
-        if self.bans.find(address, self._wall()) is None or address in self._proxies:
+        if self.bans.find(address) is None or address in self._proxies:
             return False
         self._closed.inc()
         return True
 
     def replace_bans(self, rows: Iterable[BanRow]) -> None:
         """Take these for all bans of the running server. What a client did whose ban was lifted is forgotten."""
-        now = self._wall()
-        before = self.bans.networks(now)
+        before = self.bans.networks()
         self.bans.replace(rows)
-        for network in before - self.bans.networks(now):
+        for network in before - self.bans.networks():
             key = client_key(network.partition("/")[0])
             self._scans.forget(key)
             self._failures.forget(key)
@@ -142,9 +145,20 @@ class Guard:
 
     def exempt(self, address: str, peer: str) -> bool:
         """Whether no rate holds for a client; nobody passes for one of this machine by what was forwarded."""
-        if address in LOOPBACK or address == UNIX:
-            return peer in LOOPBACK or peer == UNIX
-        return self.bans.allows(address)
+        standing = self._standing(address)
+        return standing is _ALLOWED or (standing is _LOCAL and self._standing(peer) is _LOCAL)
+
+    def _standing(self, address: str) -> str:
+        standing = self._standings.get(address)
+        if standing is None:
+            if address in LOOPBACK or address == UNIX:
+                standing = _LOCAL
+            else:
+                standing = _ALLOWED if self.bans.allows(address) else _OTHER
+            if len(self._standings) >= _MOST_KNOWN:
+                self._standings.clear()
+            self._standings[address] = standing
+        return standing
 
     def _watches(self, address: str) -> bool:
         return not self.bans.allows(address) and address not in self._proxies
@@ -152,7 +166,7 @@ class Guard:
     def _ban(self, address: str, reason: BanReason, why: str) -> None:
         network = client_network(address)
         now = self._wall()
-        if network is None or self.bans.find(address, now) is not None:
+        if network is None or self.bans.find(address) is not None:
             return
         seconds = self.rules.ban_seconds
         # A single address stands without its prefix length.

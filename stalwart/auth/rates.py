@@ -38,6 +38,8 @@ class RateLimiter:
         self._rate = rate
         self._period = 0.0 if rate is None else rate.period
         self._unit = 0.0 if rate is None else rate.period / rate.count
+        # The parameters of RateLimit-Policy in draft-ietf-httpapi-ratelimit-headers, made once.
+        self.policy = b"" if rate is None else b"q=%d;w=%d" % (rate.count, rate.period)
         self._tolerance = self._period + self._unit * _SLACK
 
     def __len__(self) -> int:

@@ -94,13 +94,12 @@ def _charge(guard: Guard, limiter: RateLimiter, key: Hashable, request: Request,
     now = guard.monotonic()
     seconds = limiter.charge(key, now)
     left, reset = limiter.standing(key, now)
-    rate = limiter.rate
-    assert rate is not None
     request.rate_fields = (
-        (b"RateLimit-Policy", b'"requests";q=%d;w=%d' % (rate.count, rate.period)),
+        (b"RateLimit-Policy", b'"requests";' + limiter.policy),
         (b"RateLimit", b'"requests";r=%d;t=%d' % (left, reset)),
     )
-    if seconds:
+    rate = limiter.rate
+    if seconds and rate is not None:
         guard.limited.labels(limit).inc()
         raise Problem(
             429,

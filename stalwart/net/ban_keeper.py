@@ -56,7 +56,7 @@ class BanKeeper(Service):
         self._version, rows = self._read()
         self._guard.replace_bans(rows)
         self._guard.on_ban = self._made
-        self._active.set_function(lambda: len(self._guard.bans.networks(time.time())))
+        self._active.set_function(lambda: len(self._guard.bans.networks()))
         self._plan()
 
     def stopService(self) -> None:
