@@ -93,8 +93,6 @@ class RateLimiter:
         kept = {key: free_at for key, free_at in self._free_at.items() if free_at > now}
         if len(kept) > self._most * 3 // 4:
             # So much at once that this is seldom.
-            least = sorted(kept.values())[len(kept) - self._most // 2]
-            kept = {key: free_at for key, free_at in kept.items() if free_at >= least}
-            if len(kept) > self._most * 3 // 4:  # all alike
-                kept = dict(list(kept.items())[len(kept) - self._most // 2 :])
+            indebted = sorted(kept, key=kept.__getitem__)[-(self._most // 2) :]
+            kept = {key: kept[key] for key in indebted}
         self._free_at = kept
