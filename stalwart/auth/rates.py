@@ -10,8 +10,9 @@ from collections.abc import Hashable
 from stalwart.config import Rate
 
 _MOST = 32_768
-# Of the time that one unit takes to come back: sums of floats must not refuse the last one of a burst.
-_SLACK = 0.001
+# Sums of floats must not refuse the last unit of a burst: part of the time that one takes to come back, and seconds.
+_SLACK = 0.01
+_MOST_SLACK = 0.001
 
 
 class RateLimiter:
@@ -40,7 +41,7 @@ class RateLimiter:
         self._unit = 0.0 if rate is None else rate.period / rate.count
         # The parameters of RateLimit-Policy in draft-ietf-httpapi-ratelimit-headers, made once.
         self.policy = b"" if rate is None else b"q=%d;w=%d" % (rate.count, rate.period)
-        self._tolerance = self._period + self._unit * _SLACK
+        self._tolerance = self._period + min(self._unit * _SLACK, _MOST_SLACK)
 
     def __len__(self) -> int:
         return len(self._free_at)
