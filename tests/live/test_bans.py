@@ -1,4 +1,4 @@
-"""Bans and rate limits with the real daemon, over real sockets; 127.0.0.2 and the next ones stand for other machines."""
+"""Bans and rate limits with the real daemon, over real sockets; 127.0.0.2 and the next ones are other machines."""
 
 from __future__ import annotations
 
@@ -189,7 +189,7 @@ class BanTests(SynchronousTestCase):
         self.assertEqual(statuses, [200] * 6 + [429])
 
     def test_passwords(self) -> None:
-        """Who tries passwords is banned; the address where the account's owner works isn't, though it fails as often."""
+        """Who tries passwords is banned; the address where the account's owner works isn't, though it fails, too."""
 
         def sign_in(password: str, client: str) -> int:
             basic = base64.b64encode(f"{ADDRESS}:{password}".encode()).decode()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from twisted.internet.defer import Deferred, maybeDeferred
@@ -56,7 +56,7 @@ class KeeperTests(StoreTestCase):
     def setUp(self) -> None:
         """A guard, a store, and the service."""
         super().setUp()
-        self.logs: list[LogEvent] = self.enterContext(capturedLogs())
+        self.logs: Sequence[LogEvent] = self.enterContext(capturedLogs())
         self.clock = Clock()
         self.thread = Thread()
         self.start()
@@ -79,7 +79,7 @@ class KeeperTests(StoreTestCase):
         """Which of the two addresses are kept out."""
         return [self.guard.ban_of(address) is not None for address in (A, B)]
 
-    def add(self, network: str, until: int | None = None) -> None:
+    def ban(self, network: str, until: int | None = None) -> None:
         """As the command does it, beside the daemon."""
         with self.store.write() as s:
             add_ban(s, BanRow(network=network, reason="manual", since=NOW, until=until))
@@ -104,24 +104,18 @@ class KeeperTests(StoreTestCase):
         """The log says who, why, until when, and how to lift it."""
         self.guard.not_found(A, "/x.php")
         (line,) = [line for line in self.lines() if "banned" in line]
-        for part in (
-            A,
-            "'/x.php'",
-            "banned-path",
-            "until 2023-11-14T22:15:00Z",
-            f"stalwart ban remove {A}",
-            "server.allowed-ip",
-        ):
+        words = ("'/x.php'", "banned-path", "until 2023-11-14T22:15:00Z", "server.allowed-ip")
+        for part in (*words, f"banned {A}", f"stalwart ban remove {A}"):
             self.assertIn(part, line)
 
     def test_taken_over(self) -> None:
         """What the command changes holds two seconds later, and is counted."""
-        self.add(A)
+        self.ban(A)
         self.assertEqual(self.banned(), [False, False])
         self.clock.advance(2)
         self.assertEqual(self.banned(), [True, False])
         self.assertEqual(self.metrics.registry.get_sample_value("stalwart_bans"), 1)
-        self.add("203.0.113.0/24", NOW + 1000)
+        self.ban("203.0.113.0/24", NOW + 1000)
         with self.store.write() as s:
             remove_bans(s, network=A)
         self.clock.advance(2)
@@ -142,7 +136,7 @@ class KeeperTests(StoreTestCase):
 
     def test_made_during_a_look(self) -> None:
         """A ban that is made while the database is being read isn't lost, though it isn't there yet."""
-        self.add(B)
+        self.ban(B)
         self.thread.held = True
         self.clock.advance(2)
         self.guard.not_found(A, "/x.php")
@@ -160,7 +154,7 @@ class KeeperTests(StoreTestCase):
         self.assertEqual(len(self.thread.jobs), 1)
         self.thread.held = False
         self.thread.work()
-        self.add(A)
+        self.ban(A)
         self.clock.advance(2)
         self.assertEqual(self.banned(), [True, False])
 
@@ -176,14 +170,14 @@ class KeeperTests(StoreTestCase):
         self.assertEqual(sum("can't be read" in line for line in lines), 1)
         self.flushLoggedErrors(DiskFull)
         self.thread.error = None
-        self.add(B)
+        self.ban(B)
         self.clock.advance(2)
         self.assertEqual(self.banned(), [True, True])
 
     def test_tidy(self) -> None:
         """Bans that are over leave the database in time."""
         self.clock.advance(2)
-        self.add(A, NOW + 10)
+        self.ban(A, NOW + 10)
         self.now += 10
         with self.store.read() as s:
             self.assertEqual((ban_version(s)[0], list_bans(s)), (1, []))
