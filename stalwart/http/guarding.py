@@ -32,10 +32,8 @@ def refuse_banned(guard: Guard, request: Request) -> None:
         raise Problem(403, "Your address is kept out for what it has sent. Ask the operator of this server.")
 
 
-def note_failure(guard: Guard, request: Request, error: BaseException | None) -> None:
-    """Take note of a request that was refused before anything served it."""
-    if not isinstance(error, Problem):
-        return
+def note_failure(guard: Guard, request: Request, error: Problem) -> None:
+    """Take note of a refusal, if it came before anything served the request."""
     if request.path == b"-":  # the target wasn't read, or what stands before it
         note_garbled(guard, request, error)
     elif error.status == 404 and request.unrouted and request.surface != "acme":

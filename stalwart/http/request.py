@@ -103,9 +103,7 @@ class Request(Incoming):
                 charge_anonymous(site.guard, self)
             if length is not None and length > endpoint.body_limit:
                 raise endpoint.too_large()
-        except Exception as error:  # noqa: BLE001 - becomes the answer
-            if site.guard is not None:
-                note_failure(site.guard, self, error)
+        except Exception:  # noqa: BLE001 - becomes the answer
             self._failed(Failure())
             return
         if method != b"OPTIONS" and endpoint.admits:
@@ -186,6 +184,8 @@ class Request(Incoming):
         self._waiting = None
         error = failure.value
         if isinstance(error, Problem):
+            if self.site.guard is not None:
+                note_failure(self.site.guard, self, error)
             self.respond(error.response())
         elif not (self._disconnected and failure.check(CancelledError)):
             _log.failure(
