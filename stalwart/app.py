@@ -17,7 +17,7 @@ from twisted.internet.interfaces import IProtocolFactory
 from twisted.logger import Logger
 
 from stalwart import __version__
-from stalwart.auth import Authenticator, Passwords
+from stalwart.auth import Authenticator, Guard, GuardRules, Passwords
 from stalwart.config import ConfigErrors, FsStore, Listener, Settings, SqliteStore, plan_reload
 from stalwart.delivery.lmtp_server import LmtpFactory
 from stalwart.delivery.local import Mailroom
@@ -30,7 +30,7 @@ from stalwart.http.kept import Kept
 from stalwart.http.lockout import locked_out
 from stalwart.http.lookups import ServerAnswers
 from stalwart.http.settings import facts_of
-from stalwart.net import ListenError, ListenerService
+from stalwart.net import BanKeeper, ListenError, ListenerService
 from stalwart.net.control import Answer, Command, ControlService, control_path
 from stalwart.ops.log import AccessLog, LogOutput
 from stalwart.ops.metrics import Metrics
@@ -84,6 +84,7 @@ class Daemon(Service):
         self._output = output
         self._foreground = foreground
         self._certificates = Certificates(settings.certificates, settings.hostname)
+        self._guard = Guard(guard_rules(settings), monotonic=time.monotonic, wall=time.time, metrics=metrics)
         self._site_settings = SiteSettings()
         self._reloading = DeferredLock()
         self._sites: list[Site] = []
@@ -95,6 +96,7 @@ class Daemon(Service):
                 metrics=metrics,
                 certificates=self._certificates,
                 proxy_networks=listener.proxy_trusted_networks,
+                closes=self._guard.closes,
             )
             for listener in settings.listeners
         ]
@@ -115,7 +117,7 @@ class Daemon(Service):
         for warning in self._settings.warnings:
             _log.warn("{warning}", warning=str(warning))
         try:
-            self._backend = backend = _Backend(self._settings, self._reactor, self._metrics)
+            self._backend = backend = _Backend(self._settings, self._reactor, self._metrics, self._guard)
             backend.start()
         except StoreError as error:
             self._fail(str(error))
@@ -169,6 +171,7 @@ class Daemon(Service):
                 settings=self._site_settings,
                 access_log=access_log,
                 acme_responder=acme,
+                guard=self._guard,
             )
             self._sites.append(site)
             return site
@@ -214,7 +217,8 @@ class Daemon(Service):
         except ConfigErrors as errors:
             return self._refuse(str(errors).splitlines())
         wanted = site_settings(plan.settings, backend.answers(plan.settings), self._reactor)
-        if not force and (lockouts := await self._lockouts(wanted)):
+        rules = guard_rules(plan.settings)
+        if not force and (lockouts := await self._lockouts(wanted, rules)):
             return self._refuse(lockouts)
         try:
             self._certificates.replace(plan.settings.certificates)
@@ -224,6 +228,7 @@ class Daemon(Service):
         self._settings, self._site_settings = plan.settings, wanted
         for site in self._sites:
             site.settings = wanted
+        self._guard.configure(rules)
         for service, listener in zip(self._listeners, plan.settings.listeners, strict=True):
             service.reconfigure(listener)
         self._output.configure(plan.settings.log_format, plan.settings.log_level)
@@ -241,10 +246,10 @@ class Daemon(Service):
             lines.append(left)
         return Answer(done=True, lines=tuple(lines))
 
-    async def _lockouts(self, wanted: SiteSettings) -> list[str]:
+    async def _lockouts(self, wanted: SiteSettings, rules: GuardRules) -> list[str]:
         found = []
         for site in self._sites:
-            found += await locked_out(site.admin_visits, self._site_settings, wanted)
+            found += await locked_out(site.admin_visits, self._site_settings, wanted, rules)
         return [
             f'{out.address}, which administered this server by listener "{out.listener}" within the last 15 minutes, '
             f"would get {out.status} for {out.method} {out.path}; `stalwart reload --force` does it all the same"
@@ -309,11 +314,29 @@ def tree_to_look_at(settings: Settings, folder: str, reactor: Any) -> Branch:
         data=SqliteStore(id="empty", path=os.path.join(folder, "stalwart.sqlite")),
         blob=FsStore(id="empty", path=os.path.join(folder, "blobs")),
     )
-    backend = _Backend(empty, reactor, metrics)
+    guard = Guard(GuardRules(), monotonic=time.monotonic, wall=time.time, metrics=metrics)
+    backend = _Backend(empty, reactor, metrics, guard)
     try:
         return http_tree(backend, settings, reactor, metrics, responder())()
     finally:
         backend.store.close()
+
+
+def guard_rules(settings: Settings) -> GuardRules:
+    """What the configuration says of bans and rates; for the guard when it is made, and when settings are reloaded."""
+    http, auto_ban = settings.http, settings.auto_ban
+    speaking = [network for listener in settings.listeners for network in listener.proxy_trusted_networks]
+    return GuardRules(
+        blocked=settings.blocked_ip,
+        allowed=settings.allowed_ip,
+        proxies=(*http.believed_proxies, *dict.fromkeys(speaking)),
+        failed_sign_ins=auto_ban.auth_rate,
+        scans=auto_ban.scan_rate,
+        scan_paths=auto_ban.scan_paths,
+        ban_seconds=auto_ban.period,
+        anonymous=http.rate_limit_anonymous,
+        account=http.rate_limit_account,
+    )
 
 
 def _allow_descriptors(connections: Sequence[int]) -> None:
@@ -339,7 +362,7 @@ def _allow_descriptors(connections: Sequence[int]) -> None:
 class _Backend:
     """The open store with the threads that work on it."""
 
-    def __init__(self, settings: Settings, reactor: Any, metrics: Metrics) -> None:
+    def __init__(self, settings: Settings, reactor: Any, metrics: Metrics, guard: Guard) -> None:
         self._reactor = reactor
         self._metrics = metrics
         self.store = Store.open(
@@ -359,6 +382,9 @@ class _Backend:
         self._kept = Kept(self.store, self._lookup_pool, reactor)
         self._dns = DnsAnswers(lambda: SystemResolver(reactor), reactor)
         self._databases: dict[str, ReadOnlyDatabase] = {}
+        # One thread, so that bans are written and read in order.
+        self._ban_thread = ThreadPool(reactor, 1, "bans")
+        self._bans = BanKeeper(guard, self.store, self._ban_thread, reactor, metrics)
 
     def answers(self, settings: Settings) -> Answers:
         """What the rules of a configuration ask for."""
@@ -383,13 +409,17 @@ class _Backend:
         self._kept.load()
         self._lookup_pool.start()
         self._sweeper.start()
+        self._ban_thread.start()
         self.pool.start()
         self.writer.start()
         self._housekeeping.startService()
+        self._bans.startService()
 
     def close(self) -> None:
         """Finish what the threads have, and close the store."""
+        self._bans.stopService()
         self._housekeeping.stopService()
+        self._ban_thread.stop()
         self._sweeper.stop()
         self.pool.stop()
         self.writer.stop()

@@ -2,6 +2,8 @@
 
 from stalwart.config.addresses import Address, TcpAddress, UnixAddress
 from stalwart.config.errors import ConfigError, ConfigErrors, ConfigWarning
+from stalwart.config.guard_kinds import Rate
+from stalwart.config.guard_settings import AutoBan
 from stalwart.config.http_settings import Hsts, HttpSettings
 from stalwart.config.kinds import IPNetwork, LogFormat, LogLevel
 from stalwart.config.loader import SYSTEM_FILE, find_config, load
@@ -34,6 +36,7 @@ __all__ = [
     "NO_NAMES",
     "SYSTEM_FILE",
     "Address",
+    "AutoBan",
     "Certificate",
     "CheckRule",
     "ConfigError",
@@ -48,6 +51,7 @@ __all__ = [
     "LogFormat",
     "LogLevel",
     "Origin",
+    "Rate",
     "Reload",
     "RuleClause",
     "RuleFault",

@@ -26,6 +26,7 @@ class Key(msgspec.Struct, frozen=True, kw_only=True):
     a `Table` with `inherits` that is `inherited` is also looked for there. `object_name` is what the object calls
     it that its `Group` names. A setting of several values `may_be_empty` if none of them is a choice of its own.
     One that is `reloaded` takes effect while the daemon runs; the others wait for its next start.
+    `earlier` is the dotted name, from the top, that a setting of a `Group` had when it stood in another table.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Key(msgspec.Struct, frozen=True, kw_only=True):
     object_name: str | None = None
     may_be_empty: bool = False
     reloaded: bool = False
+    earlier: str | None = None
 
 
 class Group(msgspec.Struct, frozen=True, kw_only=True):

@@ -11,6 +11,8 @@ from typing import Annotated, Literal
 import msgspec
 
 from stalwart.config.errors import ConfigWarning
+from stalwart.config.guard_kinds import ListedNetwork
+from stalwart.config.guard_settings import AutoBan
 from stalwart.config.http_settings import HttpSettings
 from stalwart.config.kinds import (
     Duration,
@@ -305,6 +307,28 @@ class Declared(msgspec.Struct, frozen=True, kw_only=True):
             default="the number of CPUs",
         ),
     ]
+    blocked_ip: Annotated[
+        tuple[ListedNetwork, ...],
+        Key(
+            name="server.blocked-ip",
+            doc="Addresses and networks whose connections are closed at once: an array, or a table with them as keys. "
+            "`stalwart ban add` does the same while the daemon runs.",
+            example='["192.0.2.7", "2001:db8:bad::/48"]',
+            may_be_empty=True,
+            reloaded=True,
+        ),
+    ] = ()
+    allowed_ip: Annotated[
+        tuple[ListedNetwork, ...],
+        Key(
+            name="server.allowed-ip",
+            doc="Addresses and networks that nothing bans, `server.blocked-ip` neither, and that no rate limits: an "
+            "array, or a table with them as keys. 127.0.0.1 and ::1 belong to them always.",
+            example='["198.51.100.0/24"]',
+            may_be_empty=True,
+            reloaded=True,
+        ),
+    ] = ()
     listeners: Annotated[
         tuple[Listener, ...],
         Table(
@@ -349,6 +373,16 @@ class Declared(msgspec.Struct, frozen=True, kw_only=True):
             "names is an error.",
             earlier=("server.http",),
             object_name="Http",
+            reloaded=True,
+        ),
+    ]
+    auto_ban: Annotated[
+        AutoBan,
+        Group(
+            name="server.auto-ban",
+            doc="Bans that the server makes by itself: of single IPv4 addresses, and of a /64 of IPv6. Never of "
+            "proxies that are trusted, nor of `server.allowed-ip`. See docs/bans.md.",
+            earlier=("server.fail2ban",),
             reloaded=True,
         ),
     ]

@@ -30,6 +30,8 @@ class Branch(Resource):
 
     body_limit: int = 0
     admits: ClassVar[bool] = False
+    charged: ClassVar[bool] = False
+    """Whether requests are charged to the limit of clients that haven't signed in (`http.rate-limit.anonymous`)."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]

@@ -87,6 +87,8 @@ class Http2Channel(H2Connection):
         try:
             events = self.conn.receive_data(data)
         except ProtocolError:
+            if self.site.guard is not None:
+                self.site.guard.garbled(self.endpoints.client_address)
             self._terminate(Failure())
             return
         if any(isinstance(event, ConnectionTerminated) for event in events):

@@ -39,6 +39,9 @@ class Incoming(Asked, server.Request):
     principal: Principal | None = None
     """Who sent it, once signed in: see `authenticate`."""
 
+    rate_fields: tuple[tuple[bytes, bytes], ...] = ()
+    """What the answer tells of the rate limit that the request was charged to."""
+
     _query: bytes = b""
     _request_headers: Headers | None = None
     _response_headers: Headers | None = None

@@ -10,6 +10,8 @@ from typing import Any
 
 import msgspec
 
+from stalwart.auth import GuardRules
+from stalwart.auth.bans import BanList
 from stalwart.http.asked import Asked, Visit
 from stalwart.http.problem import Problem
 from stalwart.http.settings import SiteSettings
@@ -67,14 +69,21 @@ def judge(settings: SiteSettings, visit: Visit) -> int | Coroutine[Any, Any, int
     return settings.policy.decide(visit)
 
 
-async def locked_out(visits: AdminVisits, running: SiteSettings, wanted: SiteSettings) -> list[LockedOut]:
-    """Those whom `running` lets in and `wanted` would not."""
+async def locked_out(
+    visits: AdminVisits, running: SiteSettings, wanted: SiteSettings, rules: GuardRules
+) -> list[LockedOut]:
+    """Those whom `running` lets in, and `wanted` or the bans of `rules` would not."""
+    bans = BanList(lambda: 0.0)
+    bans.configure(blocked=rules.blocked, allowed=rules.allowed)
     found = []
     for visit in visits.recent():
         before = _again(visit)
         if await _verdict(running, before) != 200:
             continue
-        status = await _verdict(wanted, _again(visit))
+        after = _again(visit)
+        status = await _verdict(wanted, after)
+        if bans.find(after.client_address) is not None:
+            status = 403
         if status != 200:
             found.append(
                 LockedOut(

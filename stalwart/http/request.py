@@ -15,6 +15,7 @@ from twisted.python.failure import Failure
 from stalwart.http.coroutines import run
 from stalwart.http.exchange import Exchange
 from stalwart.http.finishing import may_redirect, redirect_target
+from stalwart.http.guarding import charge_anonymous, note_failure, note_garbled, refuse_banned
 from stalwart.http.incoming import Incoming
 from stalwart.http.problem import Problem
 from stalwart.http.response import Response
@@ -47,6 +48,11 @@ class Request(Incoming):
         super().__init__(channel, queued)
         self._started = self.site.monotonic()
 
+    @property
+    def unrouted(self) -> bool:
+        """Whether the policy let the request in and nothing serves its path."""
+        return self._endpoint is not None and self._handler is None
+
     # Coming in: called by the exchange.
 
     def head_received(
@@ -66,6 +72,8 @@ class Request(Incoming):
         settings = self.settings
         try:
             parsed = self.read_target(settings.forwarded)
+            if self.site.guard is not None:
+                refuse_banned(self.site.guard, self)
             self._query = parsed.query
             self.prepath = []
             self.postpath = parsed.segments
@@ -96,6 +104,8 @@ class Request(Incoming):
             self.surface = endpoint.surface
             self.administers = endpoint.administers
             self._handler = endpoint.handler(self.method)
+            if endpoint.charged and self.site.guard is not None:
+                charge_anonymous(self.site.guard, self)
             if length is not None and length > endpoint.body_limit:
                 raise endpoint.too_large()
         except Exception:  # noqa: BLE001 - becomes the answer
@@ -116,6 +126,8 @@ class Request(Incoming):
 
     def head_refused(self, problem: Problem) -> None:
         """The head could not be read."""
+        if self.site.guard is not None:
+            note_garbled(self.site.guard, self, problem)
         self.respond(problem.response())
 
     def body_received(self, data: bytes) -> None:
@@ -142,6 +154,8 @@ class Request(Incoming):
 
     def body_refused(self, problem: Problem) -> None:
         """The body came too slowly or could not be read."""
+        if self.site.guard is not None:
+            note_garbled(self.site.guard, self, problem)
         self.respond(problem.response())
 
     def _run(
@@ -175,6 +189,8 @@ class Request(Incoming):
         self._waiting = None
         error = failure.value
         if isinstance(error, Problem):
+            if self.site.guard is not None:
+                note_failure(self.site.guard, self, error)
             self.respond(error.response())
         elif not (self._disconnected and failure.check(CancelledError)):
             _log.failure(
@@ -233,6 +249,7 @@ class Request(Incoming):
             for name, values in self._response_headers.getAllRawHeaders():
                 if name.lower() not in taken:
                     fields += [(name, value) for value in values]
+        fields += self.rate_fields
         finishing = self.settings.finishing
         if finishing is not None:
             fields = finishing.finish(self, fields)

@@ -29,6 +29,8 @@ from stalwart.ops.metrics import Metrics
 if TYPE_CHECKING:
     from prometheus_client import Counter, Histogram
 
+    from stalwart.auth import Guard
+
 _MOST_AGENT = 256  # octets of a User-Agent in the log
 _METHODS = {
     method.encode(): method
@@ -69,10 +71,14 @@ class Site(server.Site):
         access_log: AccessLog | None = None,
         limits: Limits | None = None,
         acme_responder: object | None = None,
+        guard: Guard | None = None,
         monotonic: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
     ) -> None:
-        """`acme_responder` is the shared txacme `IResponder` of type http-01, carried for those who issue."""
+        """`acme_responder` is the shared txacme `IResponder` of type http-01, carried for those who issue.
+
+        `guard` knows who is banned and who has used up a rate.
+        """
         self.limits = limits or Limits()
         super().__init__(resource, reactor=reactor, timeout=self.limits.idle_seconds)  # type: ignore[no-untyped-call]
         self.listener = listener
@@ -80,6 +86,7 @@ class Site(server.Site):
         """What each request goes by from when it comes in; may be replaced at any time."""
 
         self.acme_responder = acme_responder
+        self.guard = guard
         self.admin_visits = AdminVisits(monotonic)
         """Who used the administration lately."""
 

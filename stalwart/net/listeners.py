@@ -47,18 +47,23 @@ class ListenerService(Service):
         certificates: Certificates | None = None,
         factory: IProtocolFactory | None = None,
         proxy_networks: Sequence[IPNetwork] = (),
+        closes: Callable[[str], bool] | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         """`reactor` provides IReactorSocket and IReactorTime. `certificates` must be given for `tls.implicit`.
 
         Peers in `proxy_networks` must begin with a PROXY header; those of Unix sockets count as loopback.
+        `closes` says of an address, a peer's or one that a header names, whether its connections are closed at once.
         """
         self.listener = listener
         self.factory = factory
         self._reactor = reactor
         self._certificates = certificates
-        self._gate = ConnectionGate(listener.id, listener.protocol, listener.max_connections, metrics, monotonic)
+        self._gate = ConnectionGate(
+            listener.id, listener.protocol, listener.max_connections, metrics, monotonic, closes
+        )
         self._proxies = Networks(proxy_networks)
+        self._closes = closes
         self._handshakes: HandshakeFactory | None = None
         self._headers: ProxiedFactory | None = None
         self._sockets: list[socket.socket] = []
@@ -126,7 +131,12 @@ class ListenerService(Service):
     def _behind_proxies(self, factory: IProtocolFactory) -> IProtocolFactory:
         """The header of the PROXY protocol comes before the first octet of TLS."""
         self._headers = ProxiedFactory(
-            factory, self._proxies, self._reactor, listener=self.listener.id, seconds=_HEADER_SECONDS
+            factory,
+            self._proxies,
+            self._reactor,
+            listener=self.listener.id,
+            seconds=_HEADER_SECONDS,
+            closes=self._closes,
         )
         return self._headers
 

@@ -92,6 +92,28 @@ class Metrics:
             ["outcome"],
             registry=registry,
         )
+        self.bans = Gauge("stalwart_bans", "Bans that hold, those of the configuration left out.", registry=registry)
+        self.bans_made = Counter(
+            "stalwart_bans_made", "Bans that the server made by itself, by reason.", ["reason"], registry=registry
+        )
+        self.ban_refusals = Counter(
+            "stalwart_ban_refusals",
+            "What was refused to banned clients: connection (closed at once) or request (403).",
+            ["what"],
+            registry=registry,
+        )
+        self.rate_limited = Counter(
+            "stalwart_rate_limited",
+            "Requests answered 429, by the limit: anonymous, account, sign-in, concurrent-requests, …",
+            ["limit"],
+            registry=registry,
+        )
+        for what in ("connection", "request"):
+            self.ban_refusals.labels(what)
+        for reason in ("auth-failure", "scanning", "banned-path"):
+            self.bans_made.labels(reason)
+        for limit in ("anonymous", "account", "sign-in", "concurrent-requests", "concurrent-uploads"):
+            self.rate_limited.labels(limit)
         self.log_lines = Counter("stalwart_log_events", "Log events written, by level.", ["level"], registry=registry)
         for level in ("error", "warn", "info"):
             self.log_lines.labels(level)  # an alert on an increase misses the first error if the series begins with it

@@ -22,6 +22,7 @@ from stalwart.store.accounts import (
     resolve_recipient,
     set_password_hash,
 )
+from stalwart.store.bans import add_ban, ban_version, list_bans, remove_bans, remove_expired_bans
 from stalwart.store.blobs import BlobStore, FsBlobs, blob_hash
 from stalwart.store.blobs_sqlite import SqliteBlobs
 from stalwart.store.changes import changes, state
@@ -75,6 +76,8 @@ from stalwart.store.opening import open_blobs
 from stalwart.store.query import query_emails
 from stalwart.store.rows import (
     AccountRow,
+    BanReason,
+    BanRow,
     Changes,
     EmailRow,
     MailboxRow,
@@ -96,6 +99,8 @@ __all__ = [
     "AmongIds",
     "AnchorNotFound",
     "AnyOf",
+    "BanReason",
+    "BanRow",
     "Before",
     "BlobMissing",
     "BlobStore",
@@ -144,8 +149,10 @@ __all__ = [
     "UploadRow",
     "UploadsFull",
     "add_alias",
+    "add_ban",
     "add_email",
     "add_upload",
+    "ban_version",
     "blob_hash",
     "changes",
     "check_room",
@@ -169,6 +176,7 @@ __all__ = [
     "has_blob",
     "is_local_domain",
     "list_accounts",
+    "list_bans",
     "list_domains",
     "list_email_ids",
     "list_lookups",
@@ -177,6 +185,8 @@ __all__ = [
     "put_lookups",
     "query_emails",
     "remove_alias",
+    "remove_bans",
+    "remove_expired_bans",
     "resolve_recipient",
     "set_password_hash",
     "state",

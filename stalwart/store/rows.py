@@ -111,3 +111,20 @@ class Changes(msgspec.Struct, frozen=True, kw_only=True):
     new_state: int
     has_more: bool
     only_counts: bool
+
+
+BanReason = Literal["auth-failure", "scanning", "banned-path", "manual"]
+
+
+class BanRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A network that is kept out.
+
+    `network` is an address or network in canonical form; `since` and `until` are seconds since the epoch, `until` is
+    None for a ban without end. `detail` is for people.
+    """
+
+    network: str
+    reason: BanReason
+    since: int
+    until: int | None
+    detail: str = ""

@@ -277,3 +277,16 @@ lookup = Table(
     Index("ix_lookup_expires", "expires_at"),
     sqlite_with_rowid=False,
 )
+
+# Who is kept out for now. The ids count up, so that their number and the greatest tell whether anything has changed.
+ban = Table(
+    "ban",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    Column("network", Text, nullable=False, unique=True),  # an address or network in canonical form
+    Column("reason", Text, nullable=False),
+    Column("since", BigInteger, nullable=False),
+    Column("until", BigInteger),  # NULL: no end
+    Column("detail", Text, nullable=False),  # for people
+    sqlite_autoincrement=True,
+)

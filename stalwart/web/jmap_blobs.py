@@ -12,7 +12,7 @@ from stalwart.auth import Principal
 from stalwart.http import Endpoint, Problem, Request, Response
 from stalwart.http.auth import RunsInThread
 from stalwart.jmap.blobs import Content
-from stalwart.jmap.errors import OverLimit, RequestError
+from stalwart.jmap.errors import OverLimit
 from stalwart.jmap.session import accounts_of
 from stalwart.web.jmap_surface import Surface, problem
 
@@ -50,10 +50,7 @@ class Upload(Endpoint):
         account = accounts_of(principal, jmap.limits).get(_account_in(request))
         if account is None:
             raise Problem(404, "There is no such account that this user can see.")
-        try:
-            jmap.uploads.take(request, account.row)
-        except RequestError as error:
-            raise problem(error) from error
+        jmap.uploads.take(request, account.row)
 
     async def post(self, request: Request) -> Response:
         """Keep the body; it is on disk when the answer is sent."""
@@ -133,10 +130,7 @@ class Download(Endpoint):
         assert request.principal is not None
         account_row = request.principal.account_id
         if piece.content.held > _BLOCK and request.method != b"HEAD":
-            try:
-                jmap.decoded.take(request, account_row, piece.content.held)
-            except RequestError as error:
-                raise problem(error) from error
+            jmap.decoded.take(request, account_row, piece.content.held)
         if len(piece.first) == piece.length:
             return Response(status=piece.status, body=piece.first, content_type=media_type, headers=tuple(headers))
         return Response(

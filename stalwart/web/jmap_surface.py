@@ -8,6 +8,7 @@ from typing import TypeVar
 from stalwart.auth import Authenticator, Principal
 from stalwart.http import Problem, Request, authenticate, unauthorized
 from stalwart.http.auth import RunsInThread
+from stalwart.http.guarding import concurrency_fields
 from stalwart.jmap.blobs import Blobs, NoSuchBlob
 from stalwart.jmap.engine import Engine
 from stalwart.jmap.errors import OverLimit, RequestError, SignInExpired
@@ -24,22 +25,31 @@ _MOST_SIGN_INS = 100
 
 
 class Turns:
-    """How much each account has under way of what may only be so much: requests, or octets in memory."""
+    """How much each account has under way of what may only be so much: requests, or octets in memory.
 
-    def __init__(self, limit: str, most: int) -> None:
+    `limit` is the name in JMAP's errors, `policy` that in RateLimit fields, with the unit that is counted.
+    """
+
+    def __init__(self, limit: str, most: int, *, policy: str, unit: str = "") -> None:
         self._limit = limit
+        self._policy = policy
+        self._unit = unit
         self._most = most
         self._running: dict[int, int] = {}
 
     def take(self, request: Request, account: int, amount: int = 1) -> None:
-        """Count `amount` until the request has ended. Raises OverLimit when that is more than the account may have."""
+        """Count `amount` until the request has ended. Raises Problem 429 for more than the account may have."""
         running = self._running.get(account, 0)
         if running + amount > self._most:
-            raise OverLimit(
+            if request.site.guard is not None:
+                request.site.guard.limited.labels(self._policy).inc()
+            over = OverLimit(
                 self._limit,
                 f"At most {self._most} of this at a time ({self._limit}); wait for another request to end.",
                 status=429,
             )
+            request.rate_fields = ()  # what stops it is told, not how many requests are left
+            raise problem(over, headers=concurrency_fields(self._policy, self._most, self._unit))
         self._running[account] = running + amount
         request.notifyFinish().addBoth(self._ended, account, amount)
 
@@ -81,9 +91,13 @@ class Surface:
         self.hostname = hostname
         self.engine = Engine(store, self.limits, metrics, still_valid=authenticator.still_valid)
         self.blobs = Blobs(store, self.limits, authenticator.still_valid)
-        self.requests = Turns("maxConcurrentRequests", self.limits.max_concurrent_requests)
-        self.uploads = Turns("maxConcurrentUpload", self.limits.max_concurrent_upload)
-        self.decoded = Turns("maxOctetsDecoded", self.limits.max_octets_read)
+        self.requests = Turns(
+            "maxConcurrentRequests", self.limits.max_concurrent_requests, policy="concurrent-requests"
+        )
+        self.uploads = Turns("maxConcurrentUpload", self.limits.max_concurrent_upload, policy="concurrent-uploads")
+        self.decoded = Turns(
+            "maxOctetsDecoded", self.limits.max_octets_read, policy="decoded-content", unit="content-bytes"
+        )
 
     async def base_url(self, request: Request) -> str:
         """How the client reached this server, without a slash at the end."""
@@ -130,8 +144,8 @@ class Surface:
             raise Problem(507, "The mail store is full.") from error
 
 
-def problem(error: RequestError) -> Problem:
+def problem(error: RequestError, *, headers: tuple[tuple[str, str], ...] = ()) -> Problem:
     """A refused request as a problem document (RFC 8620 §3.6.1)."""
     members = error.properties()
     extra = {name: value for name, value in members.items() if name not in ("type", "status", "detail")}
-    return Problem(error.status, error.detail, type=str(members["type"]), extra=extra)
+    return Problem(error.status, error.detail, type=str(members["type"]), headers=headers, extra=extra)

@@ -48,6 +48,8 @@ class SpellingTests(SynchronousTestCase):
         ("redirect-https", "redirectHttps", "true"),
         ("permissive-cors", "usePermissiveCors", "true"),
         ("cors.allowed-origins", "corsAllowedOrigins", '"https://a.example"'),
+        ("rate-limit.anonymous", "rateLimitAnonymous", '"7/1m"'),
+        ("rate-limit.account", "rateLimitAuthenticated", '"8/1h"'),
     )
 
     def test_list_is_complete(self) -> None:

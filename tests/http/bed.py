@@ -17,6 +17,7 @@ from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 from twisted.web.resource import IResource
 
+from stalwart.auth import Guard, GuardRules
 from stalwart.http import (
     AllowAll,
     Branch,
@@ -202,6 +203,7 @@ class Bed:
         forwarded: TrustedProxies | None = None,
         finishing: ResponseHeaders | None = None,
         redirect_port: int | None = None,
+        rules: GuardRules | None = None,
         peer: IAddress = PEER,
     ) -> None:
         self.peer = peer
@@ -215,6 +217,9 @@ class Bed:
         self.mount("/guarded", self.guarded)
         self.metrics = Metrics("0")
         self.log = Lines()
+        self.guard = Guard(
+            rules or GuardRules(), monotonic=self.clock.seconds, wall=self.clock.seconds, metrics=self.metrics
+        )
         self.site = Site(
             self.root,
             listener=ListenerContext(id="test", tls=tls),
@@ -226,6 +231,7 @@ class Bed:
             ),
             access_log=self.log,
             limits=limits,
+            guard=None if rules is None else self.guard,
             monotonic=self.clock.seconds,
             wall=self.clock.seconds,
         )

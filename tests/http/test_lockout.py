@@ -7,7 +7,7 @@ from ipaddress import ip_network
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from stalwart.auth import Principal
+from stalwart.auth import GuardRules, Principal
 from stalwart.http import Endpoint, Problem, Request, Response, SiteSettings, TrustedProxies
 from stalwart.http.lockout import LockedOut, locked_out
 from stalwart.http.policy import PolicyRequest
@@ -65,11 +65,11 @@ class LockOutTests(SynchronousTestCase):
         self.bed.mount("/below", AdminBelow())
         self.bed.mount("/mail", SignsIn())
 
-    def out(self, wanted: SiteSettings, bed: Bed | None = None) -> list[LockedOut]:
+    def out(self, wanted: SiteSettings, bed: Bed | None = None, rules: GuardRules | None = None) -> list[LockedOut]:
         """Who would be locked out by these settings."""
         site = (bed or self.bed).site
         found: list[LockedOut] = self.successResultOf(
-            Deferred.fromCoroutine(locked_out(site.admin_visits, site.settings, wanted))
+            Deferred.fromCoroutine(locked_out(site.admin_visits, site.settings, wanted, rules or GuardRules()))
         )
         return found
 
@@ -81,6 +81,15 @@ class LockOutTests(SynchronousTestCase):
             wanted = LockedOut(address="192.0.2.7", listener="test", method="GET", path=path, status=403)
             self.assertEqual(found, wanted)
         self.assertEqual(self.out(SiteSettings(policy=Denies("/other"))), [])
+
+    def test_banned(self) -> None:
+        """So are those whom the new configuration keeps out, but for those whom it allows."""
+        self.bed.get("/admin")
+        blocked = (ip_network("192.0.2.0/24"),)
+        [found] = self.out(SiteSettings(), rules=GuardRules(blocked=blocked))
+        self.assertEqual((found.address, found.status), ("192.0.2.7", 403))
+        allowed = (ip_network("192.0.2.7"),)
+        self.assertEqual(self.out(SiteSettings(), rules=GuardRules(blocked=blocked, allowed=allowed)), [])
 
     def test_account(self) -> None:
         """An administrator's account makes any page count, another account none."""

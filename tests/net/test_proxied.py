@@ -61,10 +61,18 @@ class Memory(SynchronousTestCase):
             self.clock,
             listener="x",
             seconds=10.0,
+            closes=lambda address: address == "192.0.2.66",
         )
         self.gate = ConnectionGate("x", "http", 100, Metrics("0"), self.clock.seconds)
         self.gate.factory = self.factory
         self._captured = self.enterContext(capturedLogs())
+
+    def test_banned_client(self) -> None:
+        """A connection for a client that is banned is closed, and nothing is made for it; for others it goes on."""
+        for line, closed in ((_LINE.replace(b"192.0.2.9", b"192.0.2.66"), True), (_LINE, False)):
+            connection, transport = self.connect()
+            connection.dataReceived(line + b"x")
+            self.assertEqual((transport.disconnecting, self.inside(connection) is None), (closed, closed))
 
     def connect(self, peer: IAddress = _PROXY) -> tuple[Counted, Transport]:
         """A connection from `peer`."""
