@@ -1,6 +1,7 @@
 """Typed settings with their documentation beside each field, and the loader that reports every error at once."""
 
 from stalwart.config.addresses import Address, TcpAddress, UnixAddress
+from stalwart.config.cache_settings import CacheSettings
 from stalwart.config.errors import ConfigError, ConfigErrors, ConfigWarning
 from stalwart.config.http_settings import Hsts, HttpSettings
 from stalwart.config.kinds import IPNetwork, LogFormat, LogLevel
@@ -21,6 +22,7 @@ from stalwart.config.settings import (
 __all__ = [
     "SYSTEM_FILE",
     "Address",
+    "CacheSettings",
     "Certificate",
     "CheckRule",
     "ConfigError",

@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from stalwart.config.cache_settings import CacheSettings
 from stalwart.config.errors import ConfigWarning
 from stalwart.config.http_settings import HttpSettings
 from stalwart.config.kinds import (
@@ -327,6 +328,14 @@ class Declared(msgspec.Struct, frozen=True, kw_only=True):
             "names is an error.",
             earlier=("server.http",),
             object_name="Http",
+        ),
+    ]
+    cache: Annotated[
+        CacheSettings,
+        Group(
+            name="cache",
+            doc="What is kept in memory, so as not to be worked out again. The metrics `stalwart_cache_*` tell what "
+            "each cache holds and how often it helps.",
         ),
     ]
     storage: Annotated[Storage, Group(name="storage", doc="Which store holds what.")]
