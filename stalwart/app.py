@@ -24,10 +24,11 @@ from stalwart.housekeeping import Housekeeping
 from stalwart.http import Branch, Cors, ListenerContext, RequestIds, ResponseHeaders, Site, TrustedProxies
 from stalwart.http.rules import RulePolicy, RuleUrl
 from stalwart.net import ListenError, ListenerService
+from stalwart.ops.cache import Cache
 from stalwart.ops.log import AccessLog, LogOutput
 from stalwart.ops.metrics import Metrics
 from stalwart.ops.threads import BatchThread, ThreadPool
-from stalwart.store import Session, Store, StoredEmail, StoreError, open_blobs
+from stalwart.store import IdCache, Session, Store, StoredEmail, StoreError, open_blobs
 from stalwart.tls import Certificates
 from stalwart.web.acme import responder
 from stalwart.web.jmap import Jmap
@@ -37,6 +38,8 @@ _log = Logger(namespace="stalwart")
 
 # Octets of messages that all LMTP sessions together may hold: four of the largest.
 _MESSAGE_MEMORY = 300_000_000
+# Octets of what is remembered about who receives mail: some 8,000 addresses.
+_RECIPIENT_MEMORY = 4 * 1024 * 1024
 # With one thread a slow request would stop all others, also on a machine with one CPU.
 _LEAST_THREADS = 2
 # Where plain HTTP is sent by http.redirect-https.
@@ -177,6 +180,13 @@ class Daemon(Service):
             backend.store,
             pool=backend.pool,
             writer=backend.writer,
+            recipients=Cache(
+                "recipients",
+                octets=_RECIPIENT_MEMORY,
+                tti=self._settings.cache.recipients_tti,
+                clock=time.monotonic,
+                metrics=self._metrics,
+            ),
             hostname=self._settings.hostname,
             clock=time.time,
         )
@@ -243,8 +253,15 @@ class _Backend:
     """The open store with the threads that work on it."""
 
     def __init__(self, settings: Settings, reactor: Any, metrics: Metrics) -> None:
+        ids: IdCache = Cache(
+            "ids",
+            octets=settings.cache.ids_size,
+            tti=settings.cache.ids_tti,
+            clock=time.monotonic,
+            metrics=metrics,
+        )
         self.store = Store.open(
-            settings.data.path, open_blobs(settings.blob), clock=time.time, metrics=metrics, exclusive=True
+            settings.data.path, open_blobs(settings.blob), clock=time.time, metrics=metrics, ids=ids, exclusive=True
         )
         self.threads = max(_LEAST_THREADS, settings.worker_pool_size)
         self.pool = ThreadPool(reactor, self.threads, "worker")

@@ -70,10 +70,14 @@ from stalwart.store.filters import (
 from stalwart.store.mailboxes import create_mailbox, find_mailbox, list_mailboxes
 from stalwart.store.opening import open_blobs
 from stalwart.store.query import query_emails
+from stalwart.store.recipients import RecipientCache, RecipientRow, find_recipient
+from stalwart.store.remembered import recall, remember
 from stalwart.store.rows import (
     AccountRow,
     Changes,
     EmailRow,
+    IdCache,
+    IdList,
     MailboxRow,
     NewEmail,
     Role,
@@ -105,6 +109,8 @@ __all__ = [
     "FsBlobs",
     "HasAttachment",
     "HasKeyword",
+    "IdCache",
+    "IdList",
     "InMailbox",
     "InMailboxOtherThan",
     "InvalidAddress",
@@ -119,6 +125,8 @@ __all__ = [
     "NotKeyword",
     "OverQuota",
     "QueryResult",
+    "RecipientCache",
+    "RecipientRow",
     "Role",
     "SchemaTooNew",
     "Session",
@@ -153,6 +161,7 @@ __all__ = [
     "evict_uploads",
     "find_account",
     "find_mailbox",
+    "find_recipient",
     "find_upload",
     "forget_destroyed",
     "get_account",
@@ -165,6 +174,8 @@ __all__ = [
     "list_mailboxes",
     "open_blobs",
     "query_emails",
+    "recall",
+    "remember",
     "remove_alias",
     "resolve_recipient",
     "set_password_hash",

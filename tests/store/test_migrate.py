@@ -24,6 +24,7 @@ from stalwart.store import (
     create_domain,
     list_domains,
     migrate,
+    recipients,
     search,
     sqlite,
 )
@@ -31,14 +32,15 @@ from stalwart.store.sqlite import make_engine
 from stalwart.store.tables import metadata
 from tests.store.bed import StoreTestCase
 
+_HEAD = migrate.HEAD
 _SECOND = '''
 """A second revision."""
 
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0002"
-down_revision = "0001"
+revision = "9999"
+down_revision = "{head}"
 
 
 def upgrade():
@@ -82,7 +84,7 @@ class SchemaTests(StoreTestCase):
         engine = create_engine(f"sqlite:///{path}")
         metadata.create_all(engine)
         with engine.begin() as connection:
-            for statement in search.DDL:
+            for statement in (*search.DDL, *recipients.DDL):
                 connection.exec_driver_sql(statement)
         engine.dispose()
         self.assertEqual(sorted(schema_of(self.path).items()), sorted(schema_of(path).items()))
@@ -103,13 +105,13 @@ class UpgradeTests(StoreTestCase):
         """The migrations with a second one."""
         folder = Path(self.folder) / "migrations"
         shutil.copytree(migrate.MIGRATIONS, folder)
-        (folder / "versions" / "r0002_second.py").write_text(_SECOND.format(more=more))
+        (folder / "versions" / "r9999_second.py").write_text(_SECOND.format(more=more, head=_HEAD))
         return folder
 
     def upgrade(self, more: str = "pass") -> str:
         """Close the store, run the second migration, give the path of the copy."""
         self.store.close()
-        copy = migrate.upgrade(make_engine(self.path), self.path, self.newer(more), "0002")
+        copy = migrate.upgrade(make_engine(self.path), self.path, self.newer(more), "9999")
         assert copy is not None
         return copy
 
@@ -124,7 +126,7 @@ class UpgradeTests(StoreTestCase):
     def test_copied_and_changed(self) -> None:
         """A private copy with the old schema and data is made, then the database is changed, with its data."""
         copy = self.upgrade()
-        self.assertEqual(copy, self.path + ".before-0002-at-0001")
+        self.assertEqual(copy, self.path + f".before-9999-at-{_HEAD}")
         self.assertEqual(stat.S_IMODE(os.stat(copy).st_mode), 0o600)
         for path, columns in ((copy, 3), (self.path, 4)):
             connection = sqlite3.connect(path)
@@ -144,10 +146,10 @@ class UpgradeTests(StoreTestCase):
 
     def test_interrupted_copy(self) -> None:
         """What a killed process left of a copy never has the name of one, and is replaced."""
-        with open(self.path + ".before-0002-at-0001.partial", "w") as file:
+        with open(self.path + f".before-9999-at-{_HEAD}.partial", "w") as file:
             file.write("half a copy")
-        self.assertEqual(self.upgrade(), self.path + ".before-0002-at-0001")
-        self.assertEqual(self.copies(), ["stalwart.sqlite.before-0002-at-0001"])
+        self.assertEqual(self.upgrade(), self.path + f".before-9999-at-{_HEAD}")
+        self.assertEqual(self.copies(), [f"stalwart.sqlite.before-9999-at-{_HEAD}"])
 
     def test_failed_copy(self) -> None:
         """Without a whole copy nothing is changed, and no part of one stays."""
@@ -157,16 +159,16 @@ class UpgradeTests(StoreTestCase):
 
         before = schema_of(self.path)
         self.patch(sqlite, "sync", full)
-        self.assertIn("before-0002", str(self.assertRaises(DiskFull, self.upgrade)))
+        self.assertIn("before-9999", str(self.assertRaises(DiskFull, self.upgrade)))
         self.assertEqual(self.copies(), [])
         self.assertEqual(schema_of(self.path), before)
 
     def test_older_copy_kept(self) -> None:
         """A copy from an earlier attempt is not overwritten."""
-        with open(self.path + ".before-0002-at-0001", "w") as file:
+        with open(self.path + f".before-9999-at-{_HEAD}", "w") as file:
             file.write("precious")
-        self.assertEqual(self.upgrade(), self.path + ".before-0002-at-0001.2")
-        with open(self.path + ".before-0002-at-0001") as file:
+        self.assertEqual(self.upgrade(), self.path + f".before-9999-at-{_HEAD}.2")
+        with open(self.path + f".before-9999-at-{_HEAD}") as file:
             self.assertEqual(file.read(), "precious")
 
     def test_failing(self) -> None:
@@ -190,7 +192,7 @@ class UpgradeTests(StoreTestCase):
         error = self.assertRaises(
             SchemaTooNew, Store.open, self.path, self.blobs, clock=lambda: self.now, exclusive=True
         )
-        self.assertIn("schema 0002", str(error))
+        self.assertIn("schema 9999", str(error))
         self.assertIn("install the version that wrote it", str(error))
         self.assertIn("noteTEXT", schema_of(self.path)["domain"])
 
@@ -203,16 +205,16 @@ class UpgradeTests(StoreTestCase):
     def test_not_beside_a_daemon(self) -> None:
         """The admin command does not migrate a database that a daemon serves."""
         migrations, self_head = self.newer(), migrate.HEAD
-        self.patch(migrate, "HEAD", "0002")
-        self.patch(migrate.is_current, "__defaults__", ("0002",))
-        self.patch(migrate.upgrade, "__defaults__", (migrations, "0002"))
+        self.patch(migrate, "HEAD", "9999")
+        self.patch(migrate.is_current, "__defaults__", ("9999",))
+        self.patch(migrate.upgrade, "__defaults__", (migrations, "9999"))
         self.assertRaises(StoreInUse, Store.open, self.path, self.blobs, clock=lambda: self.now, exclusive=False)
         self.assertEqual(self.copies(), [])
-        self.assertEqual(self_head, "0001")
+        self.assertEqual(self_head, _HEAD)
         with self.store.write() as s:
             create_domain(s, "example.com")
         self.store.close()
         self.store = Store.open(self.path, self.blobs, clock=lambda: self.now, exclusive=False)
-        self.assertEqual(self.copies(), ["stalwart.sqlite.before-0002-at-0001"])
+        self.assertEqual(self.copies(), [f"stalwart.sqlite.before-9999-at-{_HEAD}"])
         with self.store.read() as s:
             self.assertEqual(list_domains(s), ["example.com", "example.org"])
