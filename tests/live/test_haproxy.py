@@ -90,6 +90,7 @@ listen fields
     bind 127.0.0.1:{fields}
     option httpchk GET /healthz/ready
     option forwardfor
+    http-request deny status 404 if {{ path_beg /metrics/ }}
     http-request del-header Forwarded
     http-request set-header X-Forwarded-Proto https
     http-request set-header X-Forwarded-Host %[req.hdr(host)]
@@ -101,7 +102,7 @@ class HaproxyTests(SynchronousTestCase):
     """One daemon and one HAProxy for all the ways."""
 
     def test_ways(self) -> None:
-        """Each way brings the client's own address, URLs as the client sees them, and health checks that pass and leave no complaint."""
+        """Each way brings the client's own address and scheme; health checks pass, and leave no complaint."""
         with tempfile.TemporaryDirectory() as folder:
             home = Path(folder)
             ports = {name: free_port() for name in (*WAYS, "proxied", "tls", "lmtp")}
