@@ -113,8 +113,8 @@ class _Matches:
     def window(self, position: int, limit: int | None) -> list[int]:
         """The ids from `position` on.
 
-        Where an index gives them, and for the first page of anything, no more of the result is read than that takes.
-        A further page means that somebody goes through it all, so then it is read once and remembered.
+        Where an index gives them, and at the first look at anything, no more of the result is read than that takes.
+        A second look at other pages means that somebody goes through it all: then it is read once and remembered.
         """
         if limit == 0:
             return []
@@ -123,11 +123,13 @@ class _Matches:
         known = recall(self._s, self._account_id, self._question)
         end = None if limit is None else position + limit
         if known is None or not (known.is_whole or (end is not None and end <= len(known.ids))):
-            if position > 0 or limit is None:
+            if known is not None or limit is None:
                 return list(self.everything()[position:end])
-            ids = array("q", self._walk(0, limit))
-            answer = IdList(ids=ids, is_whole=len(ids) < limit)
-            known = remember(self._s, self._account_id, self._question, answer)
+            ids = self._walk(position, limit)
+            first = array("q", ids if position == 0 else ())
+            answer = IdList(ids=first, is_whole=position == 0 and len(ids) < limit)
+            remember(self._s, self._account_id, self._question, answer)
+            return ids
         return list(known.ids[position:end])
 
     def _is_listed(self, position: int) -> bool:

@@ -91,6 +91,8 @@ class IdTests(StoreTestCase):
         for window in ({"position": 6, "limit": 2}, {"position": -2}, {"anchor": self.emails[1]}, {"limit": 3}):
             self.assertEqual(self.searches(UNREAD, calculate_total=True, **window), 0, window)
         self.assertEqual(self.searches(UNREAD, collapse_threads=True), 1)
+        for times in (1, 1, 0):  # the first look reads one page, the second everything
+            self.assertEqual(self.searches(HasKeyword(keyword="$seen"), position=1, limit=1), times)
         self.assertEqual(self.searches(UNREAD, sorts=[Sort(property="size")]), 1)
 
     def test_lists_by_date(self) -> None:
