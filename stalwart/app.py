@@ -32,10 +32,11 @@ from stalwart.http.lookups import ServerAnswers
 from stalwart.http.settings import facts_of
 from stalwart.net import BanKeeper, ListenError, ListenerService
 from stalwart.net.control import Answer, Command, ControlService, control_path
+from stalwart.ops.cache import Cache
 from stalwart.ops.log import AccessLog, LogOutput
 from stalwart.ops.metrics import Metrics
 from stalwart.ops.threads import BatchThread, ThreadPool
-from stalwart.store import ReadOnlyDatabase, Session, Store, StoredEmail, StoreError, open_blobs
+from stalwart.store import IdCache, ReadOnlyDatabase, Session, Store, StoredEmail, StoreError, open_blobs
 from stalwart.tls import BadCertificate, Certificates
 from stalwart.web.acme import Http01Responder, responder
 from stalwart.web.jmap import Jmap
@@ -45,6 +46,8 @@ _log = Logger(namespace="stalwart")
 
 # Octets of messages that all LMTP sessions together may hold: four of the largest.
 _MESSAGE_MEMORY = 300_000_000
+# Octets of what is remembered about who receives mail: some 8,000 addresses.
+_RECIPIENT_MEMORY = 4 * 1024 * 1024
 # With one thread a slow request would stop all others, also on a machine with one CPU.
 _LEAST_THREADS = 2
 # For lookups of rules.
@@ -184,6 +187,13 @@ class Daemon(Service):
             backend.store,
             pool=backend.pool,
             writer=backend.writer,
+            recipients=Cache(
+                "recipients",
+                octets=_RECIPIENT_MEMORY,
+                tti=self._settings.cache.recipients_tti,
+                clock=time.monotonic,
+                metrics=self._metrics,
+            ),
             hostname=self._settings.hostname,
             clock=time.time,
         )
@@ -365,8 +375,15 @@ class _Backend:
     def __init__(self, settings: Settings, reactor: Any, metrics: Metrics, guard: Guard) -> None:
         self._reactor = reactor
         self._metrics = metrics
+        ids: IdCache = Cache(
+            "ids",
+            octets=settings.cache.ids_size,
+            tti=settings.cache.ids_tti,
+            clock=time.monotonic,
+            metrics=metrics,
+        )
         self.store = Store.open(
-            settings.data.path, open_blobs(settings.blob), clock=time.time, metrics=metrics, exclusive=True
+            settings.data.path, open_blobs(settings.blob), clock=time.time, metrics=metrics, ids=ids, exclusive=True
         )
         self.threads = max(_LEAST_THREADS, settings.worker_pool_size)
         self.pool = ThreadPool(reactor, self.threads, "worker")

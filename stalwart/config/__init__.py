@@ -1,6 +1,7 @@
 """Typed settings with their documentation beside each field, and the loader that reports every error at once."""
 
 from stalwart.config.addresses import Address, TcpAddress, UnixAddress
+from stalwart.config.cache_settings import CacheSettings
 from stalwart.config.errors import ConfigError, ConfigErrors, ConfigWarning
 from stalwart.config.guard_kinds import Rate
 from stalwart.config.guard_settings import AutoBan
@@ -37,6 +38,7 @@ __all__ = [
     "SYSTEM_FILE",
     "Address",
     "AutoBan",
+    "CacheSettings",
     "Certificate",
     "CheckRule",
     "ConfigError",

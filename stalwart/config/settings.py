@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from stalwart.config.cache_settings import CacheSettings
 from stalwart.config.errors import ConfigWarning
 from stalwart.config.guard_kinds import ListedNetwork
 from stalwart.config.guard_settings import AutoBan
@@ -384,6 +385,14 @@ class Declared(msgspec.Struct, frozen=True, kw_only=True):
             "proxies that are trusted, nor of `server.allowed-ip`. See docs/bans.md.",
             earlier=("server.fail2ban",),
             reloaded=True,
+        ),
+    ]
+    cache: Annotated[
+        CacheSettings,
+        Group(
+            name="cache",
+            doc="What is kept in memory, so as not to be worked out again. The metrics `stalwart_cache_*` tell what "
+            "each cache holds and how often it helps.",
         ),
     ]
     storage: Annotated[Storage, Group(name="storage", doc="Which store holds what.")]

@@ -32,7 +32,10 @@ def unify(document: Document, struct: type[msgspec.Struct]) -> tuple[Document, t
             moving.group(member, member.note)
             moving.single(member, member.note)
     unified = msgspec.structs.replace(
-        document, table=moving.table, lines=document.lines | moving.lines(), written=moving.written
+        document,
+        table=moving.table,
+        lines=document.lines | moving.lines(),
+        written=document.written | {at: document.as_written(written) for at, written in moving.written.items()},
     )
     return unified, tuple(moving.clashes)
 

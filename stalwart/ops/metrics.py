@@ -114,6 +114,25 @@ class Metrics:
             self.bans_made.labels(reason)
         for limit in ("anonymous", "account", "sign-in", "concurrent-requests", "concurrent-uploads"):
             self.rate_limited.labels(limit)
+        self.cache_hits = Counter(
+            "stalwart_cache_hits", "Values that a cache knew when it was asked.", ["cache"], registry=registry
+        )
+        self.cache_misses = Counter(
+            "stalwart_cache_misses", "Values that a cache was asked for in vain.", ["cache"], registry=registry
+        )
+        self.cache_evictions = Counter(
+            "stalwart_cache_evictions",
+            "Values dropped to make room; those dropped because nobody asked for them are not counted.",
+            ["cache"],
+            registry=registry,
+        )
+        self.cache_octets = Gauge(
+            "stalwart_cache_bytes",
+            "Memory that a cache's entries take, as far as it can be told.",
+            ["cache"],
+            registry=registry,
+        )
+        self.cache_entries = Gauge("stalwart_cache_entries", "Values in a cache.", ["cache"], registry=registry)
         self.log_lines = Counter("stalwart_log_events", "Log events written, by level.", ["level"], registry=registry)
         for level in ("error", "warn", "info"):
             self.log_lines.labels(level)  # an alert on an increase misses the first error if the series begins with it

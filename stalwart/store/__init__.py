@@ -74,12 +74,16 @@ from stalwart.store.lookups import LookupKey, LookupValue, forget_expired_lookup
 from stalwart.store.mailboxes import create_mailbox, find_mailbox, list_mailboxes
 from stalwart.store.opening import open_blobs
 from stalwart.store.query import query_emails
+from stalwart.store.recipients import RecipientCache, RecipientRow, find_recipient
+from stalwart.store.remembered import recall, remember
 from stalwart.store.rows import (
     AccountRow,
     BanReason,
     BanRow,
     Changes,
     EmailRow,
+    IdCache,
+    IdList,
     MailboxRow,
     NewEmail,
     Role,
@@ -113,6 +117,8 @@ __all__ = [
     "FsBlobs",
     "HasAttachment",
     "HasKeyword",
+    "IdCache",
+    "IdList",
     "InMailbox",
     "InMailboxOtherThan",
     "InvalidAddress",
@@ -131,6 +137,8 @@ __all__ = [
     "QueryFailed",
     "QueryResult",
     "ReadOnlyDatabase",
+    "RecipientCache",
+    "RecipientRow",
     "Role",
     "SchemaTooNew",
     "Session",
@@ -167,6 +175,7 @@ __all__ = [
     "evict_uploads",
     "find_account",
     "find_mailbox",
+    "find_recipient",
     "find_upload",
     "forget_destroyed",
     "forget_expired_lookups",
@@ -184,6 +193,8 @@ __all__ = [
     "open_blobs",
     "put_lookups",
     "query_emails",
+    "recall",
+    "remember",
     "remove_alias",
     "remove_bans",
     "remove_expired_bans",

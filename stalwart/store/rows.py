@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from array import array
+from collections.abc import Hashable
 from typing import Literal
 
 import msgspec
 
 from stalwart.mail.summary import Digest
+from stalwart.ops.cache import Cache
 
 Role = Literal["inbox", "drafts", "sent", "trash", "junk", "archive"]
 
@@ -128,3 +131,14 @@ class BanRow(msgspec.Struct, frozen=True, kw_only=True):
     since: int
     until: int | None
     detail: str = ""
+
+
+class IdList(msgspec.Struct, frozen=True, kw_only=True):
+    """The ids that a search gave, in order: all of them, or unless `is_whole` only the first."""
+
+    ids: array[int]
+    is_whole: bool = True
+
+
+IdCache = Cache[tuple[int, int, Hashable], IdList]
+"""Id lists by account, state of `Email`, and question."""

@@ -1,4 +1,5 @@
-"""The schema, table by table, as SQLAlchemy metadata. What only SQLite has (full text) lies in `search.py`.
+"""The schema, table by table, as SQLAlchemy metadata. What only SQLite has (full text, triggers)
+lies in `search.py` and `recipients.py`.
 
 Ids count up over the whole database and are never used twice. Times are seconds since the epoch, sizes octets.
 `modseq` numbers come from `account.modseq`: each touched object of a JMAP type gets one of its own.
@@ -71,6 +72,9 @@ address = Table(
     Index("ix_address_domain", "domain_id"),
     sqlite_with_rowid=False,
 )
+
+# One row. Triggers move the version with every change in `address`, see recipients.py.
+directory = Table("directory", metadata, Column("version", BigInteger, nullable=False))
 
 # The state of each JMAP type of an account, moved in the transaction that changed an object.
 type_state = Table(

@@ -204,7 +204,7 @@ class UnknownKeyTests(SynchronousTestCase):
         (error,) = errors_of("xyzzy = 1")
         self.assertEqual(
             error.wanted,
-            "one of certificate, http, log-format, log-level, lookup, server, storage, store, worker-pool-size",
+            "one of cache, certificate, http, log-format, log-level, lookup, server, storage, store, worker-pool-size",
         )
 
     def test_unknown_table_is_one_error(self) -> None:

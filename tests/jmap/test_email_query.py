@@ -164,7 +164,7 @@ class FilterTests(Bed):
         both = {"operator": "NOT", "conditions": [{"header": ["x-odd", "blue"]}, {"header": ["x-even"]}]}
         self.assertEqual(self.query(filter=both), [one])
         self.store.blobs.delete(self.email(one, "blobId")["blobId"][1:])
-        self.assertEqual(self.found(header=["x-odd"]), {two})
+        self.assertEqual(self.found(header=["x-odd", "e"]), {two})
         for wrong in ([], ["a", "b", "c"], "a", [1], [""]):
             self.assertEqual(self.refused("Email/query", filter={"header": wrong})["arguments"], ["filter"])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from array import array
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Annotated, Any, Literal
@@ -28,6 +29,7 @@ from stalwart.store import (
     Filter,
     HasAttachment,
     HasKeyword,
+    IdList,
     InMailbox,
     InMailboxOtherThan,
     MaxSize,
@@ -137,7 +139,12 @@ def _with_header(call: Call, value: list[str]) -> Filter:
     wanted = _folded(value[1]) if len(value) > 1 else None
     if wanted is not None:
         _check_length(call, value[1], "header")
+    question = ("header", name, wanted)
+    known = store.recall(call.session, call.account.row, question)
+    if known is not None:
+        return AmongIds(ids=tuple(known.ids))
     matching: list[int] = []
+    all_read = True
     every = store.list_email_ids(call.session, call.account.row, 2**62)
     for start in range(0, len(every), _ROWS_AT_ONCE):
         for row in store.get_emails(call.session, call.account.row, every[start : start + _ROWS_AT_ONCE]).values():
@@ -150,12 +157,15 @@ def _with_header(call: Call, value: list[str]) -> Filter:
             except RequestTooLarge as error:
                 raise UnsupportedFilter(f"header: there is too much mail to search. {error}") from None
             except BlobMissing:
+                all_read = False
                 continue
             if any(
                 field.name.lower() == name and (wanted is None or wanted in _folded(as_text(field.raw, charset)))
                 for field in fields
             ):
                 matching.append(row.id)
+    if all_read:
+        store.remember(call.session, call.account.row, question, IdList(ids=array("q", matching)))
     return AmongIds(ids=tuple(matching))
 
 
