@@ -8,14 +8,14 @@ SOURCES := $(shell find stalwart twisted -type f -not -name '*.pyc' -not -name d
 WARNINGS := error
 TRIAL := PYTHONPATH=$(CURDIR) PYTHONWARNINGS="$(WARNINGS)" $(BIN)/python -m twisted.trial
 
-.PHONY: run test trial types lint layers torture bench clean postfix
+.PHONY: run test trial types lint layers torture bench clean postfix haproxy
 
 run: $(VENV)/installed
 	@$(BIN)/python etc/demo/run.py
 
 test: lint layers types trial
 
-trial: $(VENV)/installed-test postfix
+trial: $(VENV)/installed-test postfix haproxy
 	$(TRIAL) --temp-directory=_trial_temp tests
 
 types: $(VENV)/installed-test
@@ -35,12 +35,12 @@ torture: $(VENV)/installed-test
 bench: $(VENV)/installed-test
 	$(BIN)/python bench/run.py
 
-# The tests deliver mail through a Postfix of their own; only its programs are needed, not a running service.
-postfix:
-	@test -x /usr/sbin/postfix || { \
+# The tests run a Postfix and an HAProxy of their own; only the programs are needed, not a running service.
+postfix haproxy:
+	@test -x /usr/sbin/$@ || { \
 	  as=; [ "$$(id -u)" = 0 ] || as=sudo; \
 	  $$as apt-get update -qq && \
-	  DEBIAN_FRONTEND=noninteractive $$as apt-get install -y -qq --no-install-recommends postfix; }
+	  DEBIAN_FRONTEND=noninteractive $$as apt-get install -y -qq --no-install-recommends $@; }
 
 $(VENV)/python:
 	@$(PYTHON) -m venv $(VENV) || { \

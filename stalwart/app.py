@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import secrets
 import sys
@@ -9,29 +10,37 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
+import msgspec
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.defer import Deferred, DeferredList, DeferredLock
 from twisted.internet.interfaces import IProtocolFactory
 from twisted.logger import Logger
 
 from stalwart import __version__
-from stalwart.auth import Authenticator, Passwords
-from stalwart.config import HttpSettings, Listener, Settings
+from stalwart.auth import Authenticator, Guard, GuardRules, Passwords
+from stalwart.config import ConfigErrors, FsStore, Listener, Settings, SqliteStore, plan_reload
 from stalwart.delivery.lmtp_server import LmtpFactory
 from stalwart.delivery.local import Mailroom
 from stalwart.delivery.memory import MessageMemory
 from stalwart.housekeeping import Housekeeping
-from stalwart.http import Branch, Cors, ListenerContext, RequestIds, ResponseHeaders, Site, TrustedProxies
-from stalwart.http.rules import RulePolicy, RuleUrl
+from stalwart.http import Branch, ListenerContext, RequestIds, Site, SiteSettings, site_settings
+from stalwart.http.dns import DnsAnswers, SystemResolver
+from stalwart.http.evaluation import Answers
+from stalwart.http.kept import Kept
+from stalwart.http.lockout import locked_out
+from stalwart.http.lookups import ServerAnswers
+from stalwart.http.settings import facts_of
 from stalwart.jmap.limits import limits_of
 from stalwart.jmap.webpush import KEY_NAME, Vapid, make_key
-from stalwart.net import ListenError, ListenerService
+from stalwart.net import BanKeeper, ListenError, ListenerService
+from stalwart.net.control import Answer, Command, ControlService, control_path
+from stalwart.ops.cache import Cache
 from stalwart.ops.log import AccessLog, LogOutput
 from stalwart.ops.metrics import Metrics
 from stalwart.ops.threads import BatchThread, ThreadPool
-from stalwart.store import Session, Store, StoredEmail, StoreError, add_key, open_blobs
-from stalwart.tls import Certificates
-from stalwart.web.acme import responder
+from stalwart.store import IdCache, ReadOnlyDatabase, Session, Store, StoredEmail, StoreError, add_key, open_blobs
+from stalwart.tls import BadCertificate, Certificates
+from stalwart.web.acme import Http01Responder, responder
 from stalwart.web.jmap import Jmap
 from stalwart.web.jmap_announcer import Announcer
 from stalwart.web.jmap_push_client import PushClient
@@ -43,10 +52,12 @@ _log = Logger(namespace="stalwart")
 
 # Octets of messages that all LMTP sessions together may hold: four of the largest.
 _MESSAGE_MEMORY = 300_000_000
+# Octets of what is remembered about who receives mail: some 8,000 addresses.
+_RECIPIENT_MEMORY = 4 * 1024 * 1024
 # With one thread a slow request would stop all others, also on a machine with one CPU.
 _LEAST_THREADS = 2
-# Where plain HTTP is sent by http.redirect-https.
-_HTTPS_PORT = 443
+# For lookups of rules.
+_LOOKUP_THREADS = 2
 # File descriptors for databases, blobs being written, logs.
 _OTHER_DESCRIPTORS = 256
 
@@ -62,22 +73,39 @@ class Daemon(Service):
     """
 
     def __init__(
-        self, settings: Settings, reactor: Any, *, metrics: Metrics, output: LogOutput, foreground: bool
+        self,
+        settings: Settings,
+        reactor: Any,
+        *,
+        metrics: Metrics,
+        output: LogOutput,
+        foreground: bool,
+        load: Callable[[], Settings],
     ) -> None:
-        """`reactor` provides IReactorSocket, IReactorTime and IReactorFromThreads."""
+        """`reactor` provides IReactorSocket, IReactorTime and IReactorFromThreads.
+
+        `load` reads the configuration again; it raises ConfigErrors.
+        """
         self._settings = settings
+        self._load = load
         self._reactor = reactor
         self._metrics = metrics
         self._output = output
         self._foreground = foreground
-        certificates = Certificates(settings.certificates, settings.hostname)
+        self._certificates = Certificates(settings.certificates, settings.hostname)
+        self._guard = Guard(guard_rules(settings), monotonic=time.monotonic, wall=time.time, metrics=metrics)
+        self._site_settings = SiteSettings()
+        self._reloading = DeferredLock()
+        self._sites: list[Site] = []
+        self._control = ControlService(reactor, control_path(settings.data.path), self._obey)
         self._listeners = [
             ListenerService(
                 reactor,
                 listener,
                 metrics=metrics,
-                certificates=certificates,
+                certificates=self._certificates,
                 proxy_networks=listener.proxy_trusted_networks,
+                closes=self._guard.closes,
             )
             for listener in settings.listeners
         ]
@@ -98,13 +126,16 @@ class Daemon(Service):
         for warning in self._settings.warnings:
             _log.warn("{warning}", warning=str(warning))
         try:
-            self._backend = backend = _Backend(self._settings, self._reactor, self._metrics)
+            self._backend = backend = _Backend(self._settings, self._reactor, self._metrics, self._guard)
+            backend.start()
         except StoreError as error:
             self._fail(str(error))
+        self._site_settings = site_settings(self._settings, backend.answers(self._settings), self._reactor)
         make = {"http": self._http_factories(backend), "lmtp": self._lmtp_factories(backend)}
         for listener in self._listeners:
             listener.factory = make[listener.listener.protocol](listener.listener)
             listener.startService()
+        self._control.startService()
         _log.info(
             "stalwart {version} is ready: {hostname}, configuration {source}, data in {data}",
             version=__version__,
@@ -123,7 +154,7 @@ class Daemon(Service):
         if self._backend is not None:
             # Streams never end by themselves: the listeners would wait for them.
             self._backend.end_streams()
-        stopping = [listener.stopService() for listener in self._listeners]
+        stopping = [self._control.stopService(), *(listener.stopService() for listener in self._listeners)]
         for success, result in await DeferredList(stopping, consumeErrors=True):
             if not success:
                 _log.failure("a listener did not stop in good order", result)
@@ -137,50 +168,25 @@ class Daemon(Service):
         self._output.flush()
 
     def _http_factories(self, backend: _Backend) -> Callable[[Listener], IProtocolFactory]:
-        http = self._settings.http
-        facts = _facts(self._settings)
-        policy = RulePolicy(http.allowed_endpoint, facts, loopback_exempt=http.loopback_exempt)
         acme = responder()
         access_log = AccessLog(self._output, self._reactor)
         request_ids = RequestIds(secrets.token_bytes(5))
-        jmap = Jmap(
-            backend.store,
-            backend.authenticator,
-            backend.pool,
-            self._metrics,
-            hostname=self._settings.hostname,
-            threads=backend.threads,
-            limits=limits_of(self._settings.jmap, self._settings.object_quota),
-            application_server_key=backend.vapid.application_server_key,
-            url=RuleUrl(http.url, facts) if http.url is not None else None,
-        )
-
-        streams = Streams(jmap, backend.announcer, self._reactor, self._settings.jmap)
-
-        def tree() -> Branch:
-            return build_root(
-                ping=backend.store.ping,
-                pool=backend.pool,
-                reactor=self._reactor,
-                metrics=self._metrics,
-                acme_responder=acme,
-                more=jmap.resources(streams),
-            )
+        tree = http_tree(backend, self._settings, self._reactor, self._metrics, acme)
 
         def make(listener: Listener) -> IProtocolFactory:
-            return Site(
+            site = Site(
                 tree(),
                 listener=ListenerContext(id=listener.id, tls=listener.tls_implicit),
                 metrics=self._metrics,
                 reactor=self._reactor,
                 request_ids=request_ids,
-                policy=policy,
+                settings=self._site_settings,
                 access_log=access_log,
                 acme_responder=acme,
-                forwarded=TrustedProxies(http.believed_proxies) if http.believed_proxies else None,
-                finishing=ResponseHeaders(http.headers, hsts=http.hsts, cors=_cors(http)),
-                redirect_port=_HTTPS_PORT if http.redirect_to_https else None,
+                guard=self._guard,
             )
+            self._sites.append(site)
+            return site
 
         return make
 
@@ -190,6 +196,13 @@ class Daemon(Service):
             backend.store,
             pool=backend.pool,
             writer=backend.writer,
+            recipients=Cache(
+                "recipients",
+                octets=_RECIPIENT_MEMORY,
+                tti=self._settings.cache.recipients_tti,
+                clock=time.monotonic,
+                metrics=self._metrics,
+            ),
             hostname=self._settings.hostname,
             clock=time.time,
         )
@@ -207,6 +220,72 @@ class Daemon(Service):
 
         return make
 
+    def reload(self, *, force: bool = False) -> Deferred[Answer]:
+        """Read the configuration again and go by it from now on; all or nothing. What became of it is logged, too.
+
+        Without `force` nothing is done that would lock out who administers the server just now.
+        """
+        return self._reloading.run(lambda: Deferred.fromCoroutine(self._reload(force=force)))
+
+    async def _reload(self, *, force: bool) -> Answer:
+        backend = self._backend
+        if backend is None:
+            return self._refuse(["the daemon is starting or stopping"])
+        try:
+            plan = plan_reload(self._settings, self._load())
+        except ConfigErrors as errors:
+            return self._refuse(str(errors).splitlines())
+        wanted = site_settings(plan.settings, backend.answers(plan.settings), self._reactor)
+        rules = guard_rules(plan.settings)
+        if not force and (lockouts := await self._lockouts(wanted, rules)):
+            return self._refuse(lockouts)
+        try:
+            self._certificates.replace(plan.settings.certificates)
+        except BadCertificate as error:
+            return self._refuse([str(error)])
+        # From here on nothing can fail.
+        self._settings, self._site_settings = plan.settings, wanted
+        for site in self._sites:
+            site.settings = wanted
+        self._guard.configure(rules)
+        for service, listener in zip(self._listeners, plan.settings.listeners, strict=True):
+            service.reconfigure(listener)
+        self._output.configure(plan.settings.log_format, plan.settings.log_level)
+        _allow_descriptors([listener.max_connections for listener in plan.settings.listeners])
+        warnings = [str(warning) for warning in plan.settings.warnings]
+        for warning in warnings:
+            _log.warn("{warning}", warning=warning)
+        changed, waiting = ", ".join(plan.changed), ", ".join(plan.waiting)
+        done = f"the configuration was read again; now in effect: {changed or 'nothing new'}"
+        _log.info("{done}", done=done)
+        lines = [*(f"warning: {warning}" for warning in warnings), done]
+        if waiting:
+            left = f"changed, but waiting for a restart: {waiting}"
+            _log.warn("{left}", left=left)
+            lines.append(left)
+        return Answer(done=True, lines=tuple(lines))
+
+    async def _lockouts(self, wanted: SiteSettings, rules: GuardRules) -> list[str]:
+        found = []
+        for site in self._sites:
+            found += await locked_out(site.admin_visits, self._site_settings, wanted, rules)
+        return [
+            f'{out.address}, which administered this server by listener "{out.listener}" within the last 15 minutes, '
+            f"would get {out.status} for {out.method} {out.path}; `stalwart reload --force` does it all the same"
+            for out in found
+        ]
+
+    def _refuse(self, lines: list[str]) -> Answer:
+        for line in lines:
+            _log.error("{line}", line=line)
+        kept = "the reload is refused: nothing was changed, and the daemon goes on as it was"
+        _log.error("{kept}", kept=kept)
+        return Answer(done=False, lines=(*lines, kept))
+
+    def _obey(self, command: Command) -> Deferred[Answer]:
+        _log.info("reload asked for by the control socket{how}", how=", by force" if command.force else "")
+        return self.reload(force=command.force)
+
     def _fail(self, reason: str) -> NoReturn:
         """End the start: exit code 1, and the reason where a person looks for it."""
         for listener in self._listeners:
@@ -220,16 +299,66 @@ class Daemon(Service):
         raise StartFailed(reason) from None
 
 
-def _facts(settings: Settings) -> dict[str, str]:
-    """What `config_get` and `system` tell rules: settings that are plain values, and this machine's names."""
-    facts = {entry.key: str(entry.value) for entry in settings.entries if isinstance(entry.value, str | int)}
-    return {**facts, "system.hostname": settings.hostname, "system.domain": settings.hostname.partition(".")[2]}
+def http_tree(
+    backend: _Backend, settings: Settings, reactor: Any, metrics: Metrics, acme_responder: Http01Responder
+) -> Callable[[], Branch]:
+    """What makes the resource tree of an http listener: each has one of its own, over the same surfaces."""
+    jmap = Jmap(
+        backend.store,
+        backend.authenticator,
+        backend.pool,
+        metrics,
+        hostname=settings.hostname,
+        threads=backend.threads,
+        limits=limits_of(settings.jmap, settings.object_quota),
+        application_server_key=backend.vapid.application_server_key,
+    )
+    streams = Streams(jmap, backend.announcer, reactor, settings.jmap)
+
+    def tree() -> Branch:
+        return build_root(
+            ping=backend.store.ping,
+            pool=backend.pool,
+            reactor=reactor,
+            metrics=metrics,
+            acme_responder=acme_responder,
+            more=jmap.resources(streams),
+        )
+
+    return tree
 
 
-def _cors(http: HttpSettings) -> Cors | None:
-    if http.permissive_cors:
-        return Cors()
-    return Cors(origins=http.cors_allowed_origins) if http.cors_allowed_origins else None
+def tree_to_look_at(settings: Settings, folder: str, reactor: Any) -> Branch:
+    """The resource tree that the daemon would serve, over an empty store in `folder`. Nothing of it runs."""
+    metrics = Metrics(__version__)
+    empty = msgspec.structs.replace(
+        settings,
+        data=SqliteStore(id="empty", path=os.path.join(folder, "stalwart.sqlite")),
+        blob=FsStore(id="empty", path=os.path.join(folder, "blobs")),
+    )
+    guard = Guard(GuardRules(), monotonic=time.monotonic, wall=time.time, metrics=metrics)
+    backend = _Backend(empty, reactor, metrics, guard)
+    try:
+        return http_tree(backend, settings, reactor, metrics, responder())()
+    finally:
+        backend.store.close()
+
+
+def guard_rules(settings: Settings) -> GuardRules:
+    """What the configuration says of bans and rates; for the guard when it is made, and when settings are reloaded."""
+    http, auto_ban = settings.http, settings.auto_ban
+    speaking = [network for listener in settings.listeners for network in listener.proxy_trusted_networks]
+    return GuardRules(
+        blocked=settings.blocked_ip,
+        allowed=settings.allowed_ip,
+        proxies=(*http.believed_proxies, *dict.fromkeys(speaking)),
+        failed_sign_ins=auto_ban.auth_rate,
+        scans=auto_ban.scan_rate,
+        scan_paths=auto_ban.scan_paths,
+        ban_seconds=auto_ban.period,
+        anonymous=http.rate_limit_anonymous,
+        account=http.rate_limit_account,
+    )
 
 
 def _allow_descriptors(connections: Sequence[int]) -> None:
@@ -255,9 +384,18 @@ def _allow_descriptors(connections: Sequence[int]) -> None:
 class _Backend:
     """The open store with the threads that work on it."""
 
-    def __init__(self, settings: Settings, reactor: Any, metrics: Metrics) -> None:
+    def __init__(self, settings: Settings, reactor: Any, metrics: Metrics, guard: Guard) -> None:
+        self._reactor = reactor
+        self._metrics = metrics
+        ids: IdCache = Cache(
+            "ids",
+            octets=settings.cache.ids_size,
+            tti=settings.cache.ids_tti,
+            clock=time.monotonic,
+            metrics=metrics,
+        )
         self.store = Store.open(
-            settings.data.path, open_blobs(settings.blob), clock=time.time, metrics=metrics, exclusive=True
+            settings.data.path, open_blobs(settings.blob), clock=time.time, metrics=metrics, ids=ids, exclusive=True
         )
         self.threads = max(_LEAST_THREADS, settings.worker_pool_size)
         self.pool = ThreadPool(reactor, self.threads, "worker")
@@ -288,12 +426,45 @@ class _Backend:
             settings=settings.jmap,
             limits=limits_of(settings.jmap, settings.object_quota),
         )
+        # Strangers cause lookups: they must not take the threads that requests of accounts wait for.
+        self._lookup_pool = ThreadPool(reactor, _LOOKUP_THREADS, "lookups")
+        self._kept = Kept(self.store, self._lookup_pool, reactor)
+        self._dns = DnsAnswers(lambda: SystemResolver(reactor), reactor)
+        self._databases: dict[str, ReadOnlyDatabase] = {}
+        # One thread, so that bans are written and read in order.
+        self._ban_thread = ThreadPool(reactor, 1, "bans")
+        self._bans = BanKeeper(guard, self.store, self._ban_thread, reactor, metrics)
+
+    def answers(self, settings: Settings) -> Answers:
+        """What the rules of a configuration ask for."""
+        names = settings.rule_names
+        for path in names.databases.values():
+            if path not in self._databases:
+                self._databases[path] = ReadOnlyDatabase(path)
+        return ServerAnswers(
+            facts_of(settings),
+            names,
+            databases={name: self._databases[path] for name, path in names.databases.items()},
+            store=self.store,
+            kept=self._kept,
+            dns=self._dns,
+            pool=self._lookup_pool,
+            metrics=self._metrics,
+            reactor=self._reactor,
+        )
+
+    def start(self) -> None:
+        """Begin to work. Raises StoreError."""
+        self._kept.load()
+        self._lookup_pool.start()
         self._watcher.start()
         self._pushes.start()
         self._sweeper.start()
+        self._ban_thread.start()
         self.pool.start()
         self.writer.start()
         self._housekeeping.startService()
+        self._bans.startService()
 
     def end_streams(self) -> None:
         """Push no more, and end what waits for changes."""
@@ -305,8 +476,18 @@ class _Backend:
         self.end_streams()
         self._watcher.stop()
         self.announcer.close_thread()
+        self._bans.stopService()
         self._housekeeping.stopService()
+        self._ban_thread.stop()
         self._sweeper.stop()
         self.pool.stop()
         self.writer.stop()
+        self._lookup_pool.stop()
+        self._dns.close()
+        for database in self._databases.values():
+            database.close()
+        try:
+            self._kept.close()
+        except StoreError as error:
+            _log.error("what rules kept in the last seconds is lost: {reason}", reason=str(error))
         self.store.close()

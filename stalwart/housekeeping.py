@@ -1,4 +1,4 @@
-"""What is done by the clock: expired uploads go every hour, unreferenced blobs and old tombstones every day."""
+"""What is done by the clock: expired uploads go every hour, unreferenced blobs, old tombstones and lookups every day."""
 
 from __future__ import annotations
 
@@ -11,7 +11,14 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from stalwart.store import Store, delete_dead_subscriptions, expire_uploads, forget_destroyed, sweep
+from stalwart.store import (
+    Store,
+    delete_dead_subscriptions,
+    expire_uploads,
+    forget_destroyed,
+    forget_expired_lookups,
+    sweep,
+)
 
 T = TypeVar("T")
 
@@ -84,6 +91,7 @@ class Housekeeping(Service):
         with self._store.write() as session:
             delete_dead_subscriptions(session)
             forget_destroyed(session, int(self._store.clock()) - _TOMBSTONE_SECONDS)
+            forget_expired_lookups(session)
         return sweep(self._store, wanted=lambda: bool(self.running))
 
     def _done(self, blobs: int) -> None:

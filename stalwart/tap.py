@@ -46,6 +46,7 @@ class Options(usage.Options):
     parent: usage.Options
 
     settings: config.Settings
+    path: str | None
     metrics: Metrics
     output: LogOutput
     log_file: LogFile | None
@@ -58,13 +59,14 @@ class Options(usage.Options):
     def postOptions(self) -> None:
         """Load the settings; every error in them is told at once, and the exit code is 1."""
         try:
-            path = config.find_config(self["config"], os.environ)
-            now = datetime.datetime.now(datetime.UTC)
-            self.settings = config.load(path, os.environ, hostname=socket.gethostname(), now=now, check_rule=check_rule)
+            self.path = config.find_config(self["config"], os.environ)
+            self.settings = _load(self.path)
         except config.ConfigErrors as errors:
             sys.stderr.write(f"{errors}\n")
             raise SystemExit(1) from None
         self.metrics = Metrics(__version__)
+        # A later reload reads the same file, in whatever folder the process works then.
+        self.path = None if self.path is None else os.path.abspath(self.path)
         self.log_file = None if self.parent.get("syslog") else self._open_log_file()
         self.output = LogOutput(self._log_stream(), self.settings.log_format, self.settings.log_level)
 
@@ -84,10 +86,19 @@ class Options(usage.Options):
             sys.stderr.write(f"stalwart: can't write the log {path or 'twistd.log'}: {error.strerror or error}\n")
             raise SystemExit(1) from None
 
+    def reload(self) -> config.Settings:
+        """The settings as the file has them now; raises ConfigErrors."""
+        return _load(self.path)
+
     @property
     def foreground(self) -> bool:
         """Whether twistd stays in the foreground, so that standard error reaches a person."""
         return bool(self.parent["nodaemon"] or self.parent["debug"])
+
+
+def _load(path: str | None) -> config.Settings:
+    now = datetime.datetime.now(datetime.UTC)
+    return config.load(path, os.environ, hostname=socket.gethostname(), now=now, check_rule=check_rule)
 
 
 def _standard_output() -> TextIO:
@@ -104,7 +115,12 @@ class LoggingDaemon(Daemon):
 
     def __init__(self, options: Options, reactor: object) -> None:
         super().__init__(
-            options.settings, reactor, metrics=options.metrics, output=options.output, foreground=options.foreground
+            options.settings,
+            reactor,
+            metrics=options.metrics,
+            output=options.output,
+            foreground=options.foreground,
+            load=options.reload,
         )
         self._log_file = options.log_file
         self._observer = EventLog(options.output, options.metrics)
@@ -120,7 +136,7 @@ class LoggingDaemon(Daemon):
         self._on_signal(signal.SIGUSR1, self._rotate)
         # A terminal that is closed sends SIGHUP: then there is nobody left to stop the daemon.
         on_terminal = sys.__stdin__ is not None and sys.__stdin__.isatty()
-        self._on_signal(signal.SIGHUP, self._leave if on_terminal else self._no_reload)
+        self._on_signal(signal.SIGHUP, self._leave if on_terminal else self._on_hangup)
         super().privilegedStartService()
 
     def stopService(self) -> Deferred[None]:
@@ -150,8 +166,9 @@ class LoggingDaemon(Daemon):
         _log.info("SIGHUP: the terminal was closed")
         self._reactor.stop()
 
-    def _no_reload(self) -> None:
-        _log.warn("SIGHUP: the configuration is read at the start only; restart the daemon to have it read again")
+    def _on_hangup(self) -> None:
+        _log.info("SIGHUP: reading the configuration again")
+        self.reload().addErrback(lambda failure: _log.failure("the reload failed", failure))
 
 
 def makeService(options: Options) -> IService:

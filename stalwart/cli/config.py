@@ -7,7 +7,9 @@ import click
 from stalwart.cli.opening import load_settings
 from stalwart.cli.output import as_json
 from stalwart.config import Settings
+from stalwart.config.document import read_document
 from stalwart.config.errors import printable
+from stalwart.config.old_toml import as_toml
 from stalwart.config.reference import reference as reference_text
 from stalwart.config.show import as_text, as_values
 
@@ -53,6 +55,20 @@ def show(config_path: str | None, json_: bool) -> None:
     """Print the effective settings and where each comes from. Secrets are masked."""
     settings = _load(config_path)
     click.echo(as_json(list(as_values(settings))) if json_ else as_text(settings))
+
+
+@config.command()
+@click.argument("file")
+def convert(file: str) -> None:
+    """Print the TOML that means the same as FILE, a YAML file of stalwart-jmap.
+
+    Nothing is changed. A FILE with errors is not converted: all of them are reported, and the exit code is 1.
+    """
+    _load(file)
+    old = read_document(file).old
+    if old is None:
+        raise click.ClickException(f"{printable(file)} is no file of stalwart-jmap: their names end in .yml or .yaml")
+    click.echo(as_toml(old, file), nl=False)
 
 
 @config.command()

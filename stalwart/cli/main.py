@@ -10,9 +10,12 @@ import click
 
 from stalwart import __version__
 from stalwart.cli.account import account
+from stalwart.cli.ban import ban
 from stalwart.cli.config import check, config
 from stalwart.cli.domain import domain
 from stalwart.cli.importing import import_mail
+from stalwart.cli.policy import policy
+from stalwart.cli.reload import reload
 from stalwart.store import StoreError
 
 
@@ -39,7 +42,10 @@ stalwart.add_command(check)
 stalwart.add_command(config)
 stalwart.add_command(account)
 stalwart.add_command(domain)
+stalwart.add_command(ban)
 stalwart.add_command(import_mail)
+stalwart.add_command(policy)
+stalwart.add_command(reload)
 
 
 def main() -> None:

@@ -17,15 +17,15 @@ from stalwart.http.rules import check_rule
 from stalwart.store import Store, StoreError, open_blobs
 
 
-def load_settings(config_path: str | None) -> config.Settings:
-    """The settings, or every error of the file on standard error and exit code 1."""
+def load_settings(config_path: str | None, *, code: int = 1) -> config.Settings:
+    """The settings, or every error of the file on standard error and exit code `code`."""
     try:
         path = config.find_config(config_path, os.environ)
         now = datetime.datetime.now(datetime.UTC)
         return config.load(path, os.environ, hostname=socket.gethostname(), now=now, check_rule=check_rule)
     except config.ConfigErrors as errors:
         click.echo(str(errors), err=True)
-        raise SystemExit(1) from None
+        raise SystemExit(code) from None
 
 
 @contextmanager

@@ -1,12 +1,26 @@
 """Typed settings with their documentation beside each field, and the loader that reports every error at once."""
 
 from stalwart.config.addresses import Address, TcpAddress, UnixAddress
+from stalwart.config.cache_settings import CacheSettings
 from stalwart.config.errors import ConfigError, ConfigErrors, ConfigWarning
+from stalwart.config.guard_kinds import Rate
+from stalwart.config.guard_settings import AutoBan
 from stalwart.config.http_settings import Hsts, HttpSettings
 from stalwart.config.jmap_settings import JmapSettings, ObjectQuotas
 from stalwart.config.kinds import IPNetwork, LogFormat, LogLevel
 from stalwart.config.loader import SYSTEM_FILE, find_config, load
-from stalwart.config.rules import CheckRule, RuleClause, RuleFault, RuleText, SourceText
+from stalwart.config.reloading import Reload, plan_reload
+from stalwart.config.rules import (
+    DIRECTORIES,
+    NO_NAMES,
+    CheckRule,
+    RuleClause,
+    RuleFault,
+    RuleNames,
+    RuleText,
+    SourceText,
+    UsedStore,
+)
 from stalwart.config.secret import Secret
 from stalwart.config.settings import (
     Certificate,
@@ -20,8 +34,12 @@ from stalwart.config.settings import (
 )
 
 __all__ = [
+    "DIRECTORIES",
+    "NO_NAMES",
     "SYSTEM_FILE",
     "Address",
+    "AutoBan",
+    "CacheSettings",
     "Certificate",
     "CheckRule",
     "ConfigError",
@@ -38,8 +56,11 @@ __all__ = [
     "LogLevel",
     "ObjectQuotas",
     "Origin",
+    "Rate",
+    "Reload",
     "RuleClause",
     "RuleFault",
+    "RuleNames",
     "RuleText",
     "Secret",
     "Settings",
@@ -48,6 +69,8 @@ __all__ = [
     "SqliteStore",
     "TcpAddress",
     "UnixAddress",
+    "UsedStore",
     "find_config",
     "load",
+    "plan_reload",
 ]

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import datetime
 import difflib
+import ipaddress
 from collections.abc import Sequence
 from typing import TypeVar
 
 from stalwart.config import pem
-from stalwart.config.addresses import Address, collide
+from stalwart.config.addresses import Address, TcpAddress, collide
 from stalwart.config.errors import KeyPath, describe, key_text, quoted
 from stalwart.config.http_settings import HttpSettings
 from stalwart.config.report import Report
-from stalwart.config.rules import CheckRule
+from stalwart.config.rules import CheckRule, RuleFault, RuleNames, UsedStore
 from stalwart.config.settings import Certificate, FsStore, Listener, SqliteStore
 
 Store = SqliteStore | FsStore
@@ -112,12 +113,38 @@ def check_http(http: HttpSettings, listeners: Sequence[Listener], report: Report
         report.warn(("http", "cors", "allowed-origins"), "this has no effect: http.permissive-cors allows all origins")
 
 
+def check_loopback(http: HttpSettings, listeners: Sequence[Listener], report: Report) -> None:
+    """Warn of listeners where the exemption of loopback may let in whomever a proxy on this machine serves."""
+    rule = http.allowed_endpoint
+    lets_all_in = not rule.clauses and rule.otherwise.text.strip().strip("'\"") == "200"
+    is_wanted = ("http", "allow-loopback") in report.document.written
+    if not http.loopback_exempt or is_wanted or http.use_x_forwarded or lets_all_in:
+        return
+    names = [describe(each.id) for each in listeners if _is_behind_loopback(each)]
+    if names:
+        report.warn(
+            ("http", "allowed-endpoint"),
+            f"listener {', '.join(names)} is reached over loopback only, and http.allow-loopback lets all in from "
+            "there, whatever the rule says. If a proxy on this machine brings the clients, set http.use-x-forwarded = "
+            "true and http.trusted-proxies; set http.allow-loopback = false to have the rule judge everybody, or = "
+            "true if this is what you want",
+        )
+
+
+def _is_behind_loopback(listener: Listener) -> bool:
+    hosts = [address.host for address in listener.bind if isinstance(address, TcpAddress)]
+    if listener.protocol != "http" or listener.proxy_trusted_networks or not hosts:
+        return False
+    return all(ipaddress.ip_address(host).is_loopback for host in hosts)
+
+
 class Stores:
     """The stores of a document, to be found by the name that a key of `storage` gives."""
 
-    def __init__(self, stores: Sequence[Store], report: Report) -> None:
+    def __init__(self, stores: Sequence[Store], asked: frozenset[str], report: Report) -> None:
+        """`asked` are the stores that rules ask."""
         self._stores = {store.id: store for store in stores}
-        self._used: set[str] = set()
+        self._used = set(asked)
         self._report = report
         declared = report.document.table.get("store")
         self._declared = set(declared) if isinstance(declared, dict) else set()
@@ -150,10 +177,10 @@ class Stores:
         return storage.get(role) if isinstance(storage, dict) else None
 
     def warn_unused(self) -> None:
-        """Warn of stores that no key of `storage` names."""
+        """Warn of stores that no key of `storage` names and no rule asks."""
         for name in self._stores:
             if name not in self._used:
-                self._report.warn(("store", name), "no key of [storage] names this store; it is not used")
+                self._report.warn(("store", name), "no key of [storage] names this store, no rule asks it")
 
     def _check_paths(self, stores: Sequence[Store]) -> None:
         taken: dict[str, str] = {}
@@ -165,10 +192,12 @@ class Stores:
                 self._report.error(path, found=quoted(store.path), wanted=f"a path of its own; {first} has it")
 
 
-def check_rules(http: HttpSettings, check_rule: CheckRule, report: Report) -> None:
-    """What the expression language says of the rules."""
-    for fault in check_rule(http.allowed_endpoint, "status"):
-        report.rule(fault)
+def check_rules(http: HttpSettings, check_rule: CheckRule, names: RuleNames, report: Report) -> frozenset[str]:
+    """What the expression language says of the rules; gives the ids of the stores that they ask."""
+    found = list(check_rule(http.allowed_endpoint, "status", names))
     if http.url is not None:
-        for fault in check_rule(http.url, "text"):
+        found += check_rule(http.url, "text", names)
+    for fault in found:
+        if isinstance(fault, RuleFault):
             report.rule(fault)
+    return frozenset(each.id for each in found if isinstance(each, UsedStore))

@@ -1,4 +1,4 @@
-"""A configuration file, TOML or JSON, as a table with line numbers, or the one error that keeps it from being read."""
+"""A configuration file, TOML, JSON or old YAML, as a table with line numbers, or the one error that keeps it unread."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ from collections.abc import Callable
 import msgspec
 
 from stalwart.config.errors import ConfigError, ConfigErrors, KeyPath, describe, printable
+from stalwart.config.flat_yaml import YamlSyntax
 from stalwart.config.json_lines import KeyTwice, json_lines
 from stalwart.config.lines import key_lines
+from stalwart.config.old_file import EXTENSIONS, OldFile, read_old
 
 SIZE_LIMIT = 1024 * 1024  # octets, of the file and of each file that a macro names
 
@@ -25,6 +27,7 @@ class Document(msgspec.Struct, frozen=True, kw_only=True):
     """A parsed file. `file` is its path as given, None for the built-in defaults; `folder` is absolute.
 
     `written` has, by their present names, the keys that can be spelled differently, as the file spells them.
+    `old` is what the file says in its own words if it is one of `stalwart-jmap`.
     """
 
     file: str | None
@@ -33,6 +36,7 @@ class Document(msgspec.Struct, frozen=True, kw_only=True):
     lines: dict[KeyPath, int]
     is_json: bool = False
     written: dict[KeyPath, KeyPath] = {}
+    old: OldFile | None = None
 
     def line(self, path: KeyPath) -> int | None:
         """The line of a key, or of the nearest table around it."""
@@ -87,6 +91,8 @@ def parse_document(path: str, data: bytes) -> Document:
         raise _fault(path, line, f"the octet 0x{data[error.start]:02X}", "text in UTF-8") from None
     if path.lower().endswith(".json"):
         return _parse_json(path, text)
+    if path.lower().endswith(EXTENSIONS):
+        return _parse_old(path, text)
     try:
         table = tomllib.loads(text)
         lines = key_lines(text)
@@ -117,6 +123,21 @@ def _parse_json(path: str, text: str) -> Document:
     if not isinstance(table, dict):
         raise _fault(path, 1, describe(table), "an object, { … }")
     return Document(file=path, folder=os.path.dirname(os.path.abspath(path)), table=table, lines=lines, is_json=True)
+
+
+def _parse_old(path: str, text: str) -> Document:
+    try:
+        old = read_old(path, text)
+    except YamlSyntax as error:
+        raise _fault(path, error.line, f"a syntax error ({error})", "YAML (see https://yaml.org/spec/1.1/)") from None
+    lines: dict[KeyPath, int] = {}
+    written: dict[KeyPath, KeyPath] = {}
+    for setting in old.settings:
+        for key, line in setting.origin.items():
+            lines.setdefault(setting.path, line)
+            written.setdefault(setting.path, (key,))
+    folder = os.path.dirname(os.path.abspath(path))
+    return Document(file=path, folder=folder, table=old.table(), lines=lines, written=written, old=old)
 
 
 def _refuse_constant(name: str) -> object:

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import msgspec
 
+from stalwart.config.guard_kinds import Rate, RateLimit
 from stalwart.config.http_kinds import Age, Header, Rule, WebOrigin
 from stalwart.config.kinds import IPNetwork, Network
 from stalwart.config.rules import default_rule
@@ -162,6 +163,31 @@ class HttpSettings(msgspec.Struct, frozen=True, kw_only=True):
             may_be_empty=True,
         ),
     ] = ()
+
+    rate_limit_anonymous: Annotated[
+        RateLimit | None,
+        Key(
+            name="rate-limit.anonymous",
+            object_name="rateLimitAnonymous",
+            earlier="jmap.rate-limit.anonymous",
+            doc="How many requests one client address (for IPv6, one /64) may send to pages that need no sign-in, and "
+            "how many may lack credentials or have wrong ones; more get 429. So many may come at once, and they come "
+            "back evenly over the period. Loopback and `server.allowed-ip` are exempt, ACME challenges are not "
+            "counted, nor are sign-ins that succeed. `jmap.rate-limit.anonymous` means the same.",
+            example='"200/1m"',
+        ),
+    ] = Rate(count=100, period=60.0)
+    rate_limit_account: Annotated[
+        RateLimit | None,
+        Key(
+            name="rate-limit.account",
+            object_name="rateLimitAuthenticated",
+            earlier="jmap.rate-limit.account",
+            doc="How many requests one account may send, from all its clients together; more get 429. Loopback and "
+            "`server.allowed-ip` are exempt. `jmap.rate-limit.account` means the same.",
+            example='"5000/1m"',
+        ),
+    ] = Rate(count=1000, period=60.0)
 
     @property
     def believed_proxies(self) -> tuple[IPNetwork, ...]:

@@ -14,7 +14,7 @@ from stalwart.config.document import ReadFile, empty, read_document, read_file
 from stalwart.config.errors import ConfigErrors, describe, key_text
 from stalwart.config.reader import Reader
 from stalwart.config.report import Report
-from stalwart.config.rules import CheckRule, no_check
+from stalwart.config.rules import DEFAULT_LOOKUPS, CheckRule, RuleNames, no_check
 from stalwart.config.settings import Declared, Entry, FsStore, Origin, Settings, SqliteStore
 from stalwart.config.spellings import unify
 from stalwart.config.unknown import known_keys, report_unknown
@@ -74,13 +74,16 @@ def load(
     checks.check_certificates(declared.certificates, now, report)
     checks.check_tls(declared.listeners, report)
     checks.check_http(declared.http, declared.listeners, report)
-    checks.check_rules(declared.http, check_rule, report)
-    storage = _Storage(declared, environ, report)
+    checks.check_loopback(declared.http, declared.listeners, report)
+    names = _rule_names(declared)
+    asked = checks.check_rules(declared.http, check_rule, names, report)
+    storage = _Storage(declared, environ, asked, report)
     if report.errors or storage.data is None or storage.blob is None:
         raise ConfigErrors(report.errors)
     return Settings(
         **{name: getattr(declared, name) for name in declared.__struct_fields__},
         source=path,
+        rule_names=names,
         data=storage.data,
         blob=storage.blob,
         fts=storage.data,
@@ -89,12 +92,21 @@ def load(
     )
 
 
+def _rule_names(declared: Declared) -> RuleNames:
+    """What rules can ask by name; `hostname` and `domain` are there by themselves."""
+    own = {"hostname": declared.hostname, "domain": declared.hostname.partition(".")[2]}
+    lookups = {name: dict(values) for name, values in declared.lookups}
+    lookups[DEFAULT_LOOKUPS] = own | lookups.get(DEFAULT_LOOKUPS, {})
+    databases = {store.id: store.path for store in declared.stores if isinstance(store, SqliteStore)}
+    return RuleNames(lookups=lookups, databases=databases)
+
+
 class _Storage:
     """Which stores are used: those that `storage` names, else the built-in ones."""
 
-    def __init__(self, declared: Declared, environ: Mapping[str, str], report: Report) -> None:
+    def __init__(self, declared: Declared, environ: Mapping[str, str], asked: frozenset[str], report: Report) -> None:
         self.entries: list[Entry] = []
-        stores = checks.Stores(declared.stores, report)
+        stores = checks.Stores(declared.stores, asked, report)
         names = declared.storage
         self.data: SqliteStore | None
         self.blob: SqliteStore | FsStore | None

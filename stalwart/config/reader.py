@@ -73,21 +73,26 @@ class Reader:
         struct: type[S],
         prefix: tuple[str, ...] = (),
         fallback: tuple[str, ...] | None = None,
+        *,
+        reloaded: bool = False,
         **given: object,
     ) -> S | None:
-        """The struct below `prefix`, None if a part of it cannot be had. `given` are fields that are not declared."""
+        """The struct below `prefix`, None if a part of it cannot be had.
+
+        `reloaded`: the group or table around it is; `given` are fields that are not declared.
+        """
         values: dict[str, object] = dict(given)
         complete = True
         for member in members(struct):
             value: object
             if isinstance(member.note, Key):
-                value = self._setting(member, member.note, prefix, fallback)
+                value = self._setting(member, member.note, prefix, fallback, reloaded=reloaded)
             elif isinstance(member.note, Table):
                 value = tuple(self._table(member, member.note))
             else:
                 below = split(member.note.name)
                 onward = (*fallback, *below) if fallback is not None and member.note.inherited else None
-                value = self.struct(member.type, (*prefix, *below), onward)
+                value = self.struct(member.type, (*prefix, *below), onward, reloaded=reloaded or member.note.reloaded)
                 value = _INVALID if value is None else value
             complete = complete and value is not _INVALID
             values[member.attribute] = value
@@ -99,7 +104,15 @@ class Reader:
             if setting.used_by is not None:
                 self._look_up(setting.path, setting.shape)
 
-    def _setting(self, member: Member, note: Key, prefix: tuple[str, ...], fallback: tuple[str, ...] | None) -> object:
+    def _setting(
+        self,
+        member: Member,
+        note: Key,
+        prefix: tuple[str, ...],
+        fallback: tuple[str, ...] | None,
+        *,
+        reloaded: bool,
+    ) -> object:
         name = split(note.name)
         path, wanted = (*prefix, *name), key_shape(member.type, note)
         found = self._look_up(path, wanted)
@@ -116,7 +129,10 @@ class Reader:
             return _stand_in(wanted)
         if found.value is _INVALID:
             return _stand_in(wanted) if default is None else default.value
-        self.entries.append(Entry(key=key_text(path), value=_shown(wanted, found.value), origin=found.origin))
+        shown = _shown(wanted, found.value)
+        self.entries.append(
+            Entry(key=key_text(path), value=shown, origin=found.origin, reloaded=reloaded or note.reloaded)
+        )
         return found.value
 
     def _default(self, member: Member, path: tuple[str, ...]) -> Found | None:
@@ -143,7 +159,7 @@ class Reader:
                 self.report.error(at, found=describe(name), wanted="a name of 1 to 100 printable characters")
             tag = self._tag(at, tags) if None not in tags else None
             if tag in tags:
-                value = self.struct(tags[tag], at, fallback, id=name)
+                value = self.struct(tags[tag], at, fallback, reloaded=note.reloaded, id=name)
                 if value is not None:
                     yield value
 

@@ -16,8 +16,8 @@ _INTRODUCTION = """\
 
 This page is printed by `stalwart config reference`; every key that the program knows is here.
 
-The configuration is one [TOML](https://toml.io/en/v1.0.0) file, or a JSON file whose name ends in `.json`. It is the
-first of these that is there:
+The configuration is one [TOML](https://toml.io/en/v1.0.0) file, a JSON file whose name ends in `.json`, or a file of
+`stalwart-jmap` whose name ends in `.yml` or `.yaml`. It is the first of these that is there:
 
 1. the file after `--config` (`-c`) of `twistd stalwart` and of `stalwart`,
 2. the file that the environment variable `STALWART_CONFIG` names,
@@ -44,6 +44,12 @@ In every text, `%{env:NAME}%` stands for the environment variable NAME, and `%{f
 (at most 1 MiB, without the line ends at its end). A variable that is not set, or a file that cannot be read, is an
 error. Keep secrets in files or in the environment, and the configuration can be shown to anybody.
 
+## Reload
+
+`stalwart reload`, or SIGHUP, has the running daemon read its file and the files named in it again: all or nothing, and
+no connection is dropped. Settings marked "at a reload" then hold at once, for open connections too; changes to the
+others wait for a restart, and the log names them. See [policy.md](policy.md).
+
 ## Rules
 
 A setting whose type is "rule" is one expression, or clauses: the first whose `if` holds gives the result. They can be
@@ -57,6 +63,31 @@ allowed-endpoint = { match = { 0 = { if = "is_tls", then = "200" } }, else = "40
 ```
 
 An `else` at the end is required, and each `if` has its `then`: anything else is an error.
+
+## The file of `stalwart-jmap`
+
+The flat YAML file that `stalwart-jmap` had in 2022 is taken as it is, by its name, which ends in `.yml` or `.yaml`:
+`twistd stalwart -c old.yml`, `stalwart check old.yml`. `stalwart config convert old.yml` prints the same as TOML.
+
+| Key | Without it | Today |
+|---|---|---|
+| `jmap-bind-addr`, `jmap-port` | `127.0.0.1`, `8080` | `bind` of `[server.listener.http]` |
+| `jmap-url` | as the client asked | `http.url` |
+| `jmap-cert-path`, `jmap-key-path` | no TLS | `[certificate.jmap]`, `tls.implicit` of that listener; both or none |
+| `log-level` | `info` | `log-level` |
+| `strict-cors` | `false` | `http.permissive-cors`, which is its opposite |
+| `cache-size-ids` | `33554432` | `cache.ids.size` |
+| `cache-tti-ids` | `3600` | `cache.ids.tti` |
+| `cache-tti-sharings` | `300` | `cache.sharings.tti` |
+| `cache-tti-acl` | `3600` | `cache.acl.tti` |
+| `cache-tti-recipients` | `86400` | `cache.recipients.tti` |
+| `worker-pool-size` | the number of CPUs | `worker-pool-size` |
+
+Times are whole seconds there. Without `strict-cors` pages of every origin may use the server from a browser, as it was
+then. Relative paths count from the folder of the file. Only lines of the form `key: value` are read: lists, mappings,
+anchors, aliases and tags are errors, and so is a key that is there twice. Mail comes in at `127.0.0.1:8024`, as without
+a file: the old one had no key for it. Nor had it one for where data goes: that is `$STALWART_HOME`, else
+`./stalwart-data`.
 
 ## JSON
 
@@ -107,6 +138,7 @@ def _setting(setting: Setting, section: Section) -> Iterator[str]:
     yield f"* Default: {_default(setting)}"
     if setting.fallback is not None:
         yield f"* Falls back on: `{key_text(setting.fallback)}`"
+    yield f"* Takes effect: {'at a reload' if setting.reloaded else 'at the start'}"
     name = key_text(setting.path[len(section.path) :])
     yield f"\n```toml\n{name} = {setting.note.example}\n```\n"
 

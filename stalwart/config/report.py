@@ -12,7 +12,7 @@ class Report:
 
     def __init__(self, document: Document) -> None:
         self.document = document
-        self._errors: list[ConfigError] = []
+        self._errors: list[ConfigError] = [] if document.old is None else list(document.old.faults)
         self._warnings: list[ConfigWarning] = []
 
     def error(self, path: KeyPath, *, found: str | None, wanted: str) -> None:

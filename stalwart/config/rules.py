@@ -52,10 +52,31 @@ class RuleFault(msgspec.Struct, frozen=True, kw_only=True):
     is_error: bool
 
 
-CheckRule = Callable[[RuleText, Literal["status", "text"]], Iterable[RuleFault]]
+class UsedStore(msgspec.Struct, frozen=True, kw_only=True):
+    """A rule asks the store of this id."""
+
+    id: str
 
 
-def no_check(rule: RuleText, wanted: Literal["status", "text"]) -> Iterable[RuleFault]:
+class RuleNames(msgspec.Struct, frozen=True, kw_only=True):
+    """What rules can ask by name: values by lookup store and key, and database files by the id of their store."""
+
+    lookups: Mapping[str, Mapping[str, str]]
+    databases: Mapping[str, str]
+
+
+DEFAULT_LOOKUPS = "default"
+"""The lookup store that is always there."""
+
+DIRECTORIES = ("default", "internal", "*", "")
+"""The names that the one directory of accounts goes by."""
+
+NO_NAMES = RuleNames(lookups={DEFAULT_LOOKUPS: {}}, databases={})
+
+CheckRule = Callable[[RuleText, Literal["status", "text"], RuleNames], Iterable[RuleFault | UsedStore]]
+
+
+def no_check(rule: RuleText, wanted: Literal["status", "text"], names: RuleNames) -> Iterable[RuleFault]:
     """Finds nothing wrong."""
     return ()
 

@@ -25,6 +25,8 @@ class Key(msgspec.Struct, frozen=True, kw_only=True):
     A field without a default is required, unless `default` describes one that the loader works out. A field of
     a `Table` with `inherits` that is `inherited` is also looked for there. `object_name` is what the object calls
     it that its `Group` names. A setting of several values `may_be_empty` if none of them is a choice of its own.
+    One that is `reloaded` takes effect while the daemon runs; the others wait for its next start.
+    `earlier` is the dotted name, from the top, that a setting of a `Group` had when it stood in another table.
     """
 
     name: str
@@ -34,13 +36,15 @@ class Key(msgspec.Struct, frozen=True, kw_only=True):
     inherited: bool = False
     object_name: str | None = None
     may_be_empty: bool = False
+    reloaded: bool = False
+    earlier: str | None = None
 
 
 class Group(msgspec.Struct, frozen=True, kw_only=True):
     """A table with fixed keys: the field's type is a struct of further declarations.
 
     `earlier` are names that the table had before; `object_name` is that of the object with the same settings, whose
-    keys are the `object_name` of each.
+    keys are the `object_name` of each. `reloaded`: all of its settings are.
     """
 
     name: str
@@ -48,13 +52,15 @@ class Group(msgspec.Struct, frozen=True, kw_only=True):
     inherited: bool = False
     earlier: tuple[str, ...] = ()
     object_name: str | None = None
+    reloaded: bool = False
 
 
 class Table(msgspec.Struct, frozen=True, kw_only=True):
     """A table of named entries, `[name.<id>]`: the field's type is a tuple of structs that have an `id`.
 
     With a union of structs, the entry's key `type` chooses one by its tag. `built_in` stands in for an absent
-    table; `inherits` is the table that is asked for keys that an entry leaves open.
+    table; `inherits` is the table that is asked for keys that an entry leaves open. `reloaded`: all of its settings
+    are, and its entries come and go.
     """
 
     name: str
@@ -62,6 +68,7 @@ class Table(msgspec.Struct, frozen=True, kw_only=True):
     inherits: str | None = None
     built_in: Mapping[str, Mapping[str, object]] = msgspec.field(default_factory=dict)
     built_in_doc: str = ""
+    reloaded: bool = False
 
 
 class Shape(msgspec.Struct, frozen=True, kw_only=True):
@@ -91,6 +98,7 @@ class Setting(msgspec.Struct, frozen=True, kw_only=True):
     default: object
     variant: str | None = None
     fallback: tuple[str, ...] | None = None
+    reloaded: bool = False
     used_by: tuple[str, ...] | None = None  # of a fallback: the path of the setting that falls back on it
 
 
@@ -184,7 +192,8 @@ def sections(struct: type[msgspec.Struct]) -> Iterator[Section]:
     for member in members(struct):
         if isinstance(member.note, Group):
             path = split(member.note.name)
-            yield Section(path=path, note=member.note, settings=tuple(_within(member.type, path, None, None)))
+            settings = tuple(_within(member.type, path, None, None, reloaded=member.note.reloaded))
+            yield Section(path=path, note=member.note, settings=settings)
         elif isinstance(member.note, Table):
             yield from _table(member, member.note)
 
@@ -199,25 +208,37 @@ def _table(member: Member, note: Table) -> Iterator[Section]:
             Setting(path=(*path, "type"), note=type_key(tags), shape=type_shape(tags), default=msgspec.NODEFAULT)
         )
     for tag, struct in tags.items():
-        found.extend(_within(struct, path, tag, fallback))
+        found.extend(_within(struct, path, tag, fallback, reloaded=note.reloaded))
     yield Section(path=path, note=note, settings=tuple(found))
 
 
 def _within(
-    struct: type[msgspec.Struct], path: tuple[str, ...], variant: str | None, fallback: tuple[str, ...] | None
+    struct: type[msgspec.Struct],
+    path: tuple[str, ...],
+    variant: str | None,
+    fallback: tuple[str, ...] | None,
+    *,
+    reloaded: bool,
 ) -> Iterator[Setting]:
     for member in members(struct):
         if isinstance(member.note, Key):
-            yield _setting(member, path, variant, fallback)
+            yield _setting(member, path, variant, fallback, reloaded=reloaded)
         elif isinstance(member.note, Group):
             below = split(member.note.name)
             onward = (*fallback, *below) if fallback is not None and member.note.inherited else None
-            yield from _within(member.type, (*path, *below), variant, onward)
+            yield from _within(member.type, (*path, *below), variant, onward, reloaded=reloaded or member.note.reloaded)
         else:
             raise TypeError(f"{struct.__name__}.{member.attribute}: a table inside a table is not supported")
 
 
-def _setting(member: Member, path: tuple[str, ...], variant: str | None, fallback: tuple[str, ...] | None) -> Setting:
+def _setting(
+    member: Member,
+    path: tuple[str, ...],
+    variant: str | None,
+    fallback: tuple[str, ...] | None,
+    *,
+    reloaded: bool = False,
+) -> Setting:
     note = member.note
     assert isinstance(note, Key)
     name = split(note.name)
@@ -228,6 +249,7 @@ def _setting(member: Member, path: tuple[str, ...], variant: str | None, fallbac
         default=member.default,
         variant=variant,
         fallback=(*fallback, *name) if fallback is not None and note.inherited else None,
+        reloaded=reloaded or note.reloaded,
     )
 
 

@@ -10,7 +10,10 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from stalwart.config.cache_settings import CacheSettings
 from stalwart.config.errors import ConfigWarning
+from stalwart.config.guard_kinds import ListedNetwork
+from stalwart.config.guard_settings import AutoBan
 from stalwart.config.http_settings import HttpSettings
 from stalwart.config.jmap_settings import JmapSettings, ObjectQuotas
 from stalwart.config.kinds import (
@@ -26,6 +29,8 @@ from stalwart.config.kinds import (
     SecretPem,
     whole,
 )
+from stalwart.config.lookup_kinds import LookupTables
+from stalwart.config.rules import RuleNames
 from stalwart.config.schema import Group, Key, Table
 
 
@@ -154,6 +159,7 @@ class Listener(msgspec.Struct, frozen=True, kw_only=True):
             doc="How many connections may be open at the same time; further ones are closed at once.",
             example="8192",
             inherited=True,
+            reloaded=True,
         ),
     ] = 8192
     proxy_trusted_networks: Annotated[
@@ -167,6 +173,7 @@ class Listener(msgspec.Struct, frozen=True, kw_only=True):
             example='["192.0.2.7", "10.0.0.0/8"]',
             inherited=True,
             may_be_empty=True,
+            reloaded=True,
         ),
     ] = ()
     socket: Annotated[SocketOptions, Group(name="socket", doc="Options of the listener's sockets.", inherited=True)] = (
@@ -281,11 +288,16 @@ class Declared(msgspec.Struct, frozen=True, kw_only=True):
     ]
     log_level: Annotated[
         LogLevel,
-        Key(name="log-level", doc="How much is logged, from least to most.", example='"info"'),
+        Key(name="log-level", doc="How much is logged, from least to most.", example='"info"', reloaded=True),
     ] = "info"
     log_format: Annotated[
         LogFormat,
-        Key(name="log-format", doc="Lines to be read by people, or one JSON object a line.", example='"json"'),
+        Key(
+            name="log-format",
+            doc="Lines to be read by people, or one JSON object a line.",
+            example='"json"',
+            reloaded=True,
+        ),
     ] = "text"
     worker_pool_size: Annotated[
         Annotated[int, whole(1, 1024)],
@@ -297,6 +309,28 @@ class Declared(msgspec.Struct, frozen=True, kw_only=True):
             default="the number of CPUs",
         ),
     ]
+    blocked_ip: Annotated[
+        tuple[ListedNetwork, ...],
+        Key(
+            name="server.blocked-ip",
+            doc="Addresses and networks whose connections are closed at once: an array, or a table with them as keys. "
+            "`stalwart ban add` does the same while the daemon runs.",
+            example='["192.0.2.7", "2001:db8:bad::/48"]',
+            may_be_empty=True,
+            reloaded=True,
+        ),
+    ] = ()
+    allowed_ip: Annotated[
+        tuple[ListedNetwork, ...],
+        Key(
+            name="server.allowed-ip",
+            doc="Addresses and networks that nothing bans, `server.blocked-ip` neither, and that no rate limits: an "
+            "array, or a table with them as keys. 127.0.0.1 and ::1 belong to them always.",
+            example='["198.51.100.0/24"]',
+            may_be_empty=True,
+            reloaded=True,
+        ),
+    ] = ()
     listeners: Annotated[
         tuple[Listener, ...],
         Table(
@@ -311,12 +345,25 @@ class Declared(msgspec.Struct, frozen=True, kw_only=True):
             "`127.0.0.1:8024`.",
         ),
     ]
+    lookups: Annotated[
+        LookupTables,
+        Key(
+            name="lookup",
+            doc="Values for rules: `key_get('default', 'webmail')` gives `lookup.default.webmail`. Each table "
+            "`[lookup.<store>]` is a lookup store, in which rules can also keep values and counters of their own "
+            "(`key_set`, `counter_incr`); what stands here they can't change. The store `default` is always there, "
+            "and has `hostname` and `domain` from `server.hostname` unless they are set here.",
+            example='{ default = { webmail = "webmail.example.org" } }',
+            reloaded=True,
+        ),
+    ] = ()
     certificates: Annotated[
         tuple[Certificate, ...],
         Table(
             name="certificate",
             doc="Certificates for listeners with TLS. A client gets the one that has the name it asks for (exact, then "
             "wildcard), else the default one, else the only one, else a self-signed one made at start.",
+            reloaded=True,
         ),
     ]
     http: Annotated[
@@ -328,6 +375,25 @@ class Declared(msgspec.Struct, frozen=True, kw_only=True):
             "names is an error.",
             earlier=("server.http",),
             object_name="Http",
+            reloaded=True,
+        ),
+    ]
+    auto_ban: Annotated[
+        AutoBan,
+        Group(
+            name="server.auto-ban",
+            doc="Bans that the server makes by itself: of single IPv4 addresses, and of a /64 of IPv6. Never of "
+            "proxies that are trusted, nor of `server.allowed-ip`. See docs/bans.md.",
+            earlier=("server.fail2ban",),
+            reloaded=True,
+        ),
+    ]
+    cache: Annotated[
+        CacheSettings,
+        Group(
+            name="cache",
+            doc="What is kept in memory, so as not to be worked out again. The metrics `stalwart_cache_*` tell what "
+            "each cache holds and how often it helps.",
         ),
     ]
     jmap: Annotated[
@@ -344,7 +410,11 @@ class Declared(msgspec.Struct, frozen=True, kw_only=True):
     storage: Annotated[Storage, Group(name="storage", doc="Which store holds what.")]
     stores: Annotated[
         tuple[SqliteStore | FsStore, ...],
-        Table(name="store", doc="Places to keep data. A store is used when a key of `storage` names it."),
+        Table(
+            name="store",
+            doc="Places to keep data. A store is used when a key of `storage` names it. Rules can ask any of type "
+            "`sqlite` with `sql_query`, only for reading.",
+        ),
     ]
 
 
@@ -364,12 +434,14 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     key: str
     value: object
     origin: Origin
+    reloaded: bool = False
 
 
 class Settings(Declared, frozen=True, kw_only=True):
     """A configuration that was found to be right. `source` is its file, None for the built-in defaults."""
 
     source: str | None
+    rule_names: RuleNames
     data: SqliteStore
     blob: SqliteStore | FsStore
     fts: SqliteStore

@@ -30,8 +30,12 @@ def unify(document: Document, struct: type[msgspec.Struct]) -> tuple[Document, t
     for member in members(struct):
         if isinstance(member.note, Group) and (member.note.earlier or member.note.object_name):
             moving.group(member, member.note)
+            moving.single(member, member.note)
     unified = msgspec.structs.replace(
-        document, table=moving.table, lines=document.lines | moving.lines(), written=moving.written
+        document,
+        table=moving.table,
+        lines=document.lines | moving.lines(),
+        written=document.written | {at: document.as_written(written) for at, written in moving.written.items()},
     )
     return unified, tuple(moving.clashes)
 
@@ -60,16 +64,40 @@ class _Moving:
                 if name in self.table:
                     self._put(path, (name,), self.table.pop(name), settings)
 
-    def _take(self, place: Path) -> dict[str, object]:
-        """The table that stands there, which is taken out; nothing if it is none."""
+    def single(self, member: Member, note: Group) -> None:
+        """Move the settings of one group that stood in other tables, each by itself."""
+        for inner in members(member.type):
+            if isinstance(inner.note, Key) and inner.note.earlier is not None:
+                place = split(inner.note.earlier)
+                around = self._around(place)
+                if around is not None and place[-1] in around:
+                    value = around.pop(place[-1])
+                    self._put((*split(note.name), *split(inner.note.name)), place, value, set())
+                    self._drop_empty(place[:-1])
+
+    def _around(self, place: Path) -> dict[str, object] | None:
+        """The table that a setting stands in, as a copy that may be changed; None if there is none."""
         around = self.table
         for part in place[:-1]:
             inner = around.get(part)
             if not isinstance(inner, Mapping):
-                return {}
+                return None
             around[part] = around = dict(inner)
-        found = around.get(place[-1])
-        if not isinstance(found, Mapping):
+        return around
+
+    def _drop_empty(self, place: Path) -> None:
+        """Take out a table, and those around it, that had nothing but what was moved."""
+        for end in range(len(place), 0, -1):
+            around = self._around(place[:end])
+            if around is None or around.get(place[end - 1]) != {}:
+                return
+            del around[place[end - 1]]
+
+    def _take(self, place: Path) -> dict[str, object]:
+        """The table that stands there, which is taken out; nothing if it is none."""
+        around = self._around(place)
+        found = around.get(place[-1]) if around is not None else None
+        if around is None or not isinstance(found, Mapping):
             return {}
         del around[place[-1]]
         return dict(found)

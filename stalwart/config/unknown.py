@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import difflib
-import re
 from collections.abc import Iterator, Mapping
 
 import msgspec
 
 from stalwart.config.errors import key_text, kind_of
+from stalwart.config.nearest import nearest
 from stalwart.config.report import Report
 from stalwart.config.schema import ID, Setting, every_setting
 
 Path = tuple[str, ...]
-
-_LONGEST = 100  # characters of a key that is compared with others
-_CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
 
 
 class Node:
@@ -99,11 +95,9 @@ def _advice(path: Path, key: str, node: Node, root: Node) -> str:
 
 
 def _nearest(key: str, known: Mapping[str, Path]) -> Path | None:
-    """The known name that is most like `key`; case, `_` and camelCase don't count."""
-    plain = _CAMEL.sub("-", key[:_LONGEST]).lower().replace("_", "-")
-    match = difflib.get_close_matches(plain, list(known), n=1, cutoff=0.6)
-    match = match or [name for name in known if plain in name.split("-")]
-    return known[match[0]] if match else None
+    """The place of the known name that is most like `key`."""
+    match = nearest(key, known)
+    return None if match is None else known[match]
 
 
 def _below(top: Node, path: Path) -> dict[str, Path]:

@@ -25,13 +25,14 @@ from stalwart.store import (
     NewEmail,
     NotFound,
     OverQuota,
+    RecipientCache,
     Session,
     Store,
     StoredEmail,
     StoreError,
     add_email,
     find_mailbox,
-    resolve_recipient,
+    find_recipient,
 )
 
 T = TypeVar("T")
@@ -89,8 +90,18 @@ class _Prepared(msgspec.Struct, frozen=True, kw_only=True):
 class Mailroom:
     """Puts messages into the inboxes of local accounts. `hostname` is this server's, `clock` gives epoch seconds."""
 
-    def __init__(self, store: Store, *, pool: Pool, writer: Writer, hostname: str, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        *,
+        pool: Pool,
+        writer: Writer,
+        recipients: RecipientCache,
+        hostname: str,
+        clock: Callable[[], float],
+    ) -> None:
         self._store = store
+        self._recipients = recipients
         self._pool = pool
         self._writer = writer
         self._hostname = hostname
@@ -125,7 +136,7 @@ class Mailroom:
         wanted = f"postmaster@{self._hostname}" if address == "postmaster" else address
         try:
             with self._store.read() as session:
-                account = resolve_recipient(session, wanted)
+                account = find_recipient(session, wanted, self._recipients)
         except InvalidAddress as error:
             raise LmtpError(replies.NO_SUCH_USER, str(error)) from error
         except StoreError as error:

@@ -7,6 +7,7 @@ place.
 from __future__ import annotations
 
 from stalwart.expr.errors import EvalError, ExprError, Finding, Place
+from stalwart.expr.explanation import ClauseSteps, Explanation, Step, explain, lookup_text
 from stalwart.expr.lookups import Lookup
 from stalwart.expr.parser import parse
 from stalwart.expr.rules import CompiledRule, RuleTree, compile_rule
@@ -17,16 +18,21 @@ from stalwart.expr.variables import HTTP_VARIABLES
 
 __all__ = [
     "HTTP_VARIABLES",
+    "ClauseSteps",
     "CompiledRule",
     "EvalError",
+    "Explanation",
     "ExprError",
     "Finding",
     "Lookup",
     "Place",
     "RuleTree",
+    "Step",
     "Type",
     "Value",
     "compile_rule",
+    "explain",
+    "lookup_text",
     "parse",
     "to_status",
     "unparse",

@@ -10,10 +10,13 @@ from stalwart.expr.values import Value, to_text
 Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 
+_LONGEST_ADDRESS = 45  # characters: IPv6 with an IPv4 tail
+_MOST_KNOWN = 4096
+
 
 def parse_address(text: str) -> Address | None:
     """The address a text spells, without a port, brackets or a zone."""
-    if len(text) > 45 or "%" in text:
+    if len(text) > _LONGEST_ADDRESS or "%" in text:
         return None
     try:
         return ipaddress.ip_address(text)
@@ -30,6 +33,27 @@ def parse_network(text: str) -> Network | None:
         return ipaddress.ip_network(text, strict=False)
     except ValueError:
         return None
+
+
+class Members:
+    """Tells whether texts spell addresses of one network, and remembers the latest answers."""
+
+    __slots__ = ("_known", "_network")
+
+    def __init__(self, network: Network) -> None:
+        self._network = network
+        self._known: dict[Value, bool] = {}
+
+    def __call__(self, value: Value) -> bool:
+        """`in_network`."""
+        known = self._known.get(value)
+        if known is None:
+            known = in_network(value, self._network)
+            if type(value) is str and len(value) <= _LONGEST_ADDRESS:
+                if len(self._known) >= _MOST_KNOWN:
+                    self._known.clear()
+                self._known[value] = known
+        return known
 
 
 def in_network(value: Value, network: Network) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 import operator as python
 import types
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 from typing import Literal as OneOf
 
@@ -53,7 +53,19 @@ def compile_clauses(
 
     The trees are checked and folded, `known` has the type of each of their nodes by identity.
     """
-    return _Compiler(variables, known, wanted).compile(clauses, otherwise)
+    nodes = [*(node for pair in clauses for node in pair), otherwise]
+    longest = patterns.longest_text(
+        sum(pattern.programsize for node in nodes for _, pattern in compiled_patterns(node))
+    )
+    return _Compiler(variables, known, wanted, longest).compile(clauses, otherwise)
+
+
+def compiled_patterns(node: Node) -> Iterator[tuple[Node, patterns.Pattern]]:
+    """The patterns of a checked tree, each with the text that it is made of."""
+    if isinstance(node, Call) and node.name == "matches" and isinstance(node.arguments[0], Literal):
+        yield node.arguments[0], patterns.compile_pattern(to_text(node.arguments[0].value))
+    for child in children(node):
+        yield from compiled_patterns(child)
 
 
 def reaches_lookups(node: Node) -> bool:
@@ -69,10 +81,12 @@ def request(function: str, *arguments: Value) -> Lookup:
 
 
 class _Compiler:
-    def __init__(self, variables: Mapping[str, Type], known: Mapping[int, Type], wanted: Wanted) -> None:
+    def __init__(self, variables: Mapping[str, Type], known: Mapping[int, Type], wanted: Wanted, longest: int) -> None:
         self._variables = variables
         self._known = known
         self._wanted = wanted
+        # Octets of text that a pattern may be given.
+        self._longest = longest
         # All the names that compiled code sees; Python's own are not among them.
         self._names: dict[str, object] = {"__builtins__": {}, "type": type, "len": len, "str": str, "int": int}
         self._numbers: dict[int, str] = {}
@@ -271,12 +285,15 @@ class _Compiler:
         match node.name, arguments:
             case "matches", (Literal(value=str(pattern)), value):
                 compiled = patterns.compile_pattern(pattern)
-                found = self._call(patterns.search, self._global(compiled), self._text(value))
+                found = self._call(
+                    patterns.search, self._global(compiled), self._text(value), ast.Constant(self._longest)
+                )
                 kept = _keep("match", found)
                 return ast.Compare(left=kept, ops=[ast.IsNot()], comparators=[ast.Constant(None)])
             case "is_ip_in_cidr", (address, Literal(value=str(written))):
                 network = addresses.parse_network(written)
-                return self._call(addresses.in_network, self._value(address), self._global(network))
+                assert network is not None
+                return self._call(addresses.Members(network), self._value(address))
             case "starts_with" | "ends_with", (whole, part) if texts:
                 method = "startswith" if node.name == "starts_with" else "endswith"
                 function = ast.Attribute(value=self._value(whole), attr=method, ctx=ast.Load())

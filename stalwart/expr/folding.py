@@ -5,6 +5,7 @@ from __future__ import annotations
 from stalwart.expr import operators, patterns
 from stalwart.expr.errors import EvalError, ExprError, Finding
 from stalwart.expr.functions import FUNCTIONS
+from stalwart.expr.limits import MAX_TEXT
 from stalwart.expr.tree import Array, Binary, Call, Capture, Index, Literal, Logical, Node, Unary, Variable, children
 from stalwart.expr.values import Value, bounded_items, to_text
 
@@ -106,7 +107,7 @@ class _Folder:
                 return _constant(node, int(result) if isinstance(result, bool) else result)
             if node.name == "matches" and not self._captures:
                 pattern = patterns.compile_pattern(to_text(values[0]))
-                return _constant(node, int(patterns.search(pattern, to_text(values[1])) is not None))
+                return _constant(node, int(patterns.search(pattern, to_text(values[1]), MAX_TEXT) is not None))
         return Call(name=node.name, arguments=arguments, position=node.position, end=node.end)
 
 

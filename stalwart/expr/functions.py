@@ -207,6 +207,6 @@ FUNCTIONS: dict[str, Function] = {
         _lookup("counter_incr", Type.ANY, _text("store"), _text("key"), _number("n")),
         _lookup("counter_get", Type.ANY, _text("store"), _text("key")),
         _lookup("dns_query", Type.ANY, _text("name"), _text("type", *DNS_TYPES)),
-        _lookup("sql_query", Type.ANY, _text("store"), _text("query"), _any("arguments")),
+        _lookup("sql_query", Type.ANY, _text("store"), _literal("'query'"), _any("arguments")),
     )
 }

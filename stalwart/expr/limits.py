@@ -22,6 +22,12 @@ MAX_ITEMS_TEXT = 1 << 20
 # Characters of a regular expression, and octets its program and its automata may take.
 MAX_PATTERN = 2_048
 MAX_PATTERN_MEMORY = 1 << 20
+# Steps of all programs of a rule's regular expressions together, and steps times octets of text. Mostly a match takes a
+# nanosecond per octet; where RE2 has to fall back on following all threads, up to ten per octet and step.
+MAX_PATTERN_STEPS = 2_048
+MAX_PATTERN_WORK = 1 << 20
+# Octets of text that a rule's patterns should be able to take: the longest request target.
+USUAL_TEXT = 8_192
 # Integers are 64 bits wide and saturate.
 MIN_INTEGER = -(1 << 63)
 MAX_INTEGER = (1 << 63) - 1

@@ -1,4 +1,7 @@
-"""Regular expressions under RE2: their time is linear in the text, whatever the pattern."""
+"""Regular expressions under RE2: their time is linear in the text, whatever the pattern.
+
+How steep that line is depends on the pattern. So the steps of a rule's patterns bound the text that they are given.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,8 @@ from typing import Protocol
 
 import re2
 
-from stalwart.expr.limits import MAX_PATTERN, MAX_PATTERN_MEMORY
+from stalwart.expr.errors import EvalError
+from stalwart.expr.limits import MAX_PATTERN, MAX_PATTERN_MEMORY, MAX_PATTERN_WORK
 
 
 class Match(Protocol):
@@ -20,6 +24,9 @@ class Pattern(Protocol):
 
     @property
     def groups(self) -> int: ...
+
+    @property
+    def programsize(self) -> int: ...
 
     def search(self, text: bytes, /) -> Match | None: ...
 
@@ -45,9 +52,20 @@ def compile_pattern(text: str) -> Pattern:
     return pattern
 
 
-def search(pattern: Pattern, text: str) -> Match | None:
-    """The first place where the pattern matches."""
-    return pattern.search(text.encode("utf-8", "replace"))
+def longest_text(steps: int) -> int:
+    """Octets of text that each pattern of a rule may be given, if their programs have so many steps together."""
+    return MAX_PATTERN_WORK // max(steps, 1)
+
+
+def search(pattern: Pattern, text: str, longest: int) -> Match | None:
+    """The first place where the pattern matches. Raises `EvalError` for a text of more than `longest` octets."""
+    octets = text.encode("utf-8", "replace")
+    if len(octets) > longest:
+        raise EvalError(
+            f"matches() was given a text of {len(octets)} octets; patterns as costly as those of this rule take "
+            f"at most {longest}"
+        )
+    return pattern.search(octets)
 
 
 def group(match: Match | None, number: int) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from stalwart.expr.errors import EvalError
+from stalwart.expr.limits import MAX_ITEMS, MAX_TEXT
 from stalwart.expr.values import Value, from_outside, to_text
 
 
@@ -49,6 +50,10 @@ def read_number(name: str, value: object) -> int | float:
 
 def read_texts(name: str, value: object) -> tuple[Value, ...]:
     """An array of texts; other items become texts."""
+    if type(value) is tuple and len(value) <= MAX_ITEMS and set(map(type, value)) == {str}:
+        if max(map(len, value)) > MAX_TEXT:
+            raise EvalError(f"{name} has a text of more than {MAX_TEXT} characters")
+        return value
     return tuple(map(to_text, read_array(name, value)))
 
 

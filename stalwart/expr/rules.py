@@ -11,14 +11,15 @@ from typing import Any
 import msgspec
 
 from stalwart.expr.checker import Checker
-from stalwart.expr.compiler import Wanted, compile_clauses, reaches_lookups
+from stalwart.expr.compiler import Wanted, compile_clauses, compiled_patterns, reaches_lookups
 from stalwart.expr.errors import EvalError, ExprError, Finding, Part, Place
 from stalwart.expr.folding import fold, uses_captures
-from stalwart.expr.limits import MAX_CLAUSES
+from stalwart.expr.limits import MAX_CLAUSES, MAX_PATTERN_STEPS, USUAL_TEXT
 from stalwart.expr.lookups import Lookup
 from stalwart.expr.parser import parse
+from stalwart.expr.patterns import longest_text
 from stalwart.expr.reading import MappingContext
-from stalwart.expr.tree import Literal, Node, Variable, children
+from stalwart.expr.tree import Call, Literal, Node, Variable, children
 from stalwart.expr.types import Type, only
 from stalwart.expr.values import Value, to_status
 from stalwart.expr.variables import HTTP_VARIABLES
@@ -126,6 +127,8 @@ class _Builder:
         self._check(checker, folded, first=False)
         self._stop()
         kept, last = self._reachable(folded)
+        self._check_patterns(folded)
+        self._stop()
         function = compile_clauses(kept, last, self._variables, checker.types, self._wanted)
         nodes = [text.node for text in written]
         tree = RuleTree(clauses=tuple(zip(nodes[:-1:2], nodes[1::2], strict=True)), otherwise=nodes[-1])
@@ -169,6 +172,8 @@ class _Builder:
                 self._check_result(text, known)
 
     def _check_result(self, text: _Text, known: Type) -> None:
+        if self._wanted == "status":
+            self._warn_of_success(text, text.node)
         if self._wanted == "text" and only(known, Type.LIST):
             self._fault(text, "the result is an array, but text is wanted", None)
         if self._wanted != "status":
@@ -183,6 +188,57 @@ class _Builder:
             self._fault(text, "the result is 1 or 0, which is no HTTP status", hint)
         elif not known & (Type.WHOLE | Type.STRING):
             self._fault(text, "the result can't be an HTTP status", "A status is an integer from 100 to 999.")
+
+    def _warn_of_success(self, text: _Text, node: Node) -> None:
+        """A denial with a status that says that all went well misleads clients."""
+        if isinstance(node, Call) and node.name == "if_then":
+            for branch in node.arguments[1:]:
+                self._warn_of_success(text, branch)
+        if not isinstance(node, Literal):
+            return
+        try:
+            status = to_status(node.value)
+        except EvalError:
+            return
+        if 200 < status < 400:
+            self._warnings.append(
+                Finding(
+                    text=text.text,
+                    position=node.position,
+                    end=node.end,
+                    message=f"{status} denies the request, but looks like success to its client",
+                    hint="Only 200 allows. To deny, give a status from 400 on, such as 404.",
+                    place=text.place,
+                )
+            )
+
+    def _check_patterns(self, texts: Sequence[_Text]) -> None:
+        """All patterns of a rule may run in one evaluation, so that they share the bound of its time."""
+        found = [(text, *made) for text in texts for made in compiled_patterns(text.node)]
+        steps = sum(pattern.programsize for _, _, pattern in found)
+        longest = longest_text(steps)
+        if steps <= MAX_PATTERN_STEPS and longest >= USUAL_TEXT:
+            return
+        text, node, pattern = max(found, key=lambda each: each[2].programsize)
+        size = f"this pattern has {pattern.programsize} steps"
+        if len(found) > 1:
+            size += f", all {len(found)} of the rule {steps}"
+        if steps > MAX_PATTERN_STEPS:
+            message, to = f"{size}; the bound is {MAX_PATTERN_STEPS}", self._errors
+        else:
+            message = f"{size}: on a text of more than {longest} octets no pattern is tried, and the rule fails"
+            to = self._warnings
+        to.append(
+            Finding(
+                text=text.text,
+                position=node.position,
+                end=node.end,
+                message=message,
+                hint="A counted repetition multiplies what it repeats, and classes such as \\pL or a negated one are "
+                "large: use +, *, ASCII ranges and len(…).",
+                place=text.place,
+            )
+        )
 
     def _fault(self, text: _Text, message: str, hint: str | None) -> None:
         self._errors.append(self._finding(text, message, hint))

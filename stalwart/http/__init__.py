@@ -14,6 +14,7 @@ from stalwart.http.policy import AllowAll, ListenerContext, Policy, PolicyReques
 from stalwart.http.problem import Problem
 from stalwart.http.request import Request
 from stalwart.http.response import Response
+from stalwart.http.settings import SiteSettings, site_settings
 from stalwart.http.site import RequestIds, Site
 
 __all__ = [
@@ -33,7 +34,9 @@ __all__ = [
     "Response",
     "ResponseHeaders",
     "Site",
+    "SiteSettings",
     "TrustedProxies",
     "authenticate",
+    "site_settings",
     "unauthorized",
 ]

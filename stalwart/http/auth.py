@@ -7,7 +7,8 @@ from typing import Protocol, TypeVar
 
 from twisted.internet.defer import Deferred
 
-from stalwart.auth import AuthMalformed, Principal
+from stalwart.auth import AuthMalformed, Principal, parse_basic
+from stalwart.http.guarding import charge_account, charge_anonymous, check_sign_in, refund_anonymous
 from stalwart.http.problem import Problem
 from stalwart.http.request import Request
 
@@ -41,6 +42,8 @@ def unauthorized(detail: str) -> Problem:
 async def authenticate(request: Request, authenticator: ChecksSignIn, pool: RunsInThread) -> Principal:
     """Who sends this request. Raises Problem 401; notes the principal in `request.principal` (and so in the log)."""
     values = request.header_values(b"authorization")
+    if len(values) != 1 and request.site.guard is not None:
+        charge_anonymous(request.site.guard, request)
     if not values:
         raise unauthorized("Sign in to use this.")
     if len(values) > 1:
@@ -48,11 +51,32 @@ async def authenticate(request: Request, authenticator: ChecksSignIn, pool: Runs
     value = values[0]
     principal = authenticator.cached(value)
     if principal is None:
-        try:
-            principal = await pool.run(lambda: authenticator.verify(value))
-        except AuthMalformed as error:
-            raise unauthorized("The Authorization field is not of a form this server takes: send Basic.") from error
-    if principal is None:
-        raise unauthorized("The name or the password is wrong.")
+        principal = await _verify(request, value, authenticator, pool)
+    first = request.principal is None  # else a password was changed under way, and this is the same request
     request.principal = principal
+    if first and request.site.guard is not None:
+        charge_account(request.site.guard, request, principal.account_id)
+    return principal
+
+
+async def _verify(request: Request, value: bytes, authenticator: ChecksSignIn, pool: RunsInThread) -> Principal:
+    """Have the password checked. Attempts are charged before, so that many at once are no way around; if right, not."""
+    guard = request.site.guard
+    charged = guard is not None and charge_anonymous(guard, request)
+    try:
+        name = ""
+        if guard is not None:
+            name = parse_basic(value).user
+            check_sign_in(guard, request, name)
+        principal = await pool.run(lambda: authenticator.verify(value))
+    except AuthMalformed as error:
+        raise unauthorized("The Authorization field is not of a form this server takes: send Basic.") from error
+    if principal is None:
+        if guard is not None:
+            guard.sign_in_failed(request.client_address, name)
+        raise unauthorized("The name or the password is wrong.")
+    if guard is not None:
+        if charged:
+            refund_anonymous(guard, request)
+        guard.sign_in_succeeded(request.client_address, name)
     return principal

@@ -8,14 +8,7 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
-from twisted.internet.interfaces import (
-    IAddress,
-    IHalfCloseableProtocol,
-    IPushProducer,
-    ISSLTransport,
-    ITCPTransport,
-    ITransport,
-)
+from twisted.internet.interfaces import IAddress, IHalfCloseableProtocol, IPushProducer, ITransport
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -23,6 +16,7 @@ from zope.interface import implementer
 from stalwart.http.body import ChunkedBody, SizedBody
 from stalwart.http.exchange import Endpoints, Fields, Upgraded, endpoints_of
 from stalwart.http.head import Head, find_end, parse_head
+from stalwart.http.pacing import Pacing
 from stalwart.http.problem import Problem
 from stalwart.http.request import Request
 from stalwart.http.states import BODY, BUSY, CLOSED, DRAIN, HEAD, HELD, IDLE, LINGER, MOVES, UPGRADED
@@ -40,6 +34,7 @@ class Http1Channel(Protocol):
     transport: ITransport
     endpoints: Endpoints
     can_upgrade = True
+    _pacing: Pacing
 
     def __init__(self, site: Site) -> None:
         self.site = site
@@ -56,12 +51,8 @@ class Http1Channel(Protocol):
         self._keep_alive = True
         self._refused = False  # the octets behind this can't be trusted to be a request
         self._chunked = False
-        self._producer: IPushProducer | None = None
         self._upgraded: Upgraded | None = None
-        self._full_since: float | None = None
-        self._reading = True
         self._read_all = False  # the client sends no more
-        self._paced = True
 
     # The connection.
 
@@ -69,7 +60,7 @@ class Http1Channel(Protocol):
         """Start the idle deadline."""
         transport = self.transport
         self.endpoints = endpoints_of(transport)
-        transport.registerProducer(self, True)  # type: ignore[attr-defined]
+        self._pacing = Pacing(transport, self, self.site.monotonic)
         self._since = self.site.monotonic()
         self.site.opened(self)
 
@@ -99,9 +90,7 @@ class Http1Channel(Protocol):
         request, self._request = self._request, None
         if request is not None:
             request.connectionLost(reason)
-        producer, self._producer = self._producer, None
-        if producer is not None:
-            producer.stopProducing()
+        self._pacing.stop_producer()
         upgraded, self._upgraded = self._upgraded, None
         if upgraded is not None:
             upgraded.lost()
@@ -119,7 +108,7 @@ class Http1Channel(Protocol):
 
     def _end_if_read(self) -> None:
         """Close if the client sends no more and nothing that it asked for is left to answer."""
-        if self._read_all and self._full_since is None and self._state not in (BUSY, HELD, CLOSED):
+        if self._read_all and self._pacing.full_since is None and self._state not in (BUSY, HELD, CLOSED):
             self._close()
 
     def drain(self) -> None:
@@ -134,7 +123,8 @@ class Http1Channel(Protocol):
         """Look at the deadline of the state."""
         state = self._state
         limits = self._limits
-        if self._full_since is not None and now - self._full_since > limits.stall_seconds:
+        full_since = self._pacing.full_since
+        if full_since is not None and now - full_since > limits.stall_seconds:
             self._abort()
             return
         if state is BUSY:
@@ -178,7 +168,7 @@ class Http1Channel(Protocol):
         """Close when all that was written is out; the sweep sees to it that this ends."""
         self._move("close")
         self._since = self.site.monotonic()
-        self._stop_pacing()
+        self._let_go()
         self.transport.loseConnection()
 
     def _linger(self) -> None:
@@ -189,22 +179,17 @@ class Http1Channel(Protocol):
         self._move("linger")
         self._since = self.site.monotonic()
         self._received = 0
-        self._stop_pacing()
-        transport = self.transport
-        if ITCPTransport.providedBy(transport) and not ISSLTransport.providedBy(transport):
-            transport.loseWriteConnection()
+        self._let_go()
+        self._pacing.close_sending()
 
-    def _stop_pacing(self) -> None:
+    def _let_go(self) -> None:
+        """What comes now is thrown away, and what was written goes out at its own pace."""
         self._buffer = b""
-        self._full_since = None
-        self._read(True)
-        if self._paced:
-            self._paced = False
-            self.transport.unregisterProducer()  # type: ignore[attr-defined]
+        self._pacing.stop(reading=not self._read_all)
 
     def _takes_octets(self) -> bool:
         """Whether what comes is worked off as it comes."""
-        return self._full_since is None and self._state not in (BUSY, HELD)
+        return self._pacing.full_since is None and self._state not in (BUSY, HELD)
 
     def _abort(self) -> None:
         self._state = CLOSED
@@ -212,12 +197,8 @@ class Http1Channel(Protocol):
 
     def _read(self, wanted: bool) -> None:
         """Take octets from the client, or let them wait in its system."""
-        if wanted is not self._reading and not self._read_all:
-            self._reading = wanted
-            if wanted:
-                self.transport.resumeProducing()  # type: ignore[attr-defined]
-            else:
-                self.transport.pauseProducing()  # type: ignore[attr-defined]
+        if not self._read_all:
+            self._pacing.read(wanted)
 
     # Requests coming in.
 
@@ -228,7 +209,7 @@ class Http1Channel(Protocol):
         self._advancing = True
         try:
             going = True
-            while going and self._buffer and self._full_since is None:
+            while going and self._buffer and self._pacing.full_since is None:
                 state = self._state
                 if state is IDLE or state is HEAD:
                     going = self._take_head()
@@ -419,13 +400,11 @@ class Http1Channel(Protocol):
 
     def registerProducer(self, producer: IPushProducer, streaming: bool) -> None:
         """Pause and resume `producer` with the transport."""
-        self._producer = producer
-        if self._full_since is not None:
-            producer.pauseProducing()
+        self._pacing.add_producer(producer)
 
     def unregisterProducer(self) -> None:
         """The answer needs no more pausing."""
-        self._producer = None
+        self._pacing.remove_producer()
 
     def getPeer(self) -> IAddress:
         """The client's address."""
@@ -439,19 +418,14 @@ class Http1Channel(Protocol):
 
     def pauseProducing(self) -> None:
         """The client takes less than it is sent: no more of this answer, and no further request."""
-        if self._full_since is None:
-            self._full_since = self.site.monotonic()
-            if self._producer is not None:
-                self._producer.pauseProducing()
-            if self._state is UPGRADED and self._upgraded is not None:
-                self._read(False)
-                self._upgraded.pause()
+        self._pacing.full()
+        if self._state is UPGRADED and self._upgraded is not None:
+            self._pacing.read(False)
+            self._upgraded.pause()
 
     def resumeProducing(self) -> None:
         """What was written is out."""
-        self._full_since = None
-        if self._producer is not None:
-            self._producer.resumeProducing()
+        self._pacing.emptied()
         if self._state is UPGRADED and self._upgraded is not None:
             self._upgraded.resume()
         if self._takes_octets():

@@ -22,8 +22,16 @@ class Branch(Resource):
     """An inner node of the tree: it has children and no page of its own."""
 
     surface: ClassVar[str] = "none"
+    administers: ClassVar[bool] = False
+    """Whether this belongs to the administration: a reload must not lock out who uses it (`http/lockout.py`)."""
+
+    pages_below: ClassVar[type[Endpoint] | None] = None
+    """The kind of page that `getChild` makes for names that it knows, where children are not put here one by one."""
+
     body_limit: int = 0
     admits: ClassVar[bool] = False
+    charged: ClassVar[bool] = False
+    """Whether requests are charged to the limit of clients that haven't signed in (`http.rate-limit.anonymous`)."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Coroutine, Sequence
+from typing import Any, Protocol
 
 import msgspec
 
@@ -75,8 +75,12 @@ class PolicyRequest(Protocol):
 class Policy(Protocol):
     """Decides whether a request may go on. Asked for every request: also OPTIONS, health, ACME, each HTTP/2 stream."""
 
-    def decide(self, request: PolicyRequest) -> int:
-        """200 lets the request go on; any other status is the refusal. An exception refuses with 500."""
+    def decide(self, request: PolicyRequest) -> int | Coroutine[Any, Any, int]:
+        """200 lets the request go on; any other status is the refusal. An exception refuses with 500.
+
+        A coroutine gives the status later: the request waits, its body is not read, and the coroutine is cancelled
+        if the client leaves.
+        """
 
 
 class AllowAll:

@@ -15,8 +15,8 @@ from twisted.python.failure import Failure
 from stalwart.http.coroutines import run
 from stalwart.http.exchange import Exchange
 from stalwart.http.finishing import may_redirect, redirect_target
+from stalwart.http.guarding import charge_anonymous, note_failure, note_garbled, refuse_banned
 from stalwart.http.incoming import Incoming
-from stalwart.http.paths import is_authority, parse_target
 from stalwart.http.problem import Problem
 from stalwart.http.response import Response
 from stalwart.http.streams import BodySender, close
@@ -51,6 +51,11 @@ class Request(Incoming):
         super().__init__(channel, queued)
         self._started = self.site.monotonic()
 
+    @property
+    def unrouted(self) -> bool:
+        """Whether the policy let the request in and nothing serves its path."""
+        return self._endpoint is not None and self._handler is None
+
     # Coming in: called by the exchange.
 
     def head_received(
@@ -67,39 +72,49 @@ class Request(Incoming):
         self.clientproto = version
         self.header_fields = fields
         self._length = length
-        site = self.site
+        settings = self.settings
         try:
-            if site.forwarded is not None:
-                self._take_forwarded(site.forwarded)
-            parsed = parse_target(method, target)
-            self.path = parsed.path
+            parsed = self.read_target(settings.forwarded)
+            if self.site.guard is not None:
+                refuse_banned(self.site.guard, self)
             self._query = parsed.query
-            host = self.header(b"host")
-            if host is not None and not is_authority(host):
-                raise Problem(400, "The Host field names no valid host.")
-            if parsed.authority is not None:
-                # RFC 9112 §3.2.2: the target's host stands in for the field's.
-                others = [field for field in fields if field[0] != b"host"]
-                self.header_fields = [(b"host", parsed.authority), *others]
-            status = site.policy.decide(self)
+            self.prepath = []
+            self.postpath = parsed.segments
+            status = settings.policy.decide(self)
+        except Exception:  # noqa: BLE001 - becomes the answer
+            self._failed(Failure())
+            return
+        if isinstance(status, int):
+            self._decided(status)
+        else:
+            self._run(status, self._decided, self._failed)
+
+    def _decided(self, status: int) -> None:
+        """The policy has spoken: on to routing, or to the refusal."""
+        self._waiting = None
+        if self.finished or self._disconnected:
+            return
+        settings, length = self.settings, self._length
+        try:
             if status != 200:
                 if not 200 < status < 600:
                     raise ValueError(f"the policy gave {status}, which is no final status")
                 raise Problem(status)
-            self.prepath = []
-            self.postpath = parsed.segments
-            if site.redirect_port is not None and self.scheme == "http" and may_redirect(self.path):
-                self._redirect(site.redirect_port)
+            if settings.redirect_port is not None and self.scheme == "http" and may_redirect(self.path):
+                self._redirect(settings.redirect_port)
                 return
-            self._endpoint = endpoint = site.endpoint_for(self)
+            self._endpoint = endpoint = self.site.endpoint_for(self)
             self.surface = endpoint.surface
-            self._handler = endpoint.handler(method)
+            self.administers = endpoint.administers
+            self._handler = endpoint.handler(self.method)
+            if endpoint.charged and self.site.guard is not None:
+                charge_anonymous(self.site.guard, self)
             if length is not None and length > endpoint.body_limit:
                 raise endpoint.too_large()
         except Exception:  # noqa: BLE001 - becomes the answer
             self._failed(Failure())
             return
-        if method != b"OPTIONS" and endpoint.admits:
+        if self.method != b"OPTIONS" and endpoint.admits:
             self._run(endpoint.admit(self), self._admitted, self._failed)
         else:
             self._admitted(None)
@@ -114,6 +129,8 @@ class Request(Incoming):
 
     def head_refused(self, problem: Problem) -> None:
         """The head could not be read."""
+        if self.site.guard is not None:
+            note_garbled(self.site.guard, self, problem)
         self.respond(problem.response())
 
     def body_received(self, data: bytes) -> None:
@@ -142,6 +159,8 @@ class Request(Incoming):
 
     def body_refused(self, problem: Problem) -> None:
         """The body came too slowly or could not be read."""
+        if self.site.guard is not None:
+            note_garbled(self.site.guard, self, problem)
         self.respond(problem.response())
 
     def _run(
@@ -175,6 +194,8 @@ class Request(Incoming):
         self._waiting = None
         error = failure.value
         if isinstance(error, Problem):
+            if self.site.guard is not None:
+                note_failure(self.site.guard, self, error)
             self.respond(error.response())
         elif not (self._disconnected and failure.check(CancelledError)):
             _log.failure(
@@ -242,7 +263,8 @@ class Request(Incoming):
             for name, values in self._response_headers.getAllRawHeaders():
                 if name.lower() not in taken:
                     fields += [(name, value) for value in values]
-        finishing = self.site.finishing
+        fields += self.rate_fields
+        finishing = self.settings.finishing
         if finishing is not None:
             fields = finishing.finish(self, fields)
         fields.append((b"Date", self.site.date()))

@@ -5,23 +5,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Literal
+from collections.abc import Coroutine, Iterator, Sequence
+from typing import Any, TypeAlias
+from typing import Literal as OneOf
 
+from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
-from stalwart.config import RuleFault, RuleText
-from stalwart.expr import CompiledRule, EvalError, ExprError, Finding, Lookup, Value, compile_rule
-from stalwart.expr.functions import FUNCTIONS
-from stalwart.expr.tree import Call, Node, children
+from stalwart.config import NO_NAMES, RuleFault, RuleNames, RuleText, UsedStore
+from stalwart.expr import CompiledRule, EvalError, ExprError, Finding, Value, compile_rule
+from stalwart.expr.tree import Call, Literal, Node, children
+from stalwart.expr.values import to_text
+from stalwart.http.evaluation import Answers, Evaluator, TooManyWaiting
+from stalwart.http.lookup_checks import lookup_fault
 from stalwart.http.policy import PolicyRequest
 
-Wanted = Literal["status", "text"]
+Wanted: TypeAlias = OneOf["status", "text"]
 
 _log = Logger(namespace="stalwart.http")
 
-# What can be answered at once, from memory. Other lookups would have to wait, and there is nothing here to ask.
-_ANSWERED = frozenset({"config_get", "system"})
+_TELL_SECONDS = 10.0  # between two lines about requests that are too many
 
 
 class RuleContext:
@@ -83,7 +86,9 @@ class RuleContext:
     @property
     def headers(self) -> Sequence[str]:
         """Each field as `name: value`, names in lower case, in the order sent."""
-        return [f"{name.decode('latin-1')}: {value.decode('latin-1')}" for name, value in self._request.header_fields]
+        # Decoded at once; no field has a line end in it.
+        lines = b"\n".join([name + b": " + value for name, value in self._request.header_fields])
+        return tuple(lines.decode("latin-1").split("\n")) if lines else ()
 
     @property
     def method(self) -> str:
@@ -94,38 +99,70 @@ class RuleContext:
 class RulePolicy:
     """Lets through what the rule gives 200 for, and whoever asks from this very machine if `loopback_exempt`."""
 
-    def __init__(self, rule: RuleText, facts: Mapping[str, str], *, loopback_exempt: bool) -> None:
-        """`rule` was checked with `check_rule`; `facts` answers `config_get`, and `system` by "system." names."""
-        self._rule = _compile(rule, "status")
-        self._facts = facts
+    def __init__(self, rule: RuleText, answers: Answers, reactor: IReactorTime, *, loopback_exempt: bool) -> None:
+        """`rule` was checked with `check_rule`; `answers` has what it asks for."""
+        self.text = rule
+        self.rule = _compile(rule, "status")
+        self._evaluator = Evaluator(self.rule, answers, reactor)
         self._loopback_exempt = loopback_exempt
         self._key = rule.key
+        self._reactor = reactor
+        self._told_at: float | None = None
 
-    def decide(self, request: PolicyRequest) -> int:
-        """The status of the rule; 500, with a line in the log, if it fails on this request."""
-        if self._loopback_exempt and request.peer_is_loopback:
+    def decide(self, request: PolicyRequest) -> int | Coroutine[Any, Any, int]:
+        """The status of the rule, or a coroutine of it where a lookup takes time.
+
+        500, with a line in the log, if the rule fails on this request; 503 if too many wait for its lookups.
+        """
+        if self.exempts(request):
             return 200
         try:
-            status = _evaluate(self._rule, RuleContext(request), self._facts)
+            status = self._evaluator.start(RuleContext(request))
         except EvalError as error:
+            return self._failed(error)
+        if isinstance(status, int):
+            return final_status(status)
+        return self._later(status) if isinstance(status, Coroutine) else 500
+
+    async def _later(self, waiting: Coroutine[Any, Any, Value]) -> int:
+        try:
+            return final_status(await waiting)
+        except EvalError as error:
+            return self._failed(error)
+
+    def _failed(self, error: EvalError) -> int:
+        if not isinstance(error, TooManyWaiting):
             _log.error("{key} failed and denies: {reason}", key=self._key, reason=str(error))
             return 500
-        # Only what is a final status can be sent; the others deny all the same.
-        return status if isinstance(status, int) and 200 <= status < 600 else 500
+        now = self._reactor.seconds()
+        if self._told_at is None or now - self._told_at >= _TELL_SECONDS:
+            self._told_at = now
+            _log.error("{key} denies with 503: {reason}", key=self._key, reason=str(error))
+        return 503
+
+    def exempts(self, request: PolicyRequest) -> bool:
+        """Whether the request is let in whatever the rule says."""
+        return self._loopback_exempt and request.peer_is_loopback
+
+
+def final_status(status: Value) -> int:
+    """Only what is a final status can be sent; the others deny all the same."""
+    return status if isinstance(status, int) and 200 <= status < 600 else 500
 
 
 class RuleUrl:
     """How clients reach this server, by the setting `http.url`, without a slash at the end."""
 
-    def __init__(self, rule: RuleText, facts: Mapping[str, str]) -> None:
-        self._rule = _compile(rule, "text")
-        self._facts = facts
+    def __init__(self, rule: RuleText, answers: Answers, reactor: IReactorTime) -> None:
+        self._evaluator = Evaluator(_compile(rule, "text"), answers, reactor)
         self._key = rule.key
 
-    def __call__(self, request: PolicyRequest) -> str | None:
-        """The base URL; None, with a line in the log, if the rule fails or gives no URL."""
+    async def __call__(self, request: PolicyRequest) -> str | None:
+        """The base URL; None, with a line in the log, if the rule fails or gives no URL. Waits only for lookups."""
+        url: Value | None
         try:
-            url = _evaluate(self._rule, RuleContext(request), self._facts)
+            found = self._evaluator.start(RuleContext(request))
+            url = await found if isinstance(found, Coroutine) else found
         except EvalError as error:
             url, reason = None, str(error)
         else:
@@ -136,8 +173,8 @@ class RuleUrl:
         return None
 
 
-def check_rule(rule: RuleText, wanted: Wanted) -> Iterator[RuleFault]:
-    """Everything that is wrong or odd with a rule, in the order of its texts."""
+def check_rule(rule: RuleText, wanted: Wanted, names: RuleNames = NO_NAMES) -> Iterator[RuleFault | UsedStore]:
+    """Everything that is wrong or odd with a rule, in the order of its texts, and the stores that its SQL asks."""
     try:
         compiled = compile_rule(_clauses(rule), rule.otherwise.text, result=wanted)
     except ExprError as error:
@@ -150,14 +187,11 @@ def check_rule(rule: RuleText, wanted: Wanted) -> Iterator[RuleFault]:
     nodes = [node for pair in compiled.tree.clauses for node in pair] + [compiled.tree.otherwise]
     for source, node in zip(sources, nodes, strict=True):
         for call in _calls(node):
-            if FUNCTIONS[call.name].is_lookup and call.name not in _ANSWERED:
-                finding = Finding(
-                    text=source.text,
-                    position=call.position,
-                    end=call.end,
-                    message=f"{call.name} needs a store or resolver to ask, and rules have none here",
-                )
-                yield RuleFault(source=source, text=_shown(finding), is_error=True)
+            found = lookup_fault(source.text, call, names)
+            if found is not None:
+                yield RuleFault(source=source, text=_shown(found), is_error=True)
+            elif call.name == "sql_query" and isinstance(call.arguments[0], Literal):
+                yield UsedStore(id=to_text(call.arguments[0].value))
 
 
 def _compile(rule: RuleText, wanted: Wanted) -> CompiledRule:
@@ -166,24 +200,6 @@ def _compile(rule: RuleText, wanted: Wanted) -> CompiledRule:
 
 def _clauses(rule: RuleText) -> list[tuple[str, str]]:
     return [(clause.if_.text, clause.then.text) for clause in rule.clauses]
-
-
-def _evaluate(rule: CompiledRule, context: RuleContext, facts: Mapping[str, str]) -> Value:
-    if not rule.needs_io:
-        return rule.evaluate(context)
-    steps = rule.start(context)
-    try:
-        lookup = next(steps)
-        while True:
-            lookup = steps.send(_answer(lookup, facts))
-    except StopIteration as done:
-        result: Value = done.value
-        return result
-
-
-def _answer(lookup: Lookup, facts: Mapping[str, str]) -> str:
-    name = str(lookup.arguments[0])
-    return facts.get(name if lookup.function == "config_get" else f"system.{name}", "")
 
 
 def _fault(rule: RuleText, finding: Finding, *, is_error: bool) -> RuleFault:

@@ -14,13 +14,13 @@ from twisted.web.resource import IResource, getChildForRequest
 
 from stalwart.http.channel import Http1Channel
 from stalwart.http.endpoint import Branch, Endpoint
-from stalwart.http.finishing import ResponseHeaders
 from stalwart.http.foreign import Foreign
-from stalwart.http.hops import TrustedProxies
 from stalwart.http.limits import Limits
-from stalwart.http.policy import AllowAll, ListenerContext, Policy
+from stalwart.http.lockout import AdminVisits
+from stalwart.http.policy import ListenerContext
 from stalwart.http.request import Request
 from stalwart.http.response import Response
+from stalwart.http.settings import SiteSettings
 from stalwart.http.sweep import Sweeper, Swept
 from stalwart.http.tls import NegotiatedProtocol
 from stalwart.ops.log import AccessLog
@@ -28,6 +28,8 @@ from stalwart.ops.metrics import Metrics
 
 if TYPE_CHECKING:
     from prometheus_client import Counter, Histogram
+
+    from stalwart.auth import Guard
 
 _MOST_AGENT = 256  # octets of a User-Agent in the log
 _METHODS = {
@@ -65,29 +67,29 @@ class Site(server.Site):
         metrics: Metrics,
         reactor: IReactorTime,
         request_ids: Callable[[], str],
-        policy: Policy | None = None,
+        settings: SiteSettings | None = None,
         access_log: AccessLog | None = None,
         limits: Limits | None = None,
         acme_responder: object | None = None,
-        forwarded: TrustedProxies | None = None,
-        finishing: ResponseHeaders | None = None,
-        redirect_port: int | None = None,
+        guard: Guard | None = None,
         monotonic: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
     ) -> None:
         """`acme_responder` is the shared txacme `IResponder` of type http-01, carried for those who issue.
 
-        `forwarded` are the proxies whose Forwarded and X-Forwarded fields count; `redirect_port` is where plain http is
-        sent to https, None for not at all.
+        `guard` knows who is banned and who has used up a rate.
         """
         self.limits = limits or Limits()
         super().__init__(resource, reactor=reactor, timeout=self.limits.idle_seconds)  # type: ignore[no-untyped-call]
         self.listener = listener
-        self.policy = policy or AllowAll()
+        self.settings = settings or SiteSettings()
+        """What each request goes by from when it comes in; may be replaced at any time."""
+
         self.acme_responder = acme_responder
-        self.forwarded = forwarded
-        self.finishing = finishing or None
-        self.redirect_port = redirect_port
+        self.guard = guard
+        self.admin_visits = AdminVisits(monotonic)
+        """Who used the administration lately."""
+
         self.request_ids = request_ids
         self.monotonic = monotonic
         self.draining = False
@@ -117,7 +119,8 @@ class Site(server.Site):
         """Route by `request.postpath`."""
         if request.path == b"*":
             return _EVERYTHING
-        if request.method == b"OPTIONS" and self.finishing is not None and self.finishing.answers_preflight(request):
+        finishing = request.settings.finishing
+        if request.method == b"OPTIONS" and finishing is not None and finishing.answers_preflight(request):
             return _PREFLIGHT
         found = getChildForRequest(self.resource, request)
         return found if isinstance(found, Branch) else Foreign(found)
@@ -144,6 +147,9 @@ class Site(server.Site):
         if histogram is None:
             histogram = self._seconds[surface] = self._metrics.http_seconds.labels(self.listener.id, surface)
         histogram.observe(seconds)
+        principal = request.principal
+        if (request.administers or (principal is not None and principal.is_admin)) and 200 <= status < 400:
+            self.admin_visits.note(request)
         if self._access_log is None:
             return
         self._access_log.request(
@@ -157,7 +163,7 @@ class Site(server.Site):
             status=status,
             octets=octets,
             seconds=seconds,
-            user=None if request.principal is None else request.principal.address,
+            user=None if principal is None else principal.address,
             agent=(request.header(b"user-agent") or b"")[:_MOST_AGENT].decode("utf-8", "replace"),
         )
 

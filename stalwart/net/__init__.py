@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from stalwart.net.ban_keeper import BanKeeper
 from stalwart.net.draining import IDrains
 from stalwart.net.listeners import ListenerService
 from stalwart.net.sockets import ListenError
 
-__all__ = ["IDrains", "ListenError", "ListenerService"]
+__all__ = ["BanKeeper", "IDrains", "ListenError", "ListenerService"]

@@ -23,6 +23,7 @@ from twisted.protocols.tls import TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from stalwart.net.peers import address_text
 from stalwart.ops.metrics import Metrics
 
 _log = Logger(namespace="stalwart.net")
@@ -81,14 +82,23 @@ class ConnectionGate(Factory):
     noisy = False
 
     def __init__(
-        self, listener: str, protocol: str, limit: int, metrics: Metrics, monotonic: Callable[[], float]
+        self,
+        listener: str,
+        protocol: str,
+        limit: int,
+        metrics: Metrics,
+        monotonic: Callable[[], float],
+        closes: Callable[[str], bool] | None = None,
     ) -> None:
+        """`closes` says of a peer's address whether it is banned."""
         self.connections: set[Counted] = set()
         self.when_empty: Callable[[], None] | None = None
         self.factory: IProtocolFactory | None = None
         """What makes the protocols; connections are refused while there is none."""
+        self.limit = limit
+        """How many connections there may be; a lower one closes none that are open."""
         self._listener = listener
-        self._limit = limit
+        self._closes = closes
         self._monotonic = monotonic
         self._open = metrics.connections.labels(listener, protocol)
         self._refused = metrics.connections_refused.labels(listener)
@@ -97,7 +107,9 @@ class ConnectionGate(Factory):
 
     def buildProtocol(self, addr: IAddress) -> Counted | None:  # type: ignore[override]
         """A protocol for a new connection; None closes it at once."""
-        if len(self.connections) >= self._limit:
+        if self._closes is not None and self._closes(address_text(addr)):
+            return None
+        if len(self.connections) >= self.limit:
             self._refuse()
             return None
         if self.factory is None:
@@ -127,7 +139,7 @@ class ConnectionGate(Factory):
             _log.warn(
                 'listener "{listener}" has its {limit} connections: {count} more were closed at once (max-connections)',
                 listener=self._listener,
-                limit=self._limit,
+                limit=self.limit,
                 count=self._untold,
             )
             self._told, self._untold = now, 0

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import msgspec
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredList, succeed
 from twisted.internet.interfaces import IDelayedCall, IListeningPort, IProtocolFactory
@@ -46,18 +47,23 @@ class ListenerService(Service):
         certificates: Certificates | None = None,
         factory: IProtocolFactory | None = None,
         proxy_networks: Sequence[IPNetwork] = (),
+        closes: Callable[[str], bool] | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         """`reactor` provides IReactorSocket and IReactorTime. `certificates` must be given for `tls.implicit`.
 
         Peers in `proxy_networks` must begin with a PROXY header; those of Unix sockets count as loopback.
+        `closes` says of an address, a peer's or one that a header names, whether its connections are closed at once.
         """
         self.listener = listener
         self.factory = factory
         self._reactor = reactor
         self._certificates = certificates
-        self._gate = ConnectionGate(listener.id, listener.protocol, listener.max_connections, metrics, monotonic)
+        self._gate = ConnectionGate(
+            listener.id, listener.protocol, listener.max_connections, metrics, monotonic, closes
+        )
         self._proxies = Networks(proxy_networks)
+        self._closes = closes
         self._handshakes: HandshakeFactory | None = None
         self._headers: ProxiedFactory | None = None
         self._sockets: list[socket.socket] = []
@@ -70,6 +76,18 @@ class ListenerService(Service):
     def connections(self) -> int:
         """How many connections are open."""
         return len(self._gate.connections)
+
+    def reconfigure(self, listener: Listener) -> None:
+        """Take over what may change while it runs, for connections from now on. The rest stays as it is."""
+        self.listener = msgspec.structs.replace(
+            self.listener,
+            max_connections=listener.max_connections,
+            proxy_trusted_networks=listener.proxy_trusted_networks,
+        )
+        self._gate.limit = listener.max_connections
+        self._proxies = Networks(listener.proxy_trusted_networks)
+        if self._headers is not None:
+            self._headers.trusted = self._proxies
 
     def privilegedStartService(self) -> None:
         """Bind the sockets; raises ListenError. Connections wait until `startService`."""
@@ -112,10 +130,13 @@ class ListenerService(Service):
 
     def _behind_proxies(self, factory: IProtocolFactory) -> IProtocolFactory:
         """The header of the PROXY protocol comes before the first octet of TLS."""
-        if not self._proxies:
-            return factory
         self._headers = ProxiedFactory(
-            factory, self._proxies, self._reactor, listener=self.listener.id, seconds=_HEADER_SECONDS
+            factory,
+            self._proxies,
+            self._reactor,
+            listener=self.listener.id,
+            seconds=_HEADER_SECONDS,
+            closes=self._closes,
         )
         return self._headers
 

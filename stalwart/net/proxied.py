@@ -6,6 +6,7 @@ anybody.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
@@ -24,8 +25,9 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import directlyProvides, implementer, providedBy
 
+from stalwart.net.peers import address_text
 from stalwart.net.proxy_header import BadHeader, HeaderReader, ProxyHeader, Tcp, Unix
-from stalwart.ops.networks import UNIX, Networks, plain_address
+from stalwart.ops.networks import Networks
 
 _log = Logger(namespace="stalwart.net")
 
@@ -99,7 +101,9 @@ class ProxiedConnection:
             if header.source is not None and header.destination is not None:
                 peer, host = _address(header.source), _address(header.destination)
             transport = ProxiedTransport(transport, peer, host)
-        protocol = self.factory.inside.buildProtocol(transport.getPeer())
+        client = transport.getPeer()
+        banned = not header.local and self.factory.closes is not None and self.factory.closes(address_text(client))
+        protocol = None if banned else self.factory.inside.buildProtocol(client)
         if protocol is None:
             transport.loseConnection()
             return
@@ -160,19 +164,30 @@ class ProxiedFactory(Factory):
     noisy = False
 
     def __init__(
-        self, inside: IProtocolFactory, trusted: Networks, reactor: IReactorTime, *, listener: str, seconds: float
+        self,
+        inside: IProtocolFactory,
+        trusted: Networks,
+        reactor: IReactorTime,
+        *,
+        listener: str,
+        seconds: float,
+        closes: Callable[[str], bool] | None = None,
     ) -> None:
-        """`inside` makes the protocols, TLS included; `seconds` is how long a header may take."""
+        """`inside` makes the protocols, TLS included; `seconds` is how long a header may take.
+
+        `closes` says of the address that a header names whether it is banned.
+        """
+        self.closes = closes
         self.inside = inside
         self.seconds = seconds
-        self._trusted = trusted
+        self.trusted = trusted
         self._reactor = reactor
         self._listener = listener
         self._waiting: set[ProxiedConnection] = set()
 
     def buildProtocol(self, addr: IAddress) -> IProtocol | None:  # type: ignore[override]
         """A protocol for a new connection; `addr` is the socket's peer."""
-        if _text(addr) in self._trusted:
+        if address_text(addr) in self.trusted:
             return ProxiedConnection(self)
         return self.inside.buildProtocol(addr)
 
@@ -191,7 +206,7 @@ class ProxiedFactory(Factory):
             'listener "{listener}": closed a connection from {peer}, which must send a PROXY header '
             "(proxy.trusted-networks): {reason}",
             listener=self._listener,
-            peer=_text(peer),
+            peer=address_text(peer),
             reason=reason,
         )
 
@@ -207,12 +222,6 @@ class ProxiedFactory(Factory):
     def doStop(self) -> None:
         """The factory inside stops."""
         self.inside.doStop()
-
-
-def _text(address: IAddress) -> str:
-    if isinstance(address, IPv4Address | IPv6Address):
-        return str(plain_address(address.host) or address.host)
-    return UNIX if isinstance(address, UNIXAddress) else "unknown"
 
 
 def _address(end: Tcp | Unix) -> IAddress:

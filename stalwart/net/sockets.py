@@ -48,7 +48,7 @@ def open_sockets(listener: Listener) -> list[socket.socket]:
 def _open(address: TcpAddress | UnixAddress, options: SocketOptions) -> socket.socket:
     if isinstance(address, UnixAddress):
         family, target = socket.AF_UNIX, address.path
-        _remove_stale(address.path)
+        remove_stale(address.path)
     else:
         family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
         target = (address.host, address.port)  # type: ignore[assignment]
@@ -97,7 +97,7 @@ def _set_options(sock: socket.socket, family: int, options: SocketOptions) -> No
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_UNICAST_HOPS, options.ttl)
 
 
-def _remove_stale(path: str) -> None:
+def remove_stale(path: str) -> None:
     """Remove a Unix socket that a crashed process left behind; one that somebody listens on stays."""
     try:
         if not stat.S_ISSOCK(os.lstat(path).st_mode):

@@ -23,8 +23,10 @@ class UnixPort(unix.Port):
     when its file is gone.
     """
 
-    def __init__(self, sock: socket.socket, factory: IProtocolFactory, backlog: int, reactor: Any) -> None:
-        super().__init__(os.fsencode(sock.getsockname()), factory, backlog, UNIX_MODE, reactor)
+    def __init__(
+        self, sock: socket.socket, factory: IProtocolFactory, backlog: int, reactor: Any, *, mode: int = UNIX_MODE
+    ) -> None:
+        super().__init__(os.fsencode(sock.getsockname()), factory, backlog, mode, reactor)
         self._preexistingSocket = sock
         # Of the base class: else what Twisted tells of each accept without a free descriptor would be shown as ours.
         self._logger = _logger

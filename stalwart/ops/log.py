@@ -44,8 +44,7 @@ class LogOutput:
     """The stream that all log lines go to, in the order in which they came."""
 
     def __init__(self, stream: TextIO, form: Format, level: Level, clock: Callable[[], float] = time.time) -> None:
-        self.form: Format = form
-        self.rank = _RANK[level]
+        self.configure(form, level)
         self._stream = stream
         self._clock = clock
         self._waiting: list[str] = []
@@ -53,6 +52,11 @@ class LogOutput:
         self._stamp = ""
         self._lost = 0
         self._trouble = ""
+
+    def configure(self, form: Format, level: Level) -> None:
+        """How lines are written, and from which level on, from now on."""
+        self.form: Format = form
+        self.rank = _RANK[level]
 
     def stamp(self, at: float | None = None) -> str:
         """A time (default: now) as RFC 3339 in UTC with milliseconds."""
@@ -173,8 +177,6 @@ class AccessLog:
     def __init__(self, output: LogOutput, later: Later) -> None:
         self._output = output
         self._later = later
-        self._wanted = output.rank <= _RANK["info"]
-        self._json = output.form == "json"
 
     def request(
         self,
@@ -196,10 +198,10 @@ class AccessLog:
 
         `peer` is the socket's other end, told where it isn't the client.
         """
-        if not self._wanted:
+        if self._output.rank > _RANK["info"]:
             return
         stamp = self._output.stamp()
-        if self._json:
+        if self._output.form == "json":
             record: dict[str, object] = {
                 "time": stamp,
                 "level": "info",

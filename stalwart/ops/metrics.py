@@ -92,10 +92,68 @@ class Metrics:
             ["outcome"],
             registry=registry,
         )
+        self.bans = Gauge("stalwart_bans", "Bans that hold, those of the configuration left out.", registry=registry)
+        self.bans_made = Counter(
+            "stalwart_bans_made", "Bans that the server made by itself, by reason.", ["reason"], registry=registry
+        )
+        self.ban_refusals = Counter(
+            "stalwart_ban_refusals",
+            "What was refused to banned clients: connection (closed at once) or request (403).",
+            ["what"],
+            registry=registry,
+        )
+        self.rate_limited = Counter(
+            "stalwart_rate_limited",
+            "Requests answered 429, by the limit: anonymous, account, sign-in, concurrent-requests, …",
+            ["limit"],
+            registry=registry,
+        )
+        for what in ("connection", "request"):
+            self.ban_refusals.labels(what)
+        for reason in ("auth-failure", "scanning", "banned-path"):
+            self.bans_made.labels(reason)
+        for limit in ("anonymous", "account", "sign-in", "concurrent-requests", "concurrent-uploads"):
+            self.rate_limited.labels(limit)
+        self.cache_hits = Counter(
+            "stalwart_cache_hits", "Values that a cache knew when it was asked.", ["cache"], registry=registry
+        )
+        self.cache_misses = Counter(
+            "stalwart_cache_misses", "Values that a cache was asked for in vain.", ["cache"], registry=registry
+        )
+        self.cache_evictions = Counter(
+            "stalwart_cache_evictions",
+            "Values dropped to make room; those dropped because nobody asked for them are not counted.",
+            ["cache"],
+            registry=registry,
+        )
+        self.cache_octets = Gauge(
+            "stalwart_cache_bytes",
+            "Memory that a cache's entries take, as far as it can be told.",
+            ["cache"],
+            registry=registry,
+        )
+        self.cache_entries = Gauge("stalwart_cache_entries", "Values in a cache.", ["cache"], registry=registry)
         self.log_lines = Counter("stalwart_log_events", "Log events written, by level.", ["level"], registry=registry)
         for level in ("error", "warn", "info"):
             self.log_lines.labels(level)  # an alert on an increase misses the first error if the series begins with it
 
+    def value(self, name: str) -> float | None:
+        """The sum of all series of this name, as it stands in `render`; None if there is no such metric."""
+        if name not in _sample_names(self.registry):
+            return None
+        families = self.registry.restricted_registry([name]).collect()
+        return sum(sample.value for family in families for sample in family.samples if sample.name == name)
+
     def render(self) -> bytes:
         """All metrics in the Prometheus text format 0.0.4."""
         return generate_latest(self.registry)
+
+
+def metric_names() -> frozenset[str]:
+    """The names of all series that there can be."""
+    return _sample_names(Metrics("").registry)
+
+
+def _sample_names(registry: CollectorRegistry) -> frozenset[str]:
+    endings = {"counter": ("_total",), "histogram": ("_count", "_sum"), "gauge": ("",)}
+    return frozenset(family.name + ending for family in registry.collect() for ending in endings.get(family.type, ()))

@@ -210,6 +210,15 @@ def resolve_recipient(s: Session, address: str) -> AccountRow | None:
     return None
 
 
+def is_local_domain(s: Session, name: str) -> bool:
+    """Whether this server has the domain; no for what is no domain name."""
+    try:
+        wanted = normalise_domain(name)
+    except InvalidAddress:
+        return False
+    return s.connection.scalar(_DOMAIN_ID, {"name": wanted}) is not None
+
+
 def _free(s: Session, wanted: str) -> int:
     """The id of the address' domain, if the address is still free there."""
     domain_name = wanted.rpartition("@")[2]

@@ -18,6 +18,7 @@ from stalwart.store.blobs import BlobStore
 from stalwart.store.blobs_timed import TimedBlobs
 from stalwart.store.errors import StoreError, StoreInUse
 from stalwart.store.lock import ProcessLock
+from stalwart.store.rows import IdCache
 from stalwart.store.session import Session
 from stalwart.store.sqlite import (
     LOG_OCTETS,
@@ -50,12 +51,14 @@ class Store:
         lock: ProcessLock,
         clock: Callable[[], float],
         metrics: Metrics | None,
+        ids: IdCache | None,
     ) -> None:
         self.path = path
         self.blobs: BlobStore = blobs if metrics is None else TimedBlobs(blobs, metrics)
         self.clock = clock
         self._engine = engine
         self._lock = lock
+        self._ids = ids
         self._readers: list[Connection] = []  # idle ones; the last used first
         self._pool_lock = threading.Lock()
         self._closed = False
@@ -77,13 +80,14 @@ class Store:
         *,
         clock: Callable[[], float],
         metrics: Metrics | None = None,
+        ids: IdCache | None = None,
         exclusive: bool,
     ) -> Store:
         """Open the database file, making or migrating it as needed.
 
         `exclusive` is for the daemon: it holds a lock on `<data_path>.lock` until `close` (or the end of the
         process), and a second one raises `StoreInUse`. Without it the caller works beside a running daemon; it then
-        takes the lock only to make or migrate the database.
+        takes the lock only to make or migrate the database. `ids` keeps what searches gave.
         """
         path = os.path.abspath(data_path)
         with translated(path), disk_errors(path), ExitStack() as undo:
@@ -94,7 +98,7 @@ class Store:
             if exclusive or not migrate.is_current(engine, path):
                 _bring_up_to_date(engine, path, lock, exclusive=exclusive)
             undo.pop_all()
-        return cls(path, engine, blobs, lock, clock, metrics)
+        return cls(path, engine, blobs, lock, clock, metrics, ids)
 
     @contextmanager
     def read(self) -> Iterator[Session]:
@@ -104,7 +108,7 @@ class Store:
             connection = self._take_reader()
             try:
                 with transaction(connection, writing=False) as driver:
-                    yield Session(connection, driver, self.clock)
+                    yield Session(connection, driver, self.clock, self._ids)
             except BaseException:
                 connection.close()  # who knows what state it is in
                 raise

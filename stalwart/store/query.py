@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 
@@ -12,6 +13,8 @@ from stalwart.store.conditions import build, is_large
 from stalwart.store.errors import AnchorNotFound
 from stalwart.store.filters import AllOf, AmongIds, Filter, InMailbox, QueryResult, Sort
 from stalwart.store.prepared import Prepared
+from stalwart.store.remembered import recall, remember
+from stalwart.store.rows import IdList
 from stalwart.store.session import Session
 from stalwart.store.tables import account, mailbox, thread
 
@@ -54,9 +57,9 @@ def query_emails(
     """
     source = Matches(s, account_id, filter, tuple(sorts) or NEWEST_FIRST, collapse_threads)
     total = source.kept_total() if calculate_total or (anchor is None and position < 0) else None
-    everything: list[int] | None = None
+    everything: Sequence[int] | None = None
     if anchor is not None or (total is None and (calculate_total or position < 0)):
-        everything = list(source.ids())
+        everything = source.everything()
         total = len(everything)
     if anchor is not None and everything is not None:
         try:
@@ -66,7 +69,7 @@ def query_emails(
     elif position < 0:
         position = max(0, (total or 0) + position)
     if everything is not None:
-        ids = everything[position : None if limit is None else position + limit]
+        ids = list(everything[position : None if limit is None else position + limit])
     else:
         ids = source.window(position, limit)
     return QueryResult(ids=ids, position=position, total=total if calculate_total else None)
@@ -83,6 +86,9 @@ class Matches:
         self._condition = condition
         self._sorts = sorts
         self._collapse = collapse
+        # Also refuses what is too deep, before anything walks through it as the hash of the question does.
+        self._is_large = is_large(condition)
+        self._question = (condition, sorts, collapse)
 
     def kept_total(self) -> int | None:
         """The length of the result if a counter tells it. RFC 8621 §4.4: as the mailbox's totals say."""
@@ -111,10 +117,41 @@ class Matches:
         rows = self._rows(0, None)
         return _first_of_threads(rows) if self._collapse else (row[0] for row in rows)
 
+    def everything(self) -> Sequence[int]:
+        """All ids of the result, perhaps as they were found before."""
+        known = recall(self._s, self._account_id, self._question)
+        if known is None or not known.is_whole:
+            known = remember(self._s, self._account_id, self._question, IdList(ids=array("q", self.ids())))
+        return known.ids
+
     def window(self, position: int, limit: int | None) -> list[int]:
-        """The ids from `position` on; no more of the result is read than that takes."""
+        """The ids from `position` on.
+
+        Where an index gives them, and at the first look at anything, no more of the result is read than that takes.
+        A second look at other pages means that somebody goes through it all: then it is read once and remembered.
+        """
         if limit == 0:
             return []
+        if self._is_listed(position):
+            return self._walk(position, limit)
+        known = recall(self._s, self._account_id, self._question)
+        end = None if limit is None else position + limit
+        if known is None or not (known.is_whole or (end is not None and end <= len(known.ids))):
+            if known is not None or limit is None:
+                return list(self.everything()[position:end])
+            ids = self._walk(position, limit)
+            first = array("q", ids if position == 0 else ())
+            answer = IdList(ids=first, is_whole=position == 0 and len(ids) < limit)
+            remember(self._s, self._account_id, self._question, answer)
+            return ids
+        return list(known.ids[position:end])
+
+    def _is_listed(self, position: int) -> bool:
+        """Whether the window is the part of an index, or of one mailbox's beginning."""
+        is_list = self._condition is None or isinstance(self._condition, InMailbox)
+        return is_list and self._sorts == NEWEST_FIRST and (position == 0 or not self._collapse)
+
+    def _walk(self, position: int, limit: int | None) -> list[int]:
         if self._collapse:
             # RFC 8621 §4.4.3: collapsing comes after filter and sort, so it is done while walking.
             rows = _first_of_threads(self._rows(0, None))
@@ -131,7 +168,7 @@ class Matches:
         if limit is not None or offset:
             statement = statement.limit(_ALL if limit is None else limit).offset(offset)
         # Statements of odd filters must not fill the memory: nobody is likely to ask for them again.
-        options: CoreExecuteOptionsParameter = {"compiled_cache": None} if is_large(self._condition) else {}
+        options: CoreExecuteOptionsParameter = {"compiled_cache": None} if self._is_large else {}
         return self._s.connection.execute(statement, execution_options=options)
 
 

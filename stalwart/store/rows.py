@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from array import array
+from collections.abc import Hashable
 from typing import Literal
 
 import msgspec
 
 from stalwart.mail.summary import Digest
+from stalwart.ops.cache import Cache
 
 #: RFC 8621 §2: the mailbox attributes of IANA's registry that say what a mailbox is for, in lower case.
 Role = Literal[
@@ -168,3 +171,31 @@ class Changes(msgspec.Struct, frozen=True, kw_only=True):
     new_state: int
     has_more: bool
     only_counts: bool
+
+
+BanReason = Literal["auth-failure", "scanning", "banned-path", "manual"]
+
+
+class BanRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A network that is kept out.
+
+    `network` is an address or network in canonical form; `since` and `until` are seconds since the epoch, `until` is
+    None for a ban without end. `detail` is for people.
+    """
+
+    network: str
+    reason: BanReason
+    since: int
+    until: int | None
+    detail: str = ""
+
+
+class IdList(msgspec.Struct, frozen=True, kw_only=True):
+    """The ids that a search gave, in order: all of them, or unless `is_whole` only the first."""
+
+    ids: array[int]
+    is_whole: bool = True
+
+
+IdCache = Cache[tuple[int, int, Hashable], IdList]
+"""Id lists by account, state of `Email`, and question."""

@@ -15,6 +15,7 @@ from sqlalchemy.dialects.sqlite import insert
 
 from stalwart.store.errors import NotFound
 from stalwart.store.prepared import Prepared
+from stalwart.store.rows import IdCache
 from stalwart.store.tables import account, type_state
 
 _MODSEQ = Prepared(select(account.c.modseq).where(account.c.id == bindparam("account")))
@@ -35,12 +36,20 @@ _MOVE_STATE = Prepared(
 class Session:
     """A snapshot (from `Store.read`) or a transaction (from `Store.write`). Belongs to one thread at a time.
 
-    `connection` is SQLAlchemy's, `driver` the sqlite3 connection under it for the hottest reads.
+    `connection` is SQLAlchemy's, `driver` the sqlite3 connection under it for the hottest reads. `ids` is where a
+    snapshot keeps what searches gave; a transaction has none.
     """
 
-    __slots__ = ("_last", "_moved", "clock", "connection", "driver")
+    __slots__ = ("_last", "_moved", "clock", "connection", "driver", "ids")
 
-    def __init__(self, connection: Connection, driver: sqlite3.Connection, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        driver: sqlite3.Connection,
+        clock: Callable[[], float],
+        ids: IdCache | None = None,
+    ) -> None:
+        self.ids = ids
         self.connection = connection
         self.driver = driver
         self.clock = clock

@@ -1,4 +1,5 @@
-"""The schema, table by table, as SQLAlchemy metadata. What only SQLite has (full text) lies in `search.py`.
+"""The schema, table by table, as SQLAlchemy metadata. What only SQLite has (full text, triggers)
+lies in `search.py` and `recipients.py`.
 
 Ids count up over the whole database and are never used twice. Times are seconds since the epoch, sizes octets.
 `modseq` numbers come from `account.modseq`: each touched object of a JMAP type gets one of its own.
@@ -73,6 +74,9 @@ address = Table(
     Index("ix_address_domain", "domain_id"),
     sqlite_with_rowid=False,
 )
+
+# One row. Triggers move the version with every change in `address`, see recipients.py.
+directory = Table("directory", metadata, Column("version", BigInteger, nullable=False))
 
 # The state of each JMAP type of an account, moved in the transaction that changed an object.
 type_state = Table(
@@ -352,4 +356,31 @@ server_key = Table(
     Column("name", Text, primary_key=True),  # "vapid"
     Column("value", LargeBinary, nullable=False),
     sqlite_with_rowid=False,
+)
+
+# What rules keep with key_set and counter_incr: a value, or the decimal digits of a counter.
+lookup = Table(
+    "lookup",
+    metadata,
+    Column("store", Text, nullable=False),
+    Column("is_counter", Boolean, nullable=False),
+    Column("key", Text, nullable=False),
+    Column("value", Text, nullable=False),
+    Column("expires_at", BigInteger, nullable=False),  # seconds since the epoch
+    PrimaryKeyConstraint("store", "is_counter", "key"),
+    Index("ix_lookup_expires", "expires_at"),
+    sqlite_with_rowid=False,
+)
+
+# Who is kept out for now. The ids count up, so that their number and the greatest tell whether anything has changed.
+ban = Table(
+    "ban",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    Column("network", Text, nullable=False, unique=True),  # an address or network in canonical form
+    Column("reason", Text, nullable=False),
+    Column("since", BigInteger, nullable=False),
+    Column("until", BigInteger),  # NULL: no end
+    Column("detail", Text, nullable=False),  # for people
+    sqlite_autoincrement=True,
 )

@@ -42,10 +42,25 @@ def responder() -> Http01Responder:
     return made
 
 
+class _Answer(Endpoint):
+    """The key authorization of one token."""
+
+    surface = "acme"
+
+    def __init__(self, key_authorization: bytes) -> None:
+        super().__init__()
+        self._key_authorization = key_authorization
+
+    async def get(self, request: Request) -> Response:
+        """The key authorization and nothing else (RFC 8555 §8.3)."""
+        return Response(body=self._key_authorization, content_type="text/plain")
+
+
 class Challenges(Branch):
     """The folder of tokens."""
 
     surface = "acme"
+    pages_below = _Answer
 
     def __init__(self, responder: Http01Responder) -> None:
         super().__init__()
@@ -59,17 +74,3 @@ class Challenges(Branch):
 
 class _NoToken(Branch):
     surface = "acme"
-
-
-class _Answer(Endpoint):
-    """The key authorization of one token."""
-
-    surface = "acme"
-
-    def __init__(self, key_authorization: bytes) -> None:
-        super().__init__()
-        self._key_authorization = key_authorization
-
-    async def get(self, request: Request) -> Response:
-        """The key authorization and nothing else (RFC 8555 §8.3)."""
-        return Response(body=self._key_authorization, content_type="text/plain")

@@ -25,6 +25,7 @@ class Live(Endpoint):
     """Whether the process answers at all."""
 
     surface = "health"
+    charged = True
 
     async def get(self, request: Request) -> Response:
         """200, always."""
@@ -35,6 +36,7 @@ class Ready(Endpoint):
     """Whether requests that need the store can be served."""
 
     surface = "health"
+    charged = True
 
     def __init__(self, ping: Callable[[], object], pool: RunsInThread, reactor: IReactorTime) -> None:
         """`ping` asks the store and raises if it can't answer; it runs in `pool`."""

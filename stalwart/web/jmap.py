@@ -10,7 +10,7 @@ from twisted.web.resource import IResource
 
 from stalwart.auth import Principal
 from stalwart.http import Endpoint, Problem, Request, Response
-from stalwart.jmap.errors import NotJson, OverLimit, RequestError, SignInExpired
+from stalwart.jmap.errors import NotJson, OverLimit, SignInExpired
 from stalwart.jmap.session import SessionObject, session_object
 from stalwart.store import shared_with
 from stalwart.web.jmap_blobs import Download, Upload
@@ -51,7 +51,7 @@ class SessionPage(Endpoint):
     async def get(self, request: Request) -> Response:
         """The Session object of whoever asks."""
         jmap = self._jmap
-        base_url = jmap.base_url(request)
+        base_url = await jmap.base_url(request)
 
         def look(principal: Principal) -> SessionObject:
             with jmap.store.read() as session:
@@ -82,12 +82,9 @@ class Api(Endpoint):
         """Sign in, and look at the type and at how many requests the account has under way."""
         jmap = self._jmap
         principal = await jmap.sign_in(request)
-        try:
-            if not _JSON.fullmatch(request.header(b"content-type") or b""):
-                raise NotJson("The Content-Type of a request is application/json (RFC 8620 section 3.1).")
-            jmap.requests.take(request, principal.account_id)
-        except RequestError as error:
-            raise problem(error) from error
+        if not _JSON.fullmatch(request.header(b"content-type") or b""):
+            raise problem(NotJson("The Content-Type of a request is application/json (RFC 8620 section 3.1)."))
+        jmap.requests.take(request, principal.account_id)
 
     async def post(self, request: Request) -> Response:
         """Answer the Request object in the body."""

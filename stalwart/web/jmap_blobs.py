@@ -12,7 +12,7 @@ from stalwart.auth import Principal
 from stalwart.http import Endpoint, Problem, Request, Response
 from stalwart.http.auth import RunsInThread
 from stalwart.jmap.contents import Content
-from stalwart.jmap.errors import OverLimit, RequestError
+from stalwart.jmap.errors import OverLimit
 from stalwart.jmap.session import account_id
 from stalwart.web.incoming_blob import IncomingBlob
 from stalwart.web.jmap_surface import Surface, problem
@@ -52,10 +52,7 @@ class Upload(Endpoint):
         account = _account_in(request)
         if account != account_id(principal.account_id):
             await jmap.in_thread(request, lambda principal: jmap.blobs.check_account(principal, account))
-        try:
-            jmap.uploads.take(request, principal.account_id)
-        except RequestError as error:
-            raise problem(error) from error
+        jmap.uploads.take(request, principal.account_id)
         incoming = self._incoming[request] = IncomingBlob(jmap.blobs.begin, jmap.turns.of(principal.account_id))
         request.take_body(incoming.take)
         request.notifyFinish().addBoth(self._ended, request)
@@ -144,10 +141,7 @@ class Download(Endpoint):
         assert request.principal is not None
         account_row = request.principal.account_id
         if piece.content.held > _BLOCK and request.method != b"HEAD":
-            try:
-                jmap.decoded.take(request, account_row, piece.content.held)
-            except RequestError as error:
-                raise problem(error) from error
+            jmap.decoded.take(request, account_row, piece.content.held)
         if len(piece.first) == piece.length:
             return Response(status=piece.status, body=piece.first, content_type=media_type, headers=tuple(headers))
         return Response(

@@ -11,12 +11,12 @@ from stalwart import store
 from stalwart.auth import Principal
 from stalwart.config import JmapSettings
 from stalwart.http import Problem, Request
-from stalwart.jmap.errors import OverLimit, SignInExpired
+from stalwart.jmap.errors import SignInExpired
 from stalwart.jmap.push import Told, told_of
 from stalwart.jmap.session import accounts_of
 from stalwart.store import NotFound, Purpose, Session, StoreBusy
 from stalwart.web.jmap_announcer import Announcer
-from stalwart.web.jmap_surface import Surface, Turns, problem
+from stalwart.web.jmap_surface import Surface, Turns
 
 COOKIE = "stalwart-stream"
 
@@ -36,17 +36,14 @@ class Streams:
         self.announcer = announcer
         self.reactor = reactor
         self.settings = settings or JmapSettings()
-        self._open = Turns("maxConcurrentStreams", _MOST_STREAMS)
+        self._open = Turns("maxConcurrentStreams", _MOST_STREAMS, policy="concurrent-streams")
 
     def count(self, request: Request) -> None:
         """Count the request among the account's streams until it ends. Raises Problem 429, or 503 at the stop."""
         if self.announcer.closed:
             raise Problem(503, "The server is stopping.", headers=(("Retry-After", "5"),))
         assert request.principal is not None
-        try:
-            self._open.take(request, request.principal.account_id)
-        except OverLimit as error:
-            raise problem(error) from error
+        self._open.take(request, request.principal.account_id)
 
     async def accounts(self, request: Request) -> Mapping[int, Told]:
         """The accounts whose changes the user is told of, by the store's numbers."""
@@ -87,19 +84,19 @@ class Streams:
             return
         cookie = None if request.header(b"authorization") is not None else _cookie(request)
         if cookie is not None or purpose == "websocket":
-            self._check_origin(request, must_be_told=cookie is not None and purpose == "websocket")
+            await self._check_origin(request, must_be_told=cookie is not None and purpose == "websocket")
         if cookie is not None:
             await self._by_ticket(request, cookie, "cookie")
         else:
             await self.jmap.sign_in(request)
 
-    def _check_origin(self, request: Request, *, must_be_told: bool) -> None:
+    async def _check_origin(self, request: Request, *, must_be_told: bool) -> None:
         """Raise Problem 403 unless it is a page of this server that asks, as far as the browser says.
 
         Browsers always say so for a WebSocket (RFC 6455 §4.1), and for other requests that cross origins.
         """
         origins = request.header_values(b"origin")
-        own = (f"{request.scheme}://{request.authority}", _origin(self.jmap.base_url(request)))
+        own = (f"{request.scheme}://{request.authority}", _origin(await self.jmap.base_url(request)))
         if origins:
             fine = len(origins) == 1 and origins[0].decode("latin-1").lower() in own
         else:

@@ -10,6 +10,7 @@ from twisted.logger import Logger
 from stalwart.auth import Authenticator, Principal
 from stalwart.http import Problem, Request, authenticate, unauthorized
 from stalwart.http.auth import RunsInThread
+from stalwart.http.guarding import concurrency_fields
 from stalwart.jmap.blobs import Blobs, NoSuchBlob, UploadForbidden
 from stalwart.jmap.engine import Caller, Engine
 from stalwart.jmap.errors import OverLimit, RequestError, SignInExpired
@@ -27,16 +28,27 @@ _MOST_SIGN_INS = 100
 
 
 class Turns:
-    """How much each account has under way of what may only be so much: requests, or octets in memory."""
+    """How much each account has under way of what may only be so much: requests, or octets in memory.
 
-    def __init__(self, limit: str, most: int) -> None:
+    `limit` is the name in JMAP's errors, `policy` that in RateLimit fields, with the unit that is counted.
+    """
+
+    def __init__(self, limit: str, most: int, *, policy: str, unit: str = "") -> None:
         self._limit = limit
+        self._policy = policy
+        self._unit = unit
         self._most = most
         self._running: dict[int, int] = {}
 
     def take(self, request: Request, account: int, amount: int = 1) -> None:
-        """As `enter`, until the request has ended."""
-        leave = self.enter(account, amount)
+        """As `enter`, until the request has ended. Raises Problem 429."""
+        try:
+            leave = self.enter(account, amount)
+        except OverLimit as over:
+            if request.site.guard is not None:
+                request.site.guard.limited.labels(self._policy).inc()
+            request.rate_fields = ()  # what stops it is told, not how many requests are left
+            raise problem(over, headers=concurrency_fields(self._policy, self._most, self._unit)) from over
         request.notifyFinish().addBoth(lambda _: leave())
 
     def enter(self, account: int, amount: int = 1) -> Callable[[], None]:
@@ -79,12 +91,8 @@ class Surface:
         threads: int,
         limits: Limits | None = None,
         application_server_key: str = "",
-        url: Callable[[Request], str | None] | None = None,
     ) -> None:
-        """`threads` is how many `pool` has. One account or client address never holds all of them, if there are two.
-
-        `url` gives the base URL for a request, where the configuration has a rule for it.
-        """
+        """`threads` is how many `pool` has. One account or client address never holds all of them, if there are two."""
         self.limits = limits or Limits()
         self.store = store
         self.authenticator = authenticator
@@ -95,7 +103,6 @@ class Surface:
         passwords = min(spare, _PASSWORDS_AT_ONCE)
         self._sign_ins = Lanes(pool, at_once=passwords, each=passwords, most_waiting=_MOST_SIGN_INS)
         self.hostname = hostname
-        self._url = url
         self.engine = Engine(
             store,
             self.limits,
@@ -104,13 +111,18 @@ class Surface:
             application_server_key=application_server_key,
         )
         self.blobs = Blobs(store, self.limits, authenticator.still_valid)
-        self.requests = Turns("maxConcurrentRequests", self.limits.max_concurrent_requests)
-        self.uploads = Turns("maxConcurrentUpload", self.limits.max_concurrent_upload)
-        self.decoded = Turns("maxOctetsDecoded", self.limits.max_octets_read)
+        self.requests = Turns(
+            "maxConcurrentRequests", self.limits.max_concurrent_requests, policy="concurrent-requests"
+        )
+        self.uploads = Turns("maxConcurrentUpload", self.limits.max_concurrent_upload, policy="concurrent-uploads")
+        self.decoded = Turns(
+            "maxOctetsDecoded", self.limits.max_octets_read, policy="decoded-content", unit="content-bytes"
+        )
 
-    def base_url(self, request: Request) -> str:
+    async def base_url(self, request: Request) -> str:
         """How the client reached this server, without a slash at the end."""
-        configured = self._url(request) if self._url is not None else None
+        url = request.settings.url
+        configured = await url(request) if url is not None else None
         return configured or f"{request.scheme}://{request.authority or self.hostname}"
 
     async def sign_in(self, request: Request) -> Principal:
@@ -155,7 +167,7 @@ class Surface:
 
     async def answer(self, request: Request, body: bytes) -> bytes:
         """The answer to the API request in `body`, on behalf of whoever sent `request`. Raises Problem."""
-        base_url, failures = self.base_url(request), list[tuple[str, str]]()
+        base_url, failures = await self.base_url(request), list[tuple[str, str]]()
 
         def note(reference: str, cause: str) -> None:
             failures.append((reference, cause))
@@ -171,8 +183,8 @@ class Surface:
                 _log.error("JMAP call {reference} failed: {cause}", reference=reference, cause=cause)
 
 
-def problem(error: RequestError) -> Problem:
+def problem(error: RequestError, *, headers: tuple[tuple[str, str], ...] = ()) -> Problem:
     """A refused request as a problem document (RFC 8620 §3.6.1)."""
     members = error.properties()
     extra = {name: value for name, value in members.items() if name not in ("type", "status", "detail")}
-    return Problem(error.status, error.detail, type=str(members["type"]), extra=extra)
+    return Problem(error.status, error.detail, type=str(members["type"]), headers=headers, extra=extra)

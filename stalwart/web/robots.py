@@ -11,6 +11,7 @@ class Robots(Endpoint):
     """Asks every crawler to stay away."""
 
     surface = "robots"
+    charged = True
 
     async def get(self, request: Request) -> Response:
         """The two lines."""

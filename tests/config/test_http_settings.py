@@ -48,6 +48,8 @@ class SpellingTests(SynchronousTestCase):
         ("redirect-https", "redirectHttps", "true"),
         ("permissive-cors", "usePermissiveCors", "true"),
         ("cors.allowed-origins", "corsAllowedOrigins", '"https://a.example"'),
+        ("rate-limit.anonymous", "rateLimitAnonymous", '"7/1m"'),
+        ("rate-limit.account", "rateLimitAuthenticated", '"8/1h"'),
     )
 
     def test_list_is_complete(self) -> None:
@@ -354,3 +356,33 @@ class ShowTests(SynchronousTestCase):
             [(entry.key, entry.value) for entry in again.entries if entry.key.startswith("http.")],
             [(entry.key, entry.value) for entry in found.entries if entry.key.startswith("http.")],
         )
+
+
+class LoopbackTests(SynchronousTestCase):
+    """Listeners where the exemption of loopback may let in everybody."""
+
+    RULE = '[http]\nallowed-endpoint = "404"\n'
+
+    def test_behind_a_proxy(self) -> None:
+        """A rule, and a listener that only programs of this machine reach: the warning names it and what to do."""
+        text = self.RULE + listener("front", '["127.0.0.1:8080", "[::1]:8080"]') + listener("all", '"0.0.0.0:80"')
+        (warning,) = load_text(text).warnings
+        self.assertEqual((warning.key, warning.line), ("http.allowed-endpoint", 2))
+        self.assertIn('listener "front" is', warning.text)
+        self.assertIn("http.use-x-forwarded", warning.text)
+
+    def test_nothing_to_warn_of(self) -> None:
+        """No rule, no exemption, one that is wanted, a proxy that is believed, other listeners."""
+        front = listener("front", '"127.0.0.1:8080"')
+        for text in (
+            front,
+            "[http]\nallowed-endpoint = \"'200'\"\n" + front,
+            self.RULE + "allow-loopback = false\n" + front,
+            self.RULE + "allow-loopback = true\n" + front,
+            self.RULE + 'use-x-forwarded = true\ntrusted-proxies = "127.0.0.1"\n' + front,
+            self.RULE + listener("front", '"127.0.0.1:8080"', more='proxy.trusted-networks = "127.0.0.1"'),
+            self.RULE + listener("front", '["127.0.0.1:8080", "192.0.2.1:8080"]'),
+            self.RULE + listener("front", '"unix:/run/x.sock"'),
+            self.RULE + listener("front", '"127.0.0.1:24"', "lmtp") + listener("all", '"[::]:80"'),
+        ):
+            self.assertEqual(warned(text), [], text)

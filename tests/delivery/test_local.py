@@ -20,10 +20,12 @@ from stalwart.delivery.local import Mailroom, Outcome, Recipient, Transfer, Writ
 from stalwart.delivery.replies import LmtpError
 from stalwart.delivery.trace import without_return_path
 from stalwart.mail.summary import summarize
+from stalwart.ops.cache import Cache
 from stalwart.store import (
     AccountRow,
     EmailRow,
     FsBlobs,
+    RecipientCache,
     Store,
     StoredEmail,
     StoreError,
@@ -115,8 +117,14 @@ class LocalCase(SynchronousTestCase):
             self.john = create_account(session, "john@example.org", password_hash="x", quota=1000)
             add_alias(session, self.jane.id, "sales@example.org")
         self.writer = Together(self.store)
+        self.recipients: RecipientCache = Cache("recipients", octets=100_000, tti=60.0, clock=lambda: NOW)
         self.mailroom = Mailroom(
-            self.store, pool=Here(), writer=self.writer, hostname="mail.example.org", clock=lambda: NOW
+            self.store,
+            pool=Here(),
+            writer=self.writer,
+            recipients=self.recipients,
+            hostname="mail.example.org",
+            clock=lambda: NOW,
         )
 
     def run_now(self, work: Coroutine[Deferred[object], object, T]) -> T:

@@ -12,6 +12,7 @@ from fractions import Fraction
 
 from stalwart.expr import EvalError, Lookup, Value
 from stalwart.expr.functions import FUNCTIONS
+from stalwart.expr.limits import MAX_PATTERN_WORK
 from stalwart.expr.patterns import Match, compile_pattern, group, search
 from stalwart.expr.tree import Array, Binary, Call, Capture, Index, Literal, Logical, Node, Unary, Variable
 from stalwart.expr.values import from_outside, parse_number, to_text
@@ -65,7 +66,7 @@ class Oracle:
             case Call(name="matches"):
                 pattern = self.evaluate(node.arguments[0])
                 subject = to_text(self.evaluate(node.arguments[1]))
-                self._match = search(compile_pattern(to_text(pattern)), subject)
+                self._match = search(compile_pattern(to_text(pattern)), subject, MAX_PATTERN_WORK)
                 return 0 if self._match is None else 1
             case Call():
                 function = FUNCTIONS[node.name]

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import ipaddress
+import time
+
 from twisted.trial.unittest import SynchronousTestCase
 
-from stalwart.expr import EvalError, ExprError, Place, compile_rule
+from stalwart.expr import EvalError, ExprError, Place, addresses, compile_rule
 from tests.expr.support import fault_of, value_of, warnings_of
 
 # Text, position, a part of the message, a part of the hint.
@@ -112,6 +116,74 @@ class CheckTests(SynchronousTestCase):
         self.assertEqual(line[carets.index("^") : carets.rindex("^") + 1], "nothing")
 
 
+class PatternCostTests(SynchronousTestCase):
+    """All patterns of a rule share one bound of work."""
+
+    def warnings(self, *texts: str) -> list[str]:
+        """The warnings of a rule of pairs of condition and result, and the last word."""
+        pairs = list(zip(texts[:-1:2], texts[1::2], strict=True))
+        return [finding.message for finding in compile_rule(pairs, texts[-1], result="status").warnings]
+
+    def test_ordinary(self) -> None:
+        """Patterns as rules have them are neither refused nor warned of, and take a request line of any length."""
+        for pattern in (
+            "^/(api|jmap|[.]well-known|auth|admin|healthz|metrics)(/.*)?$",
+            "[.](php|aspx?|jsp|cgi|env|git|sql|bak|old)$",
+            "(?i)(union.*select|<script|[.][.]/|etc/passwd)",
+            "^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$",
+            "(25[0-5]|2[0-4][0-9]|1?[0-9]?[0-9])([.](25[0-5]|2[0-4][0-9]|1?[0-9]?[0-9])){3}",
+            "^/download/([^/]+)/([^/]+)/([^/?]+)",
+        ):
+            self.assertEqual(self.warnings(f"matches('{pattern}', path)", "404", "200"), [], pattern)
+            value_of(f"matches('{pattern}', path)", path="/" * 8192)
+
+    def test_costly(self) -> None:
+        """A costly pattern is warned of, and then given short texts only; behind the bound it is an error."""
+        costly = "matches('^[^/]{1,60}$', path)"
+        [warning] = self.warnings(costly, "404", "200")
+        self.assertIn("on a text of more than", warning)
+        self.assertEqual(value_of(costly, path="a" * 60), 1)
+        with self.assertRaises(EvalError):
+            value_of(costly, path="a" * 8192)
+        fault = fault_of("matches('[^/]{1,900}', path)")
+        self.assertIn("the bound is 2048", fault.message)
+        self.assertEqual((fault.position, fault.end), (8, 21))
+
+    def test_together(self) -> None:
+        """Many patterns cost as much as a large one."""
+        pattern = "matches('(abc|def|ghi|jkl)+x', path)"
+        self.assertEqual(self.warnings(pattern, "404", "200"), [])
+        [warning] = self.warnings(*((pattern, "404") * 20), "200")
+        self.assertIn("all 20 of the rule", warning)
+        with self.assertRaises(ExprError):
+            self.warnings(*((pattern, "404") * 200), "200")
+
+    def test_bounded_time(self) -> None:
+        """The worst texts for the worst patterns take some milliseconds, not a second."""
+        alternating = "".join("ab"[number * number % 7 % 2] for number in range(65536))
+        for pattern in ("(a|b)*a(a|b){60}x", "((a|b)?){60}((a|b)?){60}b$", "(.*)(.*)(.*)(.*)(.*)x", "[^x]{1,200}y"):
+            rule = compile_rule([], f"matches('{pattern}', path)")
+            for size in (500, 4000, 16000, 65536):
+                started = time.process_time()
+                with contextlib.suppress(EvalError):
+                    rule.evaluate({"path": alternating[:size]})
+                self.assertLess(time.process_time() - started, 0.1, (pattern, size))
+
+
+class MembersTests(SynchronousTestCase):
+    """Networks remember whom they were asked about."""
+
+    def test_remembers(self) -> None:
+        """The second answer is the first one, and what is remembered is bounded."""
+        members = addresses.Members(ipaddress.ip_network("10.0.0.0/8"))
+        self.patch(addresses, "_MOST_KNOWN", 2)
+        for _ in range(2):
+            for text, expected in (("10.1.2.3", True), ("::ffff:10.1.2.3", True), ("192.0.2.1", False), ("x", False)):
+                self.assertIs(members(text), expected, text)
+        self.assertIs(members("1" * 60_000), False)
+        self.assertLessEqual(len(members._known), 2)
+
+
 class RuleCheckTests(SynchronousTestCase):
     """Checks of a rule as a whole."""
 
@@ -179,3 +251,10 @@ class RuleCheckTests(SynchronousTestCase):
         self.assertEqual(value_of("'\"); import os; (\"' == url"), 0)
         with self.assertRaises(EvalError):
             compile_rule([], "url").evaluate({"url": object()})
+
+    def test_success_that_denies(self) -> None:
+        """A result from 201 to 399 denies all the same, and is warned of."""
+        for result, count in (("204", 1), ("'302'", 1), ("if_then(is_tls, 308, 404)", 1), ("200", 0), ("404", 0)):
+            warnings = compile_rule([("method == 'GET'", result)], "200", result="status").warnings
+            self.assertEqual(["looks like success" in finding.message for finding in warnings], [True] * count, result)
+        self.assertEqual(compile_rule([], "204", result="text").warnings, ())

@@ -17,7 +17,9 @@ from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 from twisted.web.resource import IResource
 
+from stalwart.auth import Guard, GuardRules
 from stalwart.http import (
+    AllowAll,
     Branch,
     Endpoint,
     Limits,
@@ -28,6 +30,7 @@ from stalwart.http import (
     Response,
     ResponseHeaders,
     Site,
+    SiteSettings,
     TrustedProxies,
 )
 from stalwart.http.channel import Http1Channel
@@ -200,6 +203,7 @@ class Bed:
         forwarded: TrustedProxies | None = None,
         finishing: ResponseHeaders | None = None,
         redirect_port: int | None = None,
+        rules: GuardRules | None = None,
         peer: IAddress = PEER,
     ) -> None:
         self.peer = peer
@@ -213,18 +217,21 @@ class Bed:
         self.mount("/guarded", self.guarded)
         self.metrics = Metrics("0")
         self.log = Lines()
+        self.guard = Guard(
+            rules or GuardRules(), monotonic=self.clock.seconds, wall=self.clock.seconds, metrics=self.metrics
+        )
         self.site = Site(
             self.root,
             listener=ListenerContext(id="test", tls=tls),
             metrics=self.metrics,
             reactor=self.clock,
             request_ids=RequestIds(b"\xab"),
-            policy=policy,
+            settings=SiteSettings(
+                policy=policy or AllowAll(), forwarded=forwarded, finishing=finishing, redirect_port=redirect_port
+            ),
             access_log=self.log,
             limits=limits,
-            forwarded=forwarded,
-            finishing=finishing,
-            redirect_port=redirect_port,
+            guard=None if rules is None else self.guard,
             monotonic=self.clock.seconds,
             wall=self.clock.seconds,
         )

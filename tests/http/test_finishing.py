@@ -8,10 +8,12 @@ from ipaddress import ip_network
 import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.resource import Resource
 from twisted.web.server import Request as TwistedRequest
 
+from stalwart import config
 from stalwart.http import (
     BadField,
     Cors,
@@ -24,6 +26,8 @@ from stalwart.http import (
     TrustedProxies,
 )
 from stalwart.http.finishing import check_field, check_origin
+from stalwart.http.lookups import FactAnswers
+from stalwart.http.settings import site_settings
 from tests.http.bed import Answer, Bed
 from tests.http.test_http2 import Client
 
@@ -147,7 +151,7 @@ class Headers(SynchronousTestCase):
             self.assertEqual((answer.status, answer.headers.get("x-mine")), (status, "yes"), octets[:60])
         bed = _bed(ResponseHeaders([("X-Mine", "yes")]))
         self.assertEqual(bed.get("/hello", method="HEAD").headers["x-mine"], "yes")
-        bed.site.policy = DenyAll()
+        bed.site.settings = msgspec.structs.replace(bed.site.settings, policy=DenyAll())
         self.assertEqual(bed.get("/hello").headers["x-mine"], "yes")
 
     def test_late(self) -> None:
@@ -186,7 +190,7 @@ class Headers(SynchronousTestCase):
     def test_nothing(self) -> None:
         """Nothing configured costs nothing."""
         self.assertFalse(ResponseHeaders())
-        self.assertIsNone(_bed(ResponseHeaders()).site.finishing)
+        self.assertIsNone(site_settings(config.load(None, {}), FactAnswers({}), Clock()).finishing)
 
     def test_bad(self) -> None:
         """What can't be sent, or would break the message, is refused."""

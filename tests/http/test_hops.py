@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from ipaddress import ip_network
 
+import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
@@ -248,7 +249,7 @@ class Requests(SynchronousTestCase):
                 return 200
 
         bed = _bed(_tcp(_PROXY))
-        bed.site.policy = Policy()
+        bed.site.settings = msgspec.structs.replace(bed.site.settings, policy=Policy())
         fields = 'Forwarded: for="192.0.2.9:4711";proto=https;host="Mail.example.org:443"\r\n'
         self.assertEqual(
             json.loads(bed.get("/where", headers=fields).body),

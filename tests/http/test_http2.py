@@ -274,6 +274,20 @@ class Http2(SynchronousTestCase):
         self.client.pump()
         self.assertEqual(closed, [1])
 
+    def test_without_body(self) -> None:
+        """A request that ends with its head is handled once, and not before it was admitted."""
+        later = self.client.ask("/later")
+        self.assertEqual(len(self.bed.later.waiting), 1)
+        self.bed.later.waiting[0].callback(Response(body=b"x"))
+        self.client.pump()
+        self.assertEqual(self.client.status[later], 200)
+        self.bed.guarded.gate = Deferred()
+        held = self.client.ask("/guarded", method="POST")
+        self.assertNotIn(held, self.client.status)
+        self.bed.guarded.gate.callback(None)
+        self.client.pump()
+        self.assertEqual((self.client.status[held], self.client.body[held]), (200, b"0"))
+
     def test_side_by_side(self) -> None:
         """Streams don't wait for each other."""
         slow = self.client.ask("/later")

@@ -13,6 +13,7 @@ from stalwart.auth import Principal
 from stalwart.jmap.engine import Caller, Engine
 from stalwart.jmap.limits import Limits
 from stalwart.mail.summary import summarize
+from stalwart.ops.cache import Cache
 from stalwart.ops.metrics import Metrics
 from stalwart.store import FsBlobs, NewEmail, Session, Store
 
@@ -52,6 +53,7 @@ class Bed(SynchronousTestCase):
             os.path.join(folder, "stalwart.sqlite"),
             FsBlobs(os.path.join(folder, "blobs")),
             clock=lambda: float(NOW),
+            ids=Cache("ids", octets=10_000_000, tti=3600.0, clock=lambda: float(NOW)),
             exclusive=True,
         )
         self.addCleanup(self.store.close)

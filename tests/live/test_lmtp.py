@@ -67,6 +67,30 @@ class LmtpTests(SynchronousTestCase):
         self.daemon = Daemon.start()
         self.addCleanup(self.daemon.close)
 
+    def test_accounts_come_and_go(self) -> None:
+        """An account that another process makes, deletes and makes anew counts from the next recipient on."""
+        client = self.connect()
+        client.send(b"LHLO client.example\r\n")
+        client.expect(b"250")
+
+        def ask(code: bytes) -> None:
+            for line, wanted in (
+                (b"MAIL FROM:<s@example.net>", b"250"),
+                (b"RCPT TO:<new@example.org>", code),
+                (b"RSET", b"250"),
+            ):
+                client.send(line + b"\r\n")
+                client.expect(wanted)
+
+        for _ in range(2):
+            ask(b"550")
+            ask(b"550")
+            self.daemon.create_account("new@example.org")
+            ask(b"250")
+            ask(b"250")
+            self.daemon.admin("account", "delete", "new@example.org", "--yes")
+        ask(b"550")
+
     def connect(self, address: tuple[str, int] | str | None = None) -> Client:
         """A client of the listener."""
         client = Client(address or ("127.0.0.1", self.daemon.lmtp_port))

@@ -11,6 +11,7 @@ from ipaddress import ip_network
 from itertools import count
 from typing import Any
 
+import msgspec
 from twisted.internet import reactor
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.defer import inlineCallbacks
@@ -26,7 +27,7 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 from stalwart.config import Listener, TcpAddress, UnixAddress
 from stalwart.delivery.lmtp_server import LmtpFactory
 from stalwart.delivery.memory import MessageMemory
-from stalwart.http import Endpoint, ListenerContext, Request, RequestIds, Response, Site, TrustedProxies
+from stalwart.http import Endpoint, ListenerContext, Request, RequestIds, Response, Site, SiteSettings, TrustedProxies
 from stalwart.net import ListenerService
 from stalwart.net.gate import ConnectionGate, Counted
 from stalwart.net.proxied import ProxiedConnection, ProxiedFactory
@@ -60,10 +61,18 @@ class Memory(SynchronousTestCase):
             self.clock,
             listener="x",
             seconds=10.0,
+            closes=lambda address: address == "192.0.2.66",
         )
         self.gate = ConnectionGate("x", "http", 100, Metrics("0"), self.clock.seconds)
         self.gate.factory = self.factory
         self._captured = self.enterContext(capturedLogs())
+
+    def test_banned_client(self) -> None:
+        """A connection for a client that is banned is closed, and nothing is made for it; for others it goes on."""
+        for line, closed in ((_LINE.replace(b"192.0.2.9", b"192.0.2.66"), True), (_LINE, False)):
+            connection, transport = self.connect()
+            connection.dataReceived(line + b"x")
+            self.assertEqual((transport.disconnecting, self.inside(connection) is None), (closed, closed))
 
     def connect(self, peer: IAddress = _PROXY) -> tuple[Counted, Transport]:
         """A connection from `peer`."""
@@ -140,7 +149,7 @@ class Memory(SynchronousTestCase):
         for peer in (UNIXAddress(None), IPv6Address("TCP", "::ffff:10.0.0.1", 1)):
             connection, _ = self.connect(peer)
             self.assertIsNone(self.inside(connection))
-        self.factory._trusted = Networks([ip_network("10.0.0.0/8")])
+        self.factory.trusted = Networks([ip_network("10.0.0.0/8")])
         self.assertIsInstance(self.gate.buildProtocol(UNIXAddress(None)).protocol, Note)  # type: ignore[union-attr]
 
     def test_bad(self) -> None:
@@ -262,7 +271,7 @@ class Real(TestCase):
             reactor=reactor,
             request_ids=RequestIds(b"\xab"),
             access_log=self.bed.log,
-            forwarded=TrustedProxies([ip_network("198.51.100.0/24")]),
+            settings=SiteSettings(forwarded=TrustedProxies([ip_network("198.51.100.0/24")])),
         )
         service = ListenerService(
             reactor,
@@ -310,6 +319,20 @@ class Real(TestCase):
                 )
             line = self.bed.log.lines[-1]
             self.assertEqual((line["client"], line["peer"]), ("192.0.2.9", peer))
+
+    @inlineCallbacks
+    def test_other_networks(self) -> Any:
+        """Networks that are changed while it listens hold for the next connection, also where there were none."""
+        service = self.listen(TcpAddress(host="127.0.0.1", port=0), networks=[])
+        loopback = msgspec.structs.replace(service.listener, proxy_trusted_networks=tuple(_LOOPBACK))
+        for listener, octets, client in (
+            (service.listener, b"", "127.0.0.1"),
+            (loopback, _LINE, "192.0.2.9"),
+            (service.listener, b"", "127.0.0.1"),
+        ):
+            service.reconfigure(listener)
+            answer = yield self.thread(lambda: _talk(self.connect(service, octets), _GET))  # noqa: B023
+            self.assertEqual(json.loads(read_answers(answer)[0].body)["client"][0], client)
 
     @inlineCallbacks
     def test_own_words(self) -> Any:

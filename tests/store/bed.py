@@ -8,8 +8,10 @@ from collections.abc import Iterable
 from twisted.trial.unittest import SynchronousTestCase
 
 from stalwart.mail.summary import summarize
+from stalwart.ops.cache import Cache
 from stalwart.store import (
     FsBlobs,
+    IdCache,
     NewEmail,
     Role,
     Session,
@@ -44,7 +46,8 @@ class StoreTestCase(SynchronousTestCase):
         self.path = os.path.join(self.folder, "stalwart.sqlite")
         self.now = float(NOW)
         self.blobs = FsBlobs(os.path.join(self.folder, "blobs"), clock=lambda: self.now)
-        self.store = Store.open(self.path, self.blobs, clock=lambda: self.now, exclusive=True)
+        self.ids: IdCache = Cache("ids", octets=10_000_000, tti=3600.0, clock=lambda: self.now)
+        self.store = Store.open(self.path, self.blobs, clock=lambda: self.now, ids=self.ids, exclusive=True)
         self.addCleanup(self.close)
         with self.store.write() as s:
             create_domain(s, "example.org")

@@ -24,6 +24,7 @@ from stalwart.store import (
     create_domain,
     list_domains,
     migrate,
+    recipients,
     search,
     sqlite,
 )
@@ -83,7 +84,7 @@ class SchemaTests(StoreTestCase):
         engine = create_engine(f"sqlite:///{path}")
         metadata.create_all(engine)
         with engine.begin() as connection:
-            for statement in search.DDL:
+            for statement in (*search.DDL, *recipients.DDL):
                 connection.exec_driver_sql(statement)
         engine.dispose()
         self.assertEqual(sorted(schema_of(self.path).items()), sorted(schema_of(path).items()))

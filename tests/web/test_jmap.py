@@ -19,6 +19,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from stalwart import store
 from stalwart.auth import Authenticator, Passwords
+from stalwart.http import SiteSettings
 from stalwart.jmap.limits import Limits
 from stalwart.web.jmap import Jmap
 from stalwart.web.jmap_announcer import Announcer
@@ -26,6 +27,7 @@ from stalwart.web.jmap_blobs import byte_range, content_disposition, matches, me
 from stalwart.web.jmap_streams import Streams
 from tests.http.bed import Answer, Wire, read_answers
 from tests.http.bed import Bed as HttpBed
+from tests.http.test_http2 import Client
 from tests.jmap import bed
 from tests.jmap.bed import CORE, MAIL, message
 
@@ -182,6 +184,17 @@ class SessionTests(WebBed):
         self.assertEqual(session["apiUrl"], "http://mail.example.org:8443/jmap/")
         self.assertEqual(session["state"], self.api()["sessionState"])
         self.assertEqual(self.get("/jmap/session", method="HEAD").body, b"")
+
+    def test_configured_address(self) -> None:
+        """The rule for the address, if there is one, goes before; one that gives none doesn't."""
+        for url, base in (("https://jmap.example.org", "https://jmap.example.org"), (None, "http://a:80")):
+
+            async def configured(request: object, url: str | None = url) -> str | None:
+                return url
+
+            self.http.site.settings = SiteSettings(url=configured)
+            session = json.loads(self.get("/jmap/session", Host="a:80").body)
+            self.assertEqual(session["apiUrl"], f"{base.removesuffix(':80')}/jmap/")
 
     def test_address(self) -> None:
         """URLs have the host that was asked for; without one, the server's own."""
@@ -360,8 +373,11 @@ class ApiTests(WebBed):
         for wire in wires:
             wire.send(octets)
         self.assertEqual(wires[0].answers(), [])
-        document = self.problem(wires[2].answers()[0], 429, "limit")
-        self.assertEqual(document["limit"], "maxConcurrentRequests")
+        (refused,) = wires[2].answers()
+        self.assertEqual(self.problem(refused, 429, "limit")["limit"], "maxConcurrentRequests")
+        self.assertEqual(refused.headers["ratelimit-policy"], '"concurrent-requests";q=2')
+        self.assertEqual(refused.headers["ratelimit"], '"concurrent-requests";r=0;t=1')
+        self.assertEqual(refused.headers["retry-after"], "1")
         wires[1].hang_up()
         fourth = self.http.connect()
         fourth.send(octets)
@@ -463,6 +479,29 @@ class BlobTests(WebBed):
             wire.send(self.head("POST", path, Content_Length="10"))
             self.problem(wire.answers("POST")[0], 404)
 
+    def test_concurrency_over_http2(self) -> None:
+        """The streams of one connection count like connections: requests and uploads, until one has ended."""
+        self.api()
+        path = f"/jmap/upload/{self.account_id}/"
+        token = base64.b64encode(f"ada@example.org:{PASSWORD}".encode()).decode()
+        sign_in = ("authorization", f"Basic {token}")
+        client = Client(self.http)
+        uploads = [client.ask(path, method="POST", fields=[sign_in], body=b"12345", end=False) for _ in range(3)]
+        self.assertEqual(client.status.get(uploads[2]), 429)
+        self.assertEqual(client.headers[uploads[2]]["ratelimit-policy"], '"concurrent-uploads";q=2')
+        client.h2.end_stream(uploads[0])
+        client.h2.reset_stream(uploads[1])
+        client.pump()
+        self.assertEqual(client.status, {uploads[0]: 200, uploads[2]: 429})
+        self.threads.held = True
+        fields = [sign_in, ("content-type", "application/json")]
+        calls = [client.ask("/jmap/", method="POST", fields=fields, body=self.body()) for _ in range(3)]
+        self.assertEqual(client.status.get(calls[2]), 429)
+        self.assertEqual(client.headers[calls[2]]["ratelimit-policy"], '"concurrent-requests";q=2')
+        self.threads.release()
+        client.pump()
+        self.assertEqual([client.status[stream] for stream in calls[:2]], [200, 200])
+
     def test_concurrent_uploads(self) -> None:
         """More uploads at a time than maxConcurrentUpload are refused while bodies are still coming."""
         self.api()
@@ -470,7 +509,9 @@ class BlobTests(WebBed):
         wires: list[Wire] = [self.http.connect() for _ in range(3)]
         for wire in wires:
             wire.send(octets + b"12345")
-        self.assertEqual(self.problem(wires[2].answers()[0], 429, "limit")["limit"], "maxConcurrentUpload")
+        (refused,) = wires[2].answers()
+        self.assertEqual(self.problem(refused, 429, "limit")["limit"], "maxConcurrentUpload")
+        self.assertEqual(refused.headers["ratelimit-policy"], '"concurrent-uploads";q=2')
         wires[0].send(b"67890")
         self.assertEqual(wires[0].answers()[0].status, 200)
         wires[1].hang_up()
