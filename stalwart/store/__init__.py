@@ -90,6 +90,17 @@ from stalwart.store.mailboxes import (
     update_mailboxes,
 )
 from stalwart.store.opening import open_blobs
+from stalwart.store.push_subscriptions import (
+    PUSH_SUBSCRIPTION,
+    SubscriptionRow,
+    add_key,
+    add_subscription,
+    delete_dead_subscriptions,
+    delete_subscription,
+    find_key,
+    list_subscriptions,
+    update_subscription,
+)
 from stalwart.store.query import query_emails
 from stalwart.store.query_changes import QueryChanges, query_email_changes
 from stalwart.store.quotas import (
@@ -131,17 +142,6 @@ from stalwart.store.shares import (
     shares_by_guest,
     subscribed_mailboxes,
     unshare_account,
-)
-from stalwart.store.subscriptions import (
-    PUSH_SUBSCRIPTION,
-    SubscriptionRow,
-    add_key,
-    add_subscription,
-    delete_dead_subscriptions,
-    delete_subscription,
-    find_key,
-    list_subscriptions,
-    update_subscription,
 )
 from stalwart.store.sweep import discard_uploads, expire_uploads, sweep
 from stalwart.store.tickets import Purpose, TicketRow, add_ticket, find_ticket, redeem_ticket, revoke_tickets

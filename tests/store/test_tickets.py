@@ -71,7 +71,7 @@ class TicketTests(StoreTestCase):
 
 
 class SubscriptionTests(StoreTestCase):
-    """`stalwart.store.subscriptions`."""
+    """`stalwart.store.push_subscriptions`."""
 
     def subscribe(self, **more: object) -> SubscriptionRow:
         """A subscription of the account."""
