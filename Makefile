@@ -8,7 +8,7 @@ SOURCES := $(shell find stalwart twisted -type f -not -name '*.pyc' -not -name d
 WARNINGS := error
 TRIAL := PYTHONPATH=$(CURDIR) PYTHONWARNINGS="$(WARNINGS)" $(BIN)/python -m twisted.trial
 
-.PHONY: run test trial types lint layers torture bench clean postfix
+.PHONY: run test trial types lint layers standards torture bench clean postfix
 
 run: $(VENV)/installed
 	@$(BIN)/python etc/demo/run.py
@@ -24,6 +24,11 @@ types: $(VENV)/installed-test
 lint: $(VENV)/installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/python docs/standards.py --check
+
+# Which section of the JMAP standards is implemented where, and held by which test.
+standards: $(VENV)/installed-test
+	$(BIN)/python docs/standards.py
 
 layers: $(VENV)/installed-test
 	PYTHONPATH=$(CURDIR) $(BIN)/lint-imports
