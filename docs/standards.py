@@ -138,7 +138,7 @@ def _page(code: Citations, tests: Citations) -> str:
     lines = [
         "# Standards",
         "",
-        "Per section of RFC 8620 (JMAP Core) and RFC 8621 (JMAP Mail): where it is implemented and which tests hold it.",
+        "Per section of RFC 8620 (JMAP Core) and RFC 8621 (JMAP Mail): its implementation and the tests that hold it.",
         "Made by `make standards` from the citations in the code and the tests; not to be edited by hand.",
         "Introductions, examples, registrations and references are left out.",
     ]
