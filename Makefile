@@ -15,7 +15,7 @@ run: $(VENV)/installed
 
 test: lint layers types trial
 
-trial: $(VENV)/installed-test postfix
+trial: $(VENV)/installed-test postfix tests/live/clients/node_modules
 	$(TRIAL) --temp-directory=_trial_temp tests
 
 types: $(VENV)/installed-test
@@ -47,6 +47,15 @@ postfix:
 	  $$as apt-get update -qq && \
 	  DEBIAN_FRONTEND=noninteractive $$as apt-get install -y -qq --no-install-recommends postfix; }
 
+# The tests have JMAP clients in JavaScript walk through the daemon.
+tests/live/clients/node_modules: tests/live/clients/package.json tests/live/clients/package-lock.json
+	@command -v npm >/dev/null || { \
+	  as=; [ "$$(id -u)" = 0 ] || as=sudo; \
+	  $$as apt-get update -qq && \
+	  DEBIAN_FRONTEND=noninteractive $$as apt-get install -y -qq --no-install-recommends nodejs npm; }
+	cd tests/live/clients && npm ci --silent
+	@touch $@
+
 $(VENV)/python:
 	@$(PYTHON) -m venv $(VENV) || { \
 	  echo "make: $(PYTHON) can't make virtual environments; on Debian: apt install python3-venv" >&2; \
@@ -67,4 +76,4 @@ $(VENV)/installed-test: $(VENV)/installed
 	@touch $@
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info _trial_temp* .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) tests/live/clients/node_modules build dist *.egg-info _trial_temp* .mypy_cache .ruff_cache .hypothesis
