@@ -8,14 +8,14 @@ SOURCES := $(shell find stalwart twisted -type f -not -name '*.pyc' -not -name d
 WARNINGS := error
 TRIAL := PYTHONPATH=$(CURDIR) PYTHONWARNINGS="$(WARNINGS)" $(BIN)/python -m twisted.trial
 
-.PHONY: run test trial types lint layers torture bench clean postfix haproxy
+.PHONY: run test trial types lint layers standards torture bench clean postfix haproxy
 
 run: $(VENV)/installed
 	@$(BIN)/python etc/demo/run.py
 
 test: lint layers types trial
 
-trial: $(VENV)/installed-test postfix haproxy
+trial: $(VENV)/installed-test postfix haproxy tests/live/clients/node_modules
 	$(TRIAL) --temp-directory=_trial_temp tests
 
 types: $(VENV)/installed-test
@@ -24,6 +24,11 @@ types: $(VENV)/installed-test
 lint: $(VENV)/installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/python docs/standards.py --check
+
+# Which section of the JMAP standards is implemented where, and held by which test.
+standards: $(VENV)/installed-test
+	$(BIN)/python docs/standards.py
 
 layers: $(VENV)/installed-test
 	PYTHONPATH=$(CURDIR) $(BIN)/lint-imports
@@ -41,6 +46,15 @@ postfix haproxy:
 	  as=; [ "$$(id -u)" = 0 ] || as=sudo; \
 	  $$as apt-get update -qq && \
 	  DEBIAN_FRONTEND=noninteractive $$as apt-get install -y -qq --no-install-recommends $@; }
+
+# The tests have JMAP clients in JavaScript walk through the daemon.
+tests/live/clients/node_modules: tests/live/clients/package.json tests/live/clients/package-lock.json
+	@command -v npm >/dev/null || { \
+	  as=; [ "$$(id -u)" = 0 ] || as=sudo; \
+	  $$as apt-get update -qq && \
+	  DEBIAN_FRONTEND=noninteractive $$as apt-get install -y -qq --no-install-recommends nodejs npm; }
+	cd tests/live/clients && npm ci --silent
+	@touch $@
 
 $(VENV)/python:
 	@$(PYTHON) -m venv $(VENV) || { \
@@ -62,4 +76,4 @@ $(VENV)/installed-test: $(VENV)/installed
 	@touch $@
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info _trial_temp* .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) tests/live/clients/node_modules build dist *.egg-info _trial_temp* .mypy_cache .ruff_cache .hypothesis

@@ -101,11 +101,11 @@ def shown(values: list[float], digits: int = 0) -> str:
     return f"{statistics.median(values):,.{digits}f} ({min(values):,.{digits}f} to {max(values):,.{digits}f})"
 
 
-def message(number: int) -> bytes:
-    """A mail of about 3 KB in one of 5,000 threads."""
+def message(number: int, threads: int = 5000) -> bytes:
+    """A mail of about 3 KB in one of so many threads."""
     word, other = _WORDS[number % len(_WORDS)], _WORDS[number // 7 % len(_WORDS)]
-    thread = number % 5000
-    first = number < 5000
+    thread = number % threads
+    first = number < threads
     date = time.strftime("%a, %d %b %Y %H:%M:%S +0000", time.gmtime(1_700_000_000 + number * 60))
     reply_to = "" if first else f"In-Reply-To: <{thread}@bench.example>\r\n"
     text = "".join(f"Line {line} about the {word} and the {other}, number {number}.\r\n" for line in range(50))

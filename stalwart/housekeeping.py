@@ -1,4 +1,4 @@
-"""What is done by the clock: expired uploads go every hour, unreferenced blobs, old tombstones and lookups every day."""
+"""What is done by the clock: expired uploads go hourly, unreferenced blobs, old tombstones and lookups every day."""
 
 from __future__ import annotations
 

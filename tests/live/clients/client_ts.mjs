@@ -1,0 +1,56 @@
+// jmap-client-ts: login, list, read, search, change keywords, move, create and destroy. It has no upload and no push.
+// It names every capability of the session in each request. The arguments are as those of jam.mjs.
+import assert from "node:assert/strict";
+import jmap from "jmap-client-ts";
+import transports from "jmap-client-ts/lib/utils/fetch-transport.js";
+
+const [sessionUrl, address, password] = process.argv.slice(2);
+const authorization = `Basic ${Buffer.from(`${address}:${password}`).toString("base64")}`;
+const client = new jmap.Client({
+  sessionUrl,
+  accessToken: "",
+  transport: new transports.FetchTransport(fetch),
+  httpHeaders: { Authorization: authorization },
+});
+await client.fetchSession();
+const accountId = client.getFirstAccountId();
+
+const mailboxes = await client.mailbox_get({ accountId, ids: null });
+const byRole = Object.fromEntries(mailboxes.list.filter((box) => box.role).map((box) => [box.role, box]));
+const query = await client.email_query({
+  accountId,
+  filter: { inMailbox: byRole.inbox.id },
+  sort: [{ property: "receivedAt", isAscending: false }],
+  limit: 5,
+});
+const emails = await client.email_get({ accountId, ids: query.ids, properties: ["subject", "keywords", "preview"] });
+assert.deepEqual(emails.list.map((email) => email.id), query.ids);
+
+const made = await client.mailbox_set({ accountId, create: { shelf: { name: "Régál" } } });
+const shelf = made.created.shelf.id;
+const [email] = query.ids;
+const updated = await client.email_set({
+  accountId,
+  update: { [email]: { "keywords/$answered": true, [`mailboxIds/${shelf}`]: true } },
+});
+assert.ok(email in updated.updated, JSON.stringify(updated.notUpdated));
+const shelved = await client.email_query({
+  accountId,
+  filter: { operator: "AND", conditions: [{ inMailbox: shelf }, { hasKeyword: "$answered" }] },
+});
+assert.deepEqual(shelved.ids, [email]);
+const changes = await client.email_changes({ accountId, sinceState: emails.state });
+assert.deepEqual(changes.updated, [email]);
+const boxes = await client.mailbox_changes({ accountId, sinceState: mailboxes.state });
+assert.deepEqual(boxes.created, [shelf]);
+
+const kept = await client.mailbox_set({ accountId, destroy: [shelf] });
+assert.equal(kept.notDestroyed[shelf].type, "mailboxHasEmail");
+const gone = await client.mailbox_set({ accountId, destroy: [shelf], onDestroyRemoveEmails: true });
+assert.deepEqual(gone.destroyed, [shelf]);
+const left = await client.email_get({ accountId, ids: [email], properties: ["mailboxIds"] });
+assert.deepEqual(Object.keys(left.list[0].mailboxIds), [byRole.inbox.id]);
+const destroyed = await client.email_set({ accountId, destroy: [email] });
+assert.deepEqual(destroyed.destroyed, [email]);
+
+console.log("walked");
