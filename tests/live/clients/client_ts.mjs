@@ -10,7 +10,8 @@ const client = new jmap.Client({
   sessionUrl,
   accessToken: "",
   transport: new transports.FetchTransport(fetch),
-  httpHeaders: { Authorization: authorization },
+  // Without the type, fetch calls a string text/plain.
+  httpHeaders: { Authorization: authorization, "Content-Type": "application/json" },
 });
 await client.fetchSession();
 const accountId = client.getFirstAccountId();
