@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 import msgspec
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, DeferredList, DeferredLock
+from twisted.internet.defer import Deferred, DeferredList, DeferredLock, gatherResults
 from twisted.internet.interfaces import IProtocolFactory
 from twisted.logger import Logger
 
@@ -28,7 +28,7 @@ from stalwart.http.dns import DnsAnswers, SystemResolver
 from stalwart.http.evaluation import Answers
 from stalwart.http.kept import Kept
 from stalwart.http.lockout import locked_out
-from stalwart.http.lookups import ServerAnswers
+from stalwart.http.lookups import ServerAnswers, WithoutWriting
 from stalwart.http.settings import facts_of
 from stalwart.net import BanKeeper, ListenError, ListenerService
 from stalwart.net.control import Answer, Command, ControlService, control_path
@@ -226,10 +226,18 @@ class Daemon(Service):
             plan = plan_reload(self._settings, self._load())
         except ConfigErrors as errors:
             return self._refuse(str(errors).splitlines())
-        wanted = site_settings(plan.settings, backend.answers(plan.settings), self._reactor)
-        rules = guard_rules(plan.settings)
-        if not force and (lockouts := await self._lockouts(wanted, rules)):
-            return self._refuse(lockouts)
+        answers, rules = backend.answers(plan.settings), guard_rules(plan.settings)
+        wanted = site_settings(plan.settings, answers, self._reactor)
+        if not force:
+            # Rules are asked about requests of the past, which must not count again.
+            before, after = (
+                site_settings(settings, WithoutWriting(answers), self._reactor)
+                for settings, answers in ((self._settings, backend.answers(self._settings)), (plan.settings, answers))
+            )
+            if lockouts := await self._lockouts(before, after, rules):
+                return self._refuse(lockouts)
+            if self._backend is not backend:
+                return self._refuse(["the daemon has stopped meanwhile"])
         try:
             self._certificates.replace(plan.settings.certificates)
         except BadCertificate as error:
@@ -256,10 +264,9 @@ class Daemon(Service):
             lines.append(left)
         return Answer(done=True, lines=tuple(lines))
 
-    async def _lockouts(self, wanted: SiteSettings, rules: GuardRules) -> list[str]:
-        found = []
-        for site in self._sites:
-            found += await locked_out(site.admin_visits, self._site_settings, wanted, rules)
+    async def _lockouts(self, before: SiteSettings, after: SiteSettings, rules: GuardRules) -> list[str]:
+        judging = [Deferred.fromCoroutine(locked_out(site.admin_visits, before, after, rules)) for site in self._sites]
+        found = [out for outs in await gatherResults(judging, consumeErrors=True) for out in outs]
         return [
             f'{out.address}, which administered this server by listener "{out.listener}" within the last 15 minutes, '
             f"would get {out.status} for {out.method} {out.path}; `stalwart reload --force` does it all the same"

@@ -9,6 +9,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 import msgspec
+from twisted.internet.defer import Deferred, gatherResults
 
 from stalwart.auth import GuardRules
 from stalwart.auth.bans import BanList
@@ -75,26 +76,27 @@ async def locked_out(
     """Those whom `running` lets in, and `wanted` or the bans of `rules` would not."""
     bans = BanList(lambda: 0.0)
     bans.configure(blocked=rules.blocked, allowed=rules.allowed)
-    found = []
-    for visit in visits.recent():
-        before = _again(visit)
-        if await _verdict(running, before) != 200:
-            continue
-        after = _again(visit)
-        status = await _verdict(wanted, after)
-        if bans.find(after.client_address) is not None:
-            status = 403
-        if status != 200:
-            found.append(
-                LockedOut(
-                    address=before.client_address,
-                    listener=visit.listener.id,
-                    method=before.method.decode("latin-1"),
-                    path=before.path.decode("latin-1"),
-                    status=status,
-                )
-            )
-    return found
+    # All at once: each may have to wait for lookups.
+    judging = [Deferred.fromCoroutine(_lock_out(visit, running, wanted, bans)) for visit in visits.recent()]
+    return [found for found in await gatherResults(judging, consumeErrors=True) if found is not None]
+
+
+async def _lock_out(visit: Visit, running: SiteSettings, wanted: SiteSettings, bans: BanList) -> LockedOut | None:
+    before, after = _again(visit), _again(visit)
+    if await _verdict(running, before) != 200:
+        return None
+    status = await _verdict(wanted, after)
+    if bans.find(after.client_address) is not None:
+        status = 403
+    if status == 200:
+        return None
+    return LockedOut(
+        address=before.client_address,
+        listener=visit.listener.id,
+        method=before.method.decode("latin-1"),
+        path=before.path.decode("latin-1"),
+        status=status,
+    )
 
 
 async def _verdict(settings: SiteSettings, visit: Visit) -> int:
