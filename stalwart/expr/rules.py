@@ -33,6 +33,8 @@ class RuleTree(msgspec.Struct, frozen=True, kw_only=True):
 
     clauses: tuple[tuple[Node, Node], ...]
     otherwise: Node
+    longest_text: int
+    """Octets of text that each pattern may be given, by the cost of those that can be reached."""
 
 
 class CompiledRule:
@@ -129,10 +131,13 @@ class _Builder:
         kept, last = self._reachable(folded)
         self._check_patterns(folded)
         self._stop()
-        function = compile_clauses(kept, last, self._variables, checker.types, self._wanted)
+        reached = [node for pair in kept for node in pair] + [last]
+        longest = longest_text(sum(made.programsize for node in reached for _, made in compiled_patterns(node)))
+        function = compile_clauses(kept, last, self._variables, checker.types, self._wanted, longest)
         nodes = [text.node for text in written]
-        tree = RuleTree(clauses=tuple(zip(nodes[:-1:2], nodes[1::2], strict=True)), otherwise=nodes[-1])
-        needs_io = any(map(reaches_lookups, [node for pair in kept for node in pair] + [last]))
+        clauses_written = tuple(zip(nodes[:-1:2], nodes[1::2], strict=True))
+        tree = RuleTree(clauses=clauses_written, otherwise=nodes[-1], longest_text=longest)
+        needs_io = any(map(reaches_lookups, reached))
         return CompiledRule(function=function, needs_io=needs_io, tree=tree, warnings=self._warnings)
 
     def _stop(self) -> None:

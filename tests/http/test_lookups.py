@@ -15,7 +15,7 @@ from stalwart.expr import EvalError, Value, compile_rule
 from stalwart.http.dns import DnsAnswers
 from stalwart.http.evaluation import Evaluator
 from stalwart.http.kept import Kept
-from stalwart.http.lookups import ServerAnswers
+from stalwart.http.lookups import ServerAnswers, WithoutWriting
 from stalwart.http.rules import check_rule
 from stalwart.ops.metrics import Metrics, metric_names
 from stalwart.store import ReadOnlyDatabase, StoreError, add_alias, foreign
@@ -122,6 +122,18 @@ class AnswerTests(StoreTestCase):
         self.assertEqual(found, [2, 4])
         self.assertEqual(self.value("counter_get('visits', '192.0.2.7')"), 4)
         self.assertIn("'elsewhere'", self.fails("counter_get(method, 'x')", method="elsewhere"))
+
+    def test_without_writing(self) -> None:
+        """A rule can be asked what it would give without counting or keeping anything."""
+        self.value("counter_incr('visits', 'x', 2)")
+        rehearsed = WithoutWriting(self.answers)
+        text = (
+            "[counter_incr('visits', 'x', 3), key_set('visits', 'k', 'v'), key_get('visits', 'k'), config_get('a.b')]"
+        )
+        for _ in range(2):
+            found = Evaluator(compile_rule([], text), rehearsed, self.clock).start({})
+            self.assertEqual(found, (5, 1, "", "c"))
+        self.assertEqual(self.value("counter_get('visits', 'x')"), 2)
 
     def test_sql(self) -> None:
         """A cell, a row, a column or all; arguments are bound, never pasted."""
