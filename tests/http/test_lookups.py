@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Coroutine
+from contextlib import closing
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -170,6 +171,18 @@ class AnswerTests(StoreTestCase):
             self.assertTrue(self.fails(f'sql_query("hr", "{query}", [])'), query)
         self.assertEqual(self.value("sql_query('hr', 'SELECT count(*) FROM person', [])"), 3)
         self.assertFalse(os.path.exists("x.sqlite"))
+
+    def test_sql_file_replaced(self) -> None:
+        """A file that is moved into the place of the old one is asked from then on; one that is gone is told."""
+        count = "sql_query('hr', 'SELECT count(*) FROM person', [])"
+        self.assertEqual(self.value(count), 3)
+        path = os.path.join(self.folder, "other.sqlite")
+        with closing(sqlite3.connect(path + ".new")) as connection:
+            connection.execute("CREATE TABLE person (name TEXT)")
+        os.replace(path + ".new", path)
+        self.assertEqual(self.value(count), 0)
+        os.unlink(path)
+        self.assertIn("can't be opened", self.fails(count))
 
     def test_metric(self) -> None:
         """The sum of a metric's series, at most a second old."""
