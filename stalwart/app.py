@@ -35,6 +35,7 @@ from stalwart.net.control import Answer, Command, ControlService, control_path
 from stalwart.ops.cache import Cache
 from stalwart.ops.log import AccessLog, LogOutput
 from stalwart.ops.metrics import Metrics
+from stalwart.ops.networks import Networks
 from stalwart.ops.threads import BatchThread, ThreadPool
 from stalwart.store import IdCache, ReadOnlyDatabase, Session, Store, StoredEmail, StoreError, open_blobs
 from stalwart.tls import BadCertificate, Certificates
@@ -234,7 +235,7 @@ class Daemon(Service):
                 site_settings(settings, WithoutWriting(answers), self._reactor)
                 for settings, answers in ((self._settings, backend.answers(self._settings)), (plan.settings, answers))
             )
-            if lockouts := await self._lockouts(before, after, rules):
+            if lockouts := await self._lockouts(before, after, rules, plan.settings.listeners):
                 return self._refuse(lockouts)
             if self._backend is not backend:
                 return self._refuse(["the daemon has stopped meanwhile"])
@@ -264,12 +265,28 @@ class Daemon(Service):
             lines.append(left)
         return Answer(done=True, lines=tuple(lines))
 
-    async def _lockouts(self, before: SiteSettings, after: SiteSettings, rules: GuardRules) -> list[str]:
-        judging = [Deferred.fromCoroutine(locked_out(site.admin_visits, before, after, rules)) for site in self._sites]
+    async def _lockouts(
+        self, before: SiteSettings, after: SiteSettings, rules: GuardRules, listeners: Sequence[Listener]
+    ) -> list[str]:
+        now, then = (
+            {listener.id: Networks(listener.proxy_trusted_networks) for listener in each}
+            for each in (self._settings.listeners, listeners)
+        )
+        judging = [
+            Deferred.fromCoroutine(
+                locked_out(site.admin_visits, before, after, rules, (now[site.listener.id], then[site.listener.id]))
+            )
+            for site in self._sites
+        ]
         found = [out for outs in await gatherResults(judging, consumeErrors=True) for out in outs]
         return [
             f'{out.address}, which administered this server by listener "{out.listener}" within the last 15 minutes, '
-            f"would get {out.status} for {out.method} {out.path}; `stalwart reload --force` does it all the same"
+            + (
+                "could not connect any more: proxy.trusted-networks says something else of who must send PROXY headers"
+                if out.status is None
+                else f"would get {out.status} for {out.method} {out.path}"
+            )
+            + "; `stalwart reload --force` does it all the same"
             for out in found
         ]
 
