@@ -420,12 +420,13 @@ class _Backend:
         self._housekeeping = Housekeeping(self.store, self._sweeper, reactor)
         # Strangers cause lookups: they must not take the threads that requests of accounts wait for.
         self._lookup_pool = ThreadPool(reactor, _LOOKUP_THREADS, "lookups")
-        self._kept = Kept(self.store, self._lookup_pool, reactor)
         self._dns = DnsAnswers(lambda: SystemResolver(reactor), reactor)
         self._databases: dict[str, ReadOnlyDatabase] = {}
-        # One thread, so that bans are written and read in order.
-        self._ban_thread = ThreadPool(reactor, 1, "bans")
-        self._bans = BanKeeper(guard, self.store, self._ban_thread, reactor, metrics)
+        # One thread, so that bans are written and read in order. Behind slow lookups, what rules keep would wait longer
+        # than the second that a crash may cost.
+        self._records = ThreadPool(reactor, 1, "records")
+        self._bans = BanKeeper(guard, self.store, self._records, reactor, metrics)
+        self._kept = Kept(self.store, self._records, reactor)
 
     def answers(self, settings: Settings) -> Answers:
         """What the rules of a configuration ask for."""
@@ -450,7 +451,7 @@ class _Backend:
         self._kept.load()
         self._lookup_pool.start()
         self._sweeper.start()
-        self._ban_thread.start()
+        self._records.start()
         self.pool.start()
         self.writer.start()
         self._housekeeping.startService()
@@ -460,7 +461,7 @@ class _Backend:
         """Finish what the threads have, and close the store."""
         self._bans.stopService()
         self._housekeeping.stopService()
-        self._ban_thread.stop()
+        self._records.stop()
         self._sweeper.stop()
         self.pool.stop()
         self.writer.stop()

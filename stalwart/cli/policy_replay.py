@@ -147,7 +147,9 @@ def judging(present: Settings, new: Settings | None, policies: tuple[RulePolicy,
             return None  # refused before there was anything to judge
         old, later = ask(past.listener, past.client, past.peer, past.method, past.path)
         if new is None:
-            return (200, later) if past.status < 400 else None
+            # A rule may deny with any status: then this one tells nothing.
+            let_in = past.status < 400 and (later == 200 or later != past.status)
+            return (200, later) if let_in else None
         return old, later
 
     return judge

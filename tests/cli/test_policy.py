@@ -402,6 +402,14 @@ class ReplayTests(Base):
         found = json.loads(result.output)
         self.assertEqual((found["judged"], found["not_judged"], found["differing"]), (4, 2, 4))
 
+    def test_denied_with_success(self) -> None:
+        """A rule that denies with a status of success is not held against the requests that it denied."""
+        lines = LogLines()
+        lines.add("/x", 204)
+        lines.add("/y", 200)
+        found = json.loads(self.replay("--log", "-", "--json", stdin=lines.bytes(), rule="204").output)
+        self.assertEqual((found["judged"], found["not_judged"], found["differing"]), (1, 1, 1))
+
     def test_what_the_log_lacks(self) -> None:
         """A rule that asks for what isn't in the log is told so."""
         rule = "\"if_then(contains(headers, 'a: b') || url == '/x' || is_tls, 200, 403)\""
