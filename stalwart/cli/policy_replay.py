@@ -36,6 +36,7 @@ _MOST_ADDRESSES = 10_000  # told apart in one group
 _MOST_SEGMENTS = 3
 _LONGEST_SEGMENT = 24
 _REMEMBERED = 65_536
+_LONGEST_REMEMBERED = 256  # characters of a path
 _SHOWN = 50  # groups in the text
 _VARIES = re.compile(r"[0-9@%]")
 _OTHERS = "(other paths)"
@@ -145,7 +146,9 @@ def judging(present: Settings, new: Settings | None, policies: tuple[RulePolicy,
     def judge(past: Past) -> tuple[int, int] | None:
         if past.path == "-" or past.method == "-":
             return None  # refused before there was anything to judge
-        old, later = ask(past.listener, past.client, past.peer, past.method, past.path)
+        # Long paths come once, and many of them would fill the memory.
+        asking = ask if len(past.path) <= _LONGEST_REMEMBERED else ask.__wrapped__
+        old, later = asking(past.listener, past.client, past.peer, past.method, past.path)
         if new is None:
             # A rule may deny with any status: then this one tells nothing.
             let_in = past.status < 400 and (later == 200 or later != past.status)
