@@ -1,11 +1,12 @@
 """Failed sign-ins, counted for each client and for each login name, and whom they should keep out. Pure.
 
-Nobody is kept out whose address a user works from: there, further guesses at other names have to wait instead.
+Nobody should be kept out whose address a user `works` from: there, further guesses at other names have to wait instead.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Set
 from typing import TypeVar
 
 import msgspec
@@ -79,7 +80,7 @@ class SignInFailures:
         if over_name:
             why = f"one of the addresses from which more than {self.rate.count} sign-ins as {name!r} failed"
             found = {**self._end_attack(name, why, now), **found}
-        return {one: reason for one, reason in found.items() if not _fresh(self._workplaces, client_key(one), now)}
+        return found
 
     def _end_attack(self, name: str, why: str, now: float) -> dict[str, str]:
         """All who took part; the count of the name begins anew, so that whoever comes next isn't blamed for them."""
@@ -102,10 +103,15 @@ class SignInFailures:
         _put(self._worked, (name, client), now, self._most)
         _put(self._workplaces, client, now, self._most)
 
-    def forget(self, client: Client) -> None:
-        """Hold nothing against a client (a `client_key`) any more."""
-        self._clients.forget(client)
-        for pair in [pair for pair in self._tries if pair[1] == client]:
+    def works(self, address: str, now: float) -> bool:
+        """Whether somebody has signed in from this address lately."""
+        return _fresh(self._workplaces, client_key(address), now)
+
+    def forget(self, clients: Set[Client]) -> None:
+        """Hold nothing against these clients (each a `client_key`) any more."""
+        for client in clients:
+            self._clients.forget(client)
+        for pair in [pair for pair in self._tries if pair[1] in clients]:
             del self._tries[pair]
 
     def wait(self, address: str, name: str, now: float) -> float:

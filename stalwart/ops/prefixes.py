@@ -73,6 +73,13 @@ class PrefixTable(Generic[V]):
         self._count += key not in lengths[cut]
         lengths[cut][key] = value
 
+    def remove(self, network: IPNetwork) -> None:
+        """Forget a network, if it is there."""
+        cut = network.max_prefixlen - network.prefixlen
+        networks = self._tables[network.max_prefixlen // 8].get(cut, {})
+        if networks.pop(int(network.network_address) >> cut, None) is not None:
+            self._count -= 1
+
     def find(self, address: str) -> V | None:
         """The value of the narrowest network that the address lies in, if there is one."""
         octets = packed(address)

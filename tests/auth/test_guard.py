@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from stalwart.auth import Guard, GuardRules
+from stalwart.auth import Guard, GuardRules, bans
 from stalwart.config import Rate
 from stalwart.ops.metrics import Metrics
 from stalwart.store import BanRow
@@ -89,10 +89,38 @@ class ListTests(GuardTestCase):
     def test_connections(self) -> None:
         """Connections of the banned are closed and counted, but not those of proxies, who speak for others."""
         self.guard.replace_bans([BanRow(network=PROXY, reason="manual", since=0, until=None)])
-        self.assertEqual([self.guard.closes(a) for a in ("192.0.2.1", PROXY, A)], [True, False, False])
+        peers = ("192.0.2.1", PROXY, A)
+        self.assertEqual([self.guard.closes(a, by_request=True) for a in peers], [True, False, False])
         self.assertEqual(self.banned(PROXY), [True])
         value = self.metrics.registry.get_sample_value("stalwart_ban_refusals_total", {"what": "connection"})
         self.assertEqual(value, 1)
+        # By LMTP nobody forwards requests of others, and there is no second look.
+        self.assertEqual([self.guard.closes(a, by_request=False) for a in peers], [True, True, False])
+
+    def test_neighbour_of_proxy(self) -> None:
+        """A proxy isn't kept out, nor its health checks, when another of its /64 is banned by the server."""
+        self.guard.configure(
+            GuardRules(proxies=(ip_network("2001:db8::1"),), scan_paths=("*.php",), ban_seconds=DAY)
+        )
+        self.guard.not_found("2001:db8::bad", "/x.php")
+        self.assertEqual(self.banned("2001:db8::bad", "2001:db8::2", "2001:db8::1"), [True, True, False])
+        self.assertFalse(self.guard.closes("2001:db8::1", by_request=False))
+        self.guard.replace_bans([BanRow(network="2001:db8::/64", reason="manual", since=0, until=None)])
+        self.assertEqual(self.banned("2001:db8::1"), [True])
+
+    def test_full(self) -> None:
+        """Whoever comes from ever new networks doesn't fill the memory; bans by hand don't count, ended ones neither."""
+        self.patch(bans, "MOST_AUTOMATIC", 3)
+        self.guard.replace_bans(
+            [BanRow(network=f"10.0.0.{n}", reason="manual", since=0, until=None) for n in range(5)]
+        )
+        for number in range(6):
+            self.guard.not_found(f"2001:db8:{number}::1", "/x.php")
+        self.assertEqual(len(self.made), 3)
+        self.now += DAY
+        self.assertEqual(self.banned("2001:db8:1::1", "2001:db8:1::2", "2001:db8:0::1"), [False] * 3)
+        self.guard.not_found("2001:db8:4::1", "/x.php")
+        self.assertEqual(self.banned("2001:db8:4::1", "2001:db8:5::1", "10.0.0.1"), [True, False, True])
 
     def test_other_rules(self) -> None:
         """New rules hold at once; bans and counts stay."""
@@ -152,6 +180,17 @@ class AutomaticTests(GuardTestCase):
             for _ in range(9):
                 self.guard.garbled(address)
         self.assertEqual(self.made, [])
+
+    def test_where_users_work(self) -> None:
+        """A page or a mail that has a user's browser ask for banned paths doesn't lock the user out."""
+        self.guard.sign_in_succeeded("2001:db8::1", "ada@example.org")
+        self.guard.not_found("2001:db8::2", "/x.php")
+        for _ in range(9):
+            self.guard.garbled("2001:db8::1")
+        self.assertEqual(self.made, [])
+        self.now += DAY + 1
+        self.guard.not_found("2001:db8::2", "/x.php")
+        self.assertEqual(self.banned("2001:db8::1"), [True])
 
     def test_for_good(self) -> None:
         """Without a period a ban has no end."""
