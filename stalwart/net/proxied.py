@@ -175,7 +175,7 @@ class ProxiedFactory(Factory):
     ) -> None:
         """`inside` makes the protocols, TLS included; `seconds` is how long a header may take.
 
-        `closes` says of an address, that of a peer who sends no header or one that a header names, whether it is banned.
+        `closes` says whether an address is banned: that of a peer who sends no header, or one that a header names.
         """
         self.closes = closes
         self.inside = inside

@@ -99,9 +99,7 @@ class ListTests(GuardTestCase):
 
     def test_neighbour_of_proxy(self) -> None:
         """A proxy isn't kept out, nor its health checks, when another of its /64 is banned by the server."""
-        self.guard.configure(
-            GuardRules(proxies=(ip_network("2001:db8::1"),), scan_paths=("*.php",), ban_seconds=DAY)
-        )
+        self.guard.configure(GuardRules(proxies=(ip_network("2001:db8::1"),), scan_paths=("*.php",), ban_seconds=DAY))
         self.guard.not_found("2001:db8::bad", "/x.php")
         self.assertEqual(self.banned("2001:db8::bad", "2001:db8::2", "2001:db8::1"), [True, True, False])
         self.assertFalse(self.guard.closes("2001:db8::1", by_request=False))
@@ -109,11 +107,9 @@ class ListTests(GuardTestCase):
         self.assertEqual(self.banned("2001:db8::1"), [True])
 
     def test_full(self) -> None:
-        """Whoever comes from ever new networks doesn't fill the memory; bans by hand don't count, ended ones neither."""
+        """Whoever comes from ever new networks doesn't fill the memory; bans by hand don't count, nor ended ones."""
         self.patch(bans, "MOST_AUTOMATIC", 3)
-        self.guard.replace_bans(
-            [BanRow(network=f"10.0.0.{n}", reason="manual", since=0, until=None) for n in range(5)]
-        )
+        self.guard.replace_bans([BanRow(network=f"10.0.0.{n}", reason="manual", since=0, until=None) for n in range(5)])
         for number in range(6):
             self.guard.not_found(f"2001:db8:{number}::1", "/x.php")
         self.assertEqual(len(self.made), 3)
@@ -121,6 +117,20 @@ class ListTests(GuardTestCase):
         self.assertEqual(self.banned("2001:db8:1::1", "2001:db8:1::2", "2001:db8:0::1"), [False] * 3)
         self.guard.not_found("2001:db8:4::1", "/x.php")
         self.assertEqual(self.banned("2001:db8:4::1", "2001:db8:5::1", "10.0.0.1"), [True, False, True])
+
+    def test_counted_meanwhile(self) -> None:
+        """Another thread may count the bans while one comes."""
+        guard = self.guard
+
+        class Meanwhile(int):
+            def __gt__(self, other: object) -> bool:
+                guard.not_found(A, "/x.php")
+                return True
+
+        rows = [BanRow(network=f"10.0.0.{n}", reason="manual", since=0, until=Meanwhile(0)) for n in range(2)]
+        for row in rows:
+            guard.bans.add(row)
+        self.assertLessEqual({row.network for row in rows}, guard.bans.networks())
 
     def test_other_rules(self) -> None:
         """New rules hold at once; bans and counts stay."""

@@ -75,7 +75,7 @@ class Memory(SynchronousTestCase):
             self.assertEqual((transport.disconnecting, self.inside(connection) is None), (closed, closed))
 
     def test_banned_peer(self) -> None:
-        """A banned peer that sends no header is closed before anything is made for it, in whichever form it is shown."""
+        """A banned peer that sends no header is closed before anything is made for it, however it is written."""
         for peer in (IPv4Address("TCP", "192.0.2.66", 1), IPv6Address("TCP", "::ffff:192.0.2.66", 1)):
             self.assertIsNone(self.gate.buildProtocol(peer))
         self.assertEqual(self.gate.connections, set())
