@@ -43,9 +43,13 @@ class BanList:
 
     def replace(self, rows: Iterable[BanRow]) -> None:
         """Take these for all bans of the running server."""
-        self._rows = {row.network: row for row in rows}
-        self._automatic = sum(row.reason != "manual" for row in self._rows.values())
-        self._banned = PrefixTable((ip_network(row.network), row) for row in self._rows.values())
+        wanted = {row.network: row for row in rows}
+        for network in self._rows.keys() - wanted.keys():
+            self._forget(network)
+        # Only what differs: to read many networks takes long, and everybody waits meanwhile.
+        for row in wanted.values():
+            if self._rows.get(row.network) != row:
+                self.add(row)
         self._known = {}
 
     def add(self, row: BanRow) -> None:

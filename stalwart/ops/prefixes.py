@@ -28,7 +28,8 @@ def packed(address: str) -> bytes | None:
 def client_key(address: str) -> str | bytes:
     """What stands for one client in counts: an IPv4 address, or the /64 of an IPv6 address: one client has all of it.
 
-    All link-local addresses share one /64 (RFC 4291 §2.5.6): each stands for itself. What is no address (a Unix socket's peer, a client that proxies don't tell) stands for itself.
+    All link-local addresses share one /64 (RFC 4291 §2.5.6): each stands for itself. So does what is no address: a Unix
+    socket's peer, a client that proxies don't tell.
     """
     if ":" not in address:
         return address

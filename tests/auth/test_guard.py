@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ipaddress import ip_network
 
+import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
@@ -80,6 +81,18 @@ class ListTests(GuardTestCase):
         self.assertEqual(self.guard.bans.networks(), {"203.0.113.0/24", "2001:db8::/64"})
         self.now += 10
         self.assertEqual(self.banned(A, B, "2001:db8::5"), [False, False, True])
+
+    def test_replaced(self) -> None:
+        """What is taken for all bans is all of them: others are lifted, and those that differ changed."""
+        row = BanRow(network=A, reason="manual", since=0, until=int(self.now) + 10)
+        other = BanRow(network="203.0.113.0/24", reason="manual", since=0, until=None)
+        self.guard.replace_bans([row, other])
+        self.guard.replace_bans([msgspec.structs.replace(row, until=int(self.now) + 20)])
+        self.assertEqual(self.banned(A, B), [True, False])
+        self.now += 10
+        self.assertEqual(self.banned(A), [True])
+        self.now += 10
+        self.assertEqual(self.banned(A), [False])
 
     def test_allowed_inside_banned(self) -> None:
         """An allowed address inside a banned network is let in."""
