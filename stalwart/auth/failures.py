@@ -62,17 +62,18 @@ class SignInFailures:
             return {}
         client, name = client_key(address), _plain(name)
         pair = (name, client)
-        # Where the name has worked, an old password in another device of the same user isn't held against the address.
+        # Where the name has worked, an old password in another device of the same user isn't held against the address,
+        # nor against others who know the name: the user may be elsewhere, too.
         works = _fresh(self._worked, pair, now)
         over_client = not works and self._clients.charge(client, now) > 0.0
-        over_name = self._names.charge(name, now) > 0.0
+        over_name = not works and self._names.charge(name, now) > 0.0
         tries = self._tries.get(pair)
         if tries is None or now - tries.last > self.rate.period:
             tries = _Tries(address=address, last=now)
         tries.last = now
         tries.count += 1
         tries.of_client += not works and not over_client
-        tries.of_name += not over_name
+        tries.of_name += not works and not over_name
         _put(self._tries, pair, tries, self._most)
         found: dict[str, str] = {}
         if over_client:
