@@ -8,6 +8,7 @@ import secrets
 import sys
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NoReturn
 
 import msgspec
@@ -100,7 +101,8 @@ class Daemon(Service):
                 metrics=metrics,
                 certificates=self._certificates,
                 proxy_networks=listener.proxy_trusted_networks,
-                closes=self._guard.closes,
+                # LMTP has no requests to look at later, and believes no Forwarded.
+                closes=partial(self._guard.closes, by_request=listener.protocol == "http"),
             )
             for listener in settings.listeners
         ]
