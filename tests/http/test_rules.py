@@ -17,7 +17,40 @@ from stalwart.http.rules import RuleContext, RulePolicy, RuleUrl, check_rule
 from tests.http.bed import Bed
 
 FACTS = FactAnswers({"server.hostname": "mail.example.org", "system.domain": "example.org"})
-NAMES = RuleNames(lookups={"default": {"hostname": "mail.example.org"}}, databases={"hr": "/var/hr.sqlite"})
+NAMES = RuleNames(
+    lookups={"default": {"hostname": "mail.example.org"}},
+    databases={"hr": "/var/hr.sqlite"},
+    listeners=("private-http", "public-http"),
+)
+# Conditions that hold for no request, what is compared, and what is said of it.
+NEVER = (
+    ("listener == 'privat-http'", "'privat-http'", '"private-http"'),
+    ("is_tls || !('lmtp' != listener)", "'lmtp'", "private-http, public-http"),
+    ("protocol == 'HTTPS'", "'HTTPS'", "'https'"),
+    ("path == 'api'", "'api'", "begins with a slash"),
+    ("url_path == ''", "''", "begins with a slash"),
+    ("starts_with(url, 'https://')", "'https://'", "begins with a slash"),
+    ("starts_with(path, '//api')", "'//api'", "Write '/api'"),
+    ("starts_with(path, '/%61pi')", "'/%61pi'", "Write '/api'"),
+    ("path == '/x/../api'", "'/x/../api'", "Write '/api'"),
+    ("path == '/é'", "'/é'", "percent-encode"),
+    ("path == '/%c3%a9'", "'/%c3%a9'", "Write '/%C3%A9'"),
+    ("path == '/jmap?x'", "'/jmap?x'", "in url"),
+)
+SOMETIMES = (
+    "listener == 'public-http'",
+    "protocol == 'http'",
+    "path == '*'",
+    "starts_with(path, '')",
+    "starts_with(path, '/')",
+    "starts_with(path, '/x/.')",
+    "starts_with(path, '/x%')",
+    "starts_with(path, '/%C3%A')",
+    "starts_with(url, '/jmap?')",
+    "url == '/a%2Fb?//x=%61'",
+    "path == method",
+    "method == 'privat-http'",
+)
 
 
 def source(text: str, key: str = "http.allowed-endpoint") -> SourceText:
@@ -104,6 +137,7 @@ class RuleTests(SynchronousTestCase):
             ("protocol + '://x:' + local_port", "https://x:443"),
             ("'ftp://x'", None),
             ("'https://x\r\ny'", None),
+            ("protocol + '://' + config_get('lookup.default.nobody')", None),
         ):
             made = RuleUrl(RuleText(otherwise=source(text, "http.url"), key="http.url"), FACTS, Clock())
             self.assertEqual(self.successResultOf(Deferred.fromCoroutine(made(Asked()))), expected, text)
@@ -125,6 +159,20 @@ class RuleTests(SynchronousTestCase):
         [never] = self.faults("1 == 1", "200", "404")
         self.assertIn("never reached", never)
         self.assertFalse(never.startswith("error"))
+
+    def test_never_true(self) -> None:
+        """What no request has is warned of, with a caret under it; what one may have isn't."""
+        for condition, compared, message in NEVER:
+            [fault] = self.faults(condition, "404", "200")
+            said, text, carets = fault.splitlines()
+            self.assertIn(message, said, condition)
+            self.assertFalse(said.startswith("error"), said)
+            at = carets.index("^")
+            self.assertEqual(text[at : at + carets.count("^")], compared)
+        for condition in SOMETIMES:
+            self.assertEqual(self.faults(condition, "404", "200"), [], condition)
+        unknown = check_rule(rule("listener == 'x'", "404", "200"), "status")
+        self.assertEqual(list(unknown), [], "where no listeners are known, none is missing")
 
 
 class GateTests(SynchronousTestCase):
