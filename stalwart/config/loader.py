@@ -14,7 +14,7 @@ from stalwart.config.document import ReadFile, empty, read_document, read_file
 from stalwart.config.errors import ConfigErrors, describe, key_text
 from stalwart.config.reader import Reader
 from stalwart.config.report import Report
-from stalwart.config.rules import CheckRule, RuleNames, lookup_values, no_check
+from stalwart.config.rules import DEFAULT_LOOKUPS, CheckRule, RuleNames, no_check
 from stalwart.config.settings import Declared, Entry, FsStore, Origin, Settings, SqliteStore
 from stalwart.config.spellings import unify
 from stalwart.config.unknown import known_keys, report_unknown
@@ -93,8 +93,10 @@ def load(
 
 
 def _rule_names(declared: Declared) -> RuleNames:
-    """What rules can name."""
-    lookups = lookup_values(declared.hostname, declared.lookups)
+    """What rules can ask by name; `hostname` and `domain` are there by themselves."""
+    own = {"hostname": declared.hostname, "domain": declared.hostname.partition(".")[2]}
+    lookups = {name: dict(values) for name, values in declared.lookups}
+    lookups[DEFAULT_LOOKUPS] = own | lookups.get(DEFAULT_LOOKUPS, {})
     databases = {store.id: store.path for store in declared.stores if isinstance(store, SqliteStore)}
     listeners = tuple(listener.id for listener in declared.listeners if listener.protocol == "http")
     return RuleNames(lookups=lookups, databases=databases, listeners=listeners)

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 import msgspec
 
 from stalwart.config.errors import key_text
-from stalwart.config.rules import lookup_values
 from stalwart.config.schema import Key, members
 from stalwart.config.settings import Declared, Entry, Listener, Settings
 
@@ -29,14 +28,9 @@ def plan_reload(running: Settings, wanted: Settings) -> Reload:
         member.attribute: getattr(running, member.attribute) for member in members(Declared) if not member.note.reloaded
     }
     kept["listeners"] = _listeners(running, wanted)
-    names = msgspec.structs.replace(
-        wanted.rule_names,
-        lookups=lookup_values(running.hostname, wanted.lookups),  # the host's name waits
-    )
     settings = msgspec.structs.replace(
         wanted,
         **kept,
-        rule_names=names,
         data=running.data,
         blob=running.blob,
         fts=running.fts,

@@ -70,15 +70,6 @@ class RuleNames(msgspec.Struct, frozen=True, kw_only=True):
 DEFAULT_LOOKUPS = "default"
 """The lookup store that is always there."""
 
-
-def lookup_values(hostname: str, tables: Iterable[tuple[str, Iterable[tuple[str, str]]]]) -> dict[str, dict[str, str]]:
-    """What `[lookup.<store>]` sets, by store and key; the default store has `hostname` and `domain` by itself."""
-    lookups = {name: dict(values) for name, values in tables}
-    own = {"hostname": hostname, "domain": hostname.partition(".")[2]}
-    lookups[DEFAULT_LOOKUPS] = own | lookups.get(DEFAULT_LOOKUPS, {})
-    return lookups
-
-
 DIRECTORIES = ("default", "internal", "*", "")
 """The names that the one directory of accounts goes by."""
 

@@ -60,17 +60,6 @@ class PlanTests(SynchronousTestCase):
         self.assertEqual((now.hostname, now.worker_pool_size, now.data.path), ("mail.example.org", 2, "/tmp/db.sqlite"))
         self.assertEqual(str(now.listeners[0].bind[0]), "127.0.0.1:8080")
         self.assertEqual(now.entries, settings(HEAD).entries)
-        # As config_get and system('hostname') do.
-        self.assertEqual(now.rule_names.lookups["default"]["hostname"], "mail.example.org")
-        self.assertEqual(now.rule_names.lookups["default"]["domain"], "example.org")
-
-    def test_lookups(self) -> None:
-        """Values for rules hold at once, also one in the place of the host's name."""
-        text = HEAD.replace("mail.", "other.") + '[lookup.default]\nhostname = "mx.example.org"\na = "1"\n[lookup.x]\n'
-        now, changed, _ = self.plan(text)
-        values = {"hostname": "mx.example.org", "domain": "example.org", "a": "1"}
-        self.assertEqual(now.rule_names.lookups, {"default": values, "x": {}})
-        self.assertEqual(changed, ("lookup",))
 
     def test_listeners(self) -> None:
         """Listeners that come or go wait, each told as a whole."""
