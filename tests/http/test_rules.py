@@ -37,6 +37,21 @@ NEVER = (
     ("path == '/%c3%a9'", "'/%c3%a9'", "Write '/%C3%A9'"),
     ("path == '/jmap?x'", "'/jmap?x'", "in url"),
 )
+# The text with a fault, its `then`, what the carets stand under, and whether it stops the start.
+CARETS = (
+    ("is_tls && metod == 'GET'", "404", "metod", True),
+    ("is_tls || starts_wth(url, '/a')", "404", "starts_wth", True),
+    ("!starts_with(url)", "404", "starts_with(url)", True),
+    ("is_tls && starts_with(headers, 'a')", "404", "headers", True),
+    ("matches('^/(a', url)", "404", "'^/(a'", True),
+    ("is_tls || remote_ip == '10.0.0.256'", "404", "'10.0.0.256'", True),
+    ("is_ip_in_cidr(remote_ip, '10.0.0.0/33')", "404", "'10.0.0.0/33'", True),
+    ("is_tls", "65736", "65736", True),
+    ("is_tls", "'ok'", "'ok'", True),
+    ("is_tls", "notfound", "notfound", True),
+    ("is_tls", "not found", "found", True),
+    ("1 == 2", "404", "1 == 2", False),
+)
 SOMETIMES = (
     "listener == 'public-http'",
     "protocol == 'http'",
@@ -159,6 +174,18 @@ class RuleTests(SynchronousTestCase):
         [never] = self.faults("1 == 1", "200", "404")
         self.assertIn("never reached", never)
         self.assertFalse(never.startswith("error"))
+
+    def test_carets(self) -> None:
+        """The carets stand under the whole of what is meant, and nothing else."""
+        for condition, then, meant, is_error in CARETS:
+            [fault] = self.faults(condition, then, "200")
+            said, text, carets = fault.splitlines()
+            self.assertEqual(said.startswith("error"), is_error, fault)
+            at = carets.index("^")
+            self.assertEqual(text[at : at + carets.count("^")], meant, fault)
+        [unreachable] = self.faults("1 == 1", "200", "is_tls", "404", "200")
+        self.assertIn("never reached", unreachable)
+        self.assertTrue(unreachable.endswith("\n    is_tls\n    ^^^^^^"), unreachable)
 
     def test_never_true(self) -> None:
         """What no request has is warned of, with a caret under it; what one may have isn't."""
