@@ -111,7 +111,8 @@ def replay(
     what the present rules deny is compared with the requests that were answered well (2xx, 3xx), and so let in. Text
     and JSON lines are read, packed by gzip or not.
 
-    Exit code 0: nothing would change, 1: something would, 2: called wrongly, or a file can't be read.
+    Exit code 0: nothing would change, 1: something would, 2: called wrongly, a file can't be read, or the log has no
+    request.
     """
     present = settings_of(config_path, own_config)
     new = present if rules is None else settings_of(rules, None)
@@ -123,6 +124,10 @@ def replay(
         click.echo(as_json({**msgspec.to_builtins(outcome), "notes": notes}))
     else:
         click.echo("\n".join(_as_text(outcome, notes)))
+    if not outcome.judged + outcome.not_judged:
+        # A script must not take a log that isn't one for consent.
+        click.echo("stalwart: there is no request in the log, so that nothing was tried", err=True)
+        raise SystemExit(2)
     raise SystemExit(1 if outcome.differing else 0)
 
 
@@ -265,7 +270,7 @@ def _notes(
 def _as_text(outcome: Outcome, notes: Sequence[str]) -> Iterator[str]:
     shown = outcome.changes[:_SHOWN]
     if not shown:
-        yield "Nothing would be judged differently."
+        yield "Nothing would be judged differently." if outcome.judged else "Nothing was judged."
     else:
         yield f"{outcome.differing} of {outcome.judged} requests would be judged differently:"
         yield ""

@@ -99,7 +99,8 @@ def rule_names(declared: Declared) -> RuleNames:
     lookups = {name: dict(values) for name, values in declared.lookups}
     lookups[DEFAULT_LOOKUPS] = own | lookups.get(DEFAULT_LOOKUPS, {})
     databases = {store.id: store.path for store in declared.stores if isinstance(store, SqliteStore)}
-    return RuleNames(lookups=lookups, databases=databases)
+    listeners = tuple(listener.id for listener in declared.listeners if listener.protocol == "http")
+    return RuleNames(lookups=lookups, databases=databases, listeners=listeners)
 
 
 class _Storage:

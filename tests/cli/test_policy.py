@@ -396,6 +396,15 @@ class ReplayTests(Base):
         self.assertEqual(result.exit_code, 0)
         self.assertIn("Nothing would be judged differently.", result.output)
 
+    def test_no_requests(self) -> None:
+        """A log without a request is no consent: exit code 2, so that a script stops."""
+        new = str(self.write('"404"', name="new.toml"))
+        for lines in (b"", b"what is this\n", sample().splitlines(keepends=True)[0][:30] + b"\n"):
+            result = self.replay("--log", "-", "--rules", new, stdin=lines)
+            self.assertEqual(result.exit_code, 2, lines)
+            self.assertIn("no request in the log", result.output)
+            self.assertNotIn("Nothing would be", result.output)
+
     def test_without_new_rules(self) -> None:
         """The present rule against what was answered well, and so let in."""
         result = self.replay("--log", "-", "--json", stdin=sample(), rule=JMAP.replace("/jmap", "/"))
