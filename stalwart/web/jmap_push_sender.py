@@ -137,7 +137,9 @@ class PushSender:
             row = one.row
             known = self._subscribers.get(row.id)
             if known is not None:
-                known.renew(row)
+                if one.accounts != known.accounts:
+                    self._announcer.watch(known, one.accounts)
+                known.renew(row, one.accounts)
                 continue
             subscriber = self._subscribers[row.id] = Subscriber(self, row, one.principal, one.accounts)
             self._announcer.watch(subscriber, one.accounts)
@@ -192,10 +194,9 @@ class PushSender:
             store.delete_subscription(s, row.account_id, row.id)
 
     def accounts_changed(self, subscriber: Subscriber) -> None:
-        """Begin anew, with the accounts that the user has by now."""
-        self._drop(subscriber)
-        account = subscriber.row.account_id
-        self._run_in_thread(lambda: self._load(account), lambda loaded: self._take(loaded[1], verify=False))
+        """Go on with the accounts that the user has by now."""
+        self._announcer.watch(subscriber, subscriber.accounts)  # until those are known nothing may be missed
+        self._reload([subscriber.row.account_id])
 
     def revoked(self, subscriber: Subscriber) -> None:
         """The password was changed, or the account is gone."""

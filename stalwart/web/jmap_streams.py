@@ -11,6 +11,7 @@ from stalwart import store
 from stalwart.auth import Principal
 from stalwart.config import JmapSettings
 from stalwart.http import Problem, Request
+from stalwart.http.guarding import charge_account, charge_anonymous, refund_anonymous
 from stalwart.jmap.errors import SignInExpired
 from stalwart.jmap.push import Told, told_of
 from stalwart.jmap.session import accounts_of
@@ -105,6 +106,9 @@ class Streams:
             raise Problem(403, "A page of another site can open this with a ticket only: see POST /jmap/ticket.")
 
     async def _by_ticket(self, request: Request, ticket: str, purpose: Purpose) -> None:
+        guard = request.site.guard
+        # As with passwords: whoever shows a wrong one has used up one of the anonymous requests.
+        charged = guard is not None and charge_anonymous(guard, request)
         if not _TICKET.fullmatch(ticket):
             raise _refused()
         try:
@@ -117,6 +121,10 @@ class Streams:
         if principal is None:
             raise _refused()
         request.principal = principal
+        if guard is not None:
+            if charged:
+                refund_anonymous(guard, request)
+            charge_account(guard, request, principal.account_id)
 
     def _redeem(self, ticket: bytes, purpose: Purpose) -> Principal | None:
         """In a thread: who the ticket stands for; if it isn't the cookie it is used up."""

@@ -155,7 +155,6 @@ class SenderTests(StreamBed):
         self.mail()
         self.assertEqual(self.service.take(), [])
         self.set(update={found: {"verificationCode": self.row(found).verification_code}})
-        self.mail()
         self.assertEqual(self.change(), {self.account_id: self.states()})
 
     def test_verification_refused(self) -> None:
