@@ -59,8 +59,8 @@ class RunsWork(Protocol):
 class Reactor(Protocol):
     """The part of a reactor that this needs."""
 
-    def callLater(self, delay: float, function: Callable[..., object], /) -> IDelayedCall:
-        """Call `function` in `delay` seconds."""
+    def callLater(self, delay: float, function: Callable[..., object], /, *args: object) -> IDelayedCall:
+        """Call `function` with `args` in `delay` seconds."""
 
     def callFromThread(self, function: Callable[..., object], /) -> None:
         """Have the reactor thread call `function`; safe from any thread."""

@@ -27,6 +27,7 @@ from stalwart.web.jmap_push_client import PushAnswer
 from stalwart.web.jmap_subscriber import Subscriber, host_of
 
 _log = Logger(namespace="stalwart.jmap.push")
+_AGAIN_SECONDS = 5.0  # after the database could not be asked
 
 
 class _Loaded(msgspec.Struct, frozen=True, kw_only=True):
@@ -217,6 +218,15 @@ class PushSender:
     def _run_in_thread(self, function: Callable[[], Any], done: Callable[[Any], None]) -> None:
         if self._stopped:
             return
-        self._thread.run(function).addCallback(done).addErrback(
-            lambda failure: _log.failure("push subscriptions could not be read or removed", failure)
+
+        def again(failure: Failure) -> None:
+            _log.failure(
+                "push subscriptions could not be read or removed; tried again in {seconds:g} seconds",
+                failure,
+                seconds=_AGAIN_SECONDS,
+            )
+            self.reactor.callLater(_AGAIN_SECONDS, self._run_in_thread, function, done)
+
+        self._thread.run(function).addCallbacks(done, again).addErrback(
+            lambda failure: _log.failure("push subscriptions were not dealt with", failure)
         )

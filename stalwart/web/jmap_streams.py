@@ -83,7 +83,7 @@ class Streams:
         if tickets is not None:
             await self._by_ticket(request, tickets[0] if len(tickets) == 1 else "", purpose)
             return
-        cookie = None if request.header(b"authorization") is not None else _cookie(request)
+        cookie = None if request.header(b"authorization") is not None else cookie_of(request)
         if cookie is not None or purpose == "websocket":
             await self._check_origin(request, must_be_told=cookie is not None and purpose == "websocket")
         if cookie is not None:
@@ -162,7 +162,8 @@ def _origin(url: str) -> str:
     return f"{scheme}://{rest.partition('/')[0]}".lower()
 
 
-def _cookie(request: Request) -> str | None:
+def cookie_of(request: Request) -> str | None:
+    """The ticket in the cookie that the request brings."""
     for field in request.header_values(b"cookie"):
         for pair in field.decode("latin-1").split(";"):
             name, _, value = pair.strip().partition("=")

@@ -18,7 +18,7 @@ from stalwart.config import JmapSettings
 from stalwart.jmap.limits import Limits
 from stalwart.jmap.push import PUSHED_TYPES, Told
 from stalwart.jmap.webpush import Vapid, make_key
-from stalwart.store import SubscriptionRow
+from stalwart.store import StoreBusy, SubscriptionRow
 from stalwart.web.jmap_push_client import PushAnswer
 from stalwart.web.jmap_push_sender import PushSender
 from tests.jmap.bed import NOW
@@ -459,6 +459,41 @@ class SenderTests(StreamBed):
         with self.store.write() as s:
             self.assertEqual(store.delete_dead_subscriptions(s), 1)
         self.assertEqual(self.sender._subscribers, {})
+
+    def test_database_in_trouble(self) -> None:
+        """RFC 8620 §7.2.2: when the database is busy the code is sent as soon as it isn't."""
+        self.threads.held = True
+        self.subscribe_held()
+        read = self.store.read
+
+        def broken() -> Any:
+            raise StoreBusy("locked")
+
+        self.patch(self.store, "read", broken)
+        self.threads.release()
+        self.assertEqual(self.service.take(), [])
+        self.store.read = read  # type: ignore[method-assign]
+        self.pass_time(6)
+        self.assertEqual(len(self.service.take()), 1)
+        self.assertTrue(self.flushLoggedErrors(StoreBusy))
+
+    def subscribe_held(self) -> None:
+        """A subscription that is in the database, and that the sender has still to look for."""
+        with self.store.write() as s:
+            store.add_subscription(
+                s,
+                SubscriptionRow(
+                    account_id=self.account.id,
+                    credential_version=store.get_account(s, self.account.id).credential_version,
+                    device_client_id="d",
+                    url=self.URL,
+                    p256dh=None,
+                    auth=None,
+                    verification_code="c",
+                    expires_at=NOW + 1000,
+                    types=None,
+                ),
+            )
 
     def test_stopped(self) -> None:
         """At the stop running requests are given up and nothing is planned any more."""
