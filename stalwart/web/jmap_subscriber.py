@@ -133,9 +133,13 @@ class Subscriber:
     def _verification_failed(self, failure: Failure) -> None:
         # RFC 8620 §7.2: no second request; so only where there was no connection for the first.
         unsent = failure.check(ConnectError, DNSLookupError) is not None
-        if unsent and self._tries < self._sender.settings.push_attempts_max:
+        if self.row.is_verified:
+            self._tries = 0
+            self._plan()  # the code has arrived all the same
+        elif unsent and self._tries < self._sender.settings.push_attempts_max:
             self._later(self._sender.settings.push_attempts_interval, self._verify_now)
         else:
+            self._tries = 0
             self._warn(f"its address can't be reached for verification: {failure.getErrorMessage()}")
 
     def _plan(self) -> None:

@@ -196,6 +196,18 @@ class SenderTests(StreamBed):
         self.pass_time(600)
         self.assertEqual(self.service.take(), [])
 
+    def test_verified_before_the_answer(self) -> None:
+        """RFC 8620 §7.2.3: a client may be faster than its push service, whose answer may never come."""
+        self.service.next[self.URL] = None
+        found = self.subscribe()
+        (posted,) = self.service.take()
+        del self.service.next[self.URL]
+        self.set(update={found: {"verificationCode": self.row(found).verification_code}})
+        self.mail()
+        self.assertEqual(self.service.take(), [])
+        posted.answer.errback(ResponseNeverReceived([]))
+        self.assertEqual(self.change(), {self.account_id: self.states()})
+
     def test_verification_expired(self) -> None:
         """RFC 8620 §7.2: no request after `expires`, nor one for the verification; the subscription is removed."""
         self.service.next[self.URL] = TCPTimedOutError()
