@@ -36,9 +36,8 @@ def prepare_set(
     check_count(call, data_type, count)
 
     def resolve(text: str) -> str:
-        # RFC 8620 §5.3: the most recent record of a creation id, and those of this call are yet to come. What is
-        # prepared before the transaction never refers to its own kind, so there it is one of an earlier call.
-        return text if write.prepare is None and text[1:] in create else call.resolve(text)
+        # RFC 8620 §5.3: the most recent record of a creation id, and those of this call are yet to come
+        return text if data_type.refers_to_itself and text[1:] in create else call.resolve(text)
 
     prepared: dict[str, Creation | SetError] = {}
     for creation_id, given in create.items():

@@ -241,6 +241,7 @@ MAILBOX: DataType[MailboxRow, Test] = DataType(
     view=_view,
     also_changed=_updated_properties,
     write=WRITE,
+    refers_to_itself=True,
     query=Query(
         arguments=MailboxQueryArguments,
         filters={
