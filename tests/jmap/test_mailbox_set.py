@@ -83,6 +83,20 @@ class CreateTests(MailboxSetCase):
         self.assertEqual(response["notUpdated"][made["c"]]["properties"], ["name"])
         self.assertEqual(self.names(made["a"], made["b"], made["c"]), ["B", "A", "C"])
 
+    def test_updates_below_what_is_destroyed(self) -> None:
+        """RFC 8620 §5.3: updates that wait for others are refused in any order when their place is gone by then."""
+        for names in (("x", "y", "z"), ("x", "z", "y")):
+            made = self.create(**{name: {"name": name} for name in names})
+            updates = {
+                "y": {"parentId": made["x"], "role": "trash"},
+                "z": {"parentId": made["y"], "role": "junk"},
+            }
+            response = self.set(update={made[name]: updates[name] for name in names[1:]}, destroy=[made["x"]])
+            self.assertEqual(response["destroyed"], [made["x"]])
+            self.assertEqual(response["notUpdated"][made["y"]]["properties"], ["parentId"])
+            self.assertEqual(response["notUpdated"][made["z"]]["properties"], ["role"])
+            self.set(destroy=[made["y"], made["z"]])
+
     def test_destroyed_with_emails(self) -> None:
         """RFC 8621 §2.5: with onDestroyRemoveEmails those that are nowhere else are destroyed with it."""
         work = self.make_mailbox("Work")
