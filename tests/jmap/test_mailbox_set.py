@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from stalwart.jmap.limits import Limits
@@ -149,6 +150,14 @@ class RoleTests(MailboxSetCase):
 
 class UpdateTests(MailboxSetCase):
     """Changed mailboxes."""
+
+    def test_long_wrong_values(self) -> None:
+        """RFC 8620 §5.3: values of any length and content are refused in no time, by the name of their property."""
+        started = time.thread_time()
+        for name, value in (("role", " - at `$" * 16_000), ("name", "a" + "\u0315" * 20_000 + "\u0300" * 20_000)):
+            response = self.set(update={self.mailboxes["junk"]: {name: value}})
+            self.assertEqual(response["notUpdated"][self.mailboxes["junk"]]["properties"], [name])
+        self.assertLess(time.thread_time() - started, 3.0)
 
     def test_nothing_changes(self) -> None:
         """RFC 8620 §5.3: an update that changes nothing succeeds, also with a whole object, and moves no state."""
