@@ -6,10 +6,11 @@ Scripts that are written without spaces are taken letter by letter, so that any 
 from __future__ import annotations
 
 import re
-import unicodedata
 from typing import Final
 
 import msgspec
+
+from stalwart.mail.normal import normalized
 
 __all__ = ["Term", "Word", "fold", "parse_terms", "plain_words", "words"]
 
@@ -70,8 +71,8 @@ def fold(text: str) -> str:
         text = text.replace("\0", " ")
     if text.isascii():
         return text
-    text = unicodedata.normalize("NFKD", text.encode("utf-8", "replace").decode("utf-8"))
-    text = unicodedata.normalize("NFKC", _MARKS.sub("", text)).replace("ß", "ss").replace("ẞ", "SS")
+    text = normalized("NFKD", text.encode("utf-8", "replace").decode("utf-8"))
+    text = normalized("NFKC", _MARKS.sub("", text)).replace("ß", "ss").replace("ẞ", "SS")
     return _UNSPACED.sub(r" \1 ", text)
 
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 
-from sqlalchemy import bindparam, func, select
+from sqlalchemy import Select, bindparam, func, select
 from sqlalchemy.engine.interfaces import CoreExecuteOptionsParameter
+from sqlalchemy.exc import OperationalError
 
 from stalwart.store.conditions import build, is_large
-from stalwart.store.errors import AnchorNotFound
+from stalwart.store.errors import AnchorNotFound, FilterTooComplex
 from stalwart.store.filters import AllOf, AmongIds, Filter, InMailbox, QueryResult, Sort
 from stalwart.store.prepared import Prepared
 from stalwart.store.remembered import recall, remember
@@ -35,6 +37,8 @@ _MAILBOX_LIST = (
     "ORDER BY received_at DESC, email_id DESC LIMIT ? OFFSET ?"
 )
 _ALL = -1
+_STEPS = 10_000
+"""Instructions of SQLite between two looks at the time."""
 
 
 def query_emails(
@@ -167,9 +171,26 @@ class Matches:
         statement = build(self._account_id, self._condition, self._sorts)
         if limit is not None or offset:
             statement = statement.limit(_ALL if limit is None else limit).offset(offset)
+        if self._condition is None:
+            return self._s.connection.execute(statement)
         # Statements of odd filters must not fill the memory: nobody is likely to ask for them again.
         options: CoreExecuteOptionsParameter = {"compiled_cache": None} if self._is_large else {}
-        return self._s.connection.execute(statement, execution_options=options)
+        return self._in_time(statement, options)
+
+    def _in_time(self, statement: Select[int, int], options: CoreExecuteOptionsParameter) -> Iterator[tuple[int, int]]:
+        """The rows, for as long as they take no more CPU time than is left to the session's searches."""
+        s = self._s
+        started = time.thread_time()
+        s.driver.set_progress_handler(lambda: time.thread_time() - started > s.search_seconds, _STEPS)
+        try:
+            yield from s.connection.execute(statement, execution_options=options)
+        except OperationalError as error:
+            if time.thread_time() - started > s.search_seconds:
+                raise FilterTooComplex("it would take too long in an account with so much mail") from error
+            raise
+        finally:
+            s.driver.set_progress_handler(None, 0)
+            s.search_seconds -= time.thread_time() - started
 
 
 def _first_of_threads(rows: Iterable[tuple[int, int]]) -> Iterator[int]:

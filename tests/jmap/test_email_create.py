@@ -233,6 +233,18 @@ class CreateTests(CreateBed):
         mailbox, made = response[0][1]["created"]["m"]["id"], response[1][1]["created"]["k"]["id"]
         self.assertEqual(self.email(made, "mailboxIds")["mailboxIds"], {mailbox: True})
 
+    def test_reused_creation_ids(self) -> None:
+        """RFC 8620 §5.3: there a creation id stands for the Mailbox, though an Email is made under the same one."""
+        names = {"a": {"name": "A"}, "b": {"name": "B"}}
+        emails = {"a": {"mailboxIds": {"#b": True}}, "b": {"mailboxIds": {"#b": True}}}
+        response = self.request(
+            ("Mailbox/set", {"accountId": self.account_id, "create": names}),
+            ("Email/set", {"accountId": self.account_id, "create": emails}),
+            ("Email/get", {"accountId": self.account_id, "ids": ["#a", "#b"], "properties": ["mailboxIds"]}),
+        )["methodResponses"]
+        mailbox = response[0][1]["created"]["b"]["id"]
+        self.assertEqual([one["mailboxIds"] for one in response[2][1]["list"]], [{mailbox: True}] * 2, response)
+
 
 class RefusalTests(CreateBed):
     """RFC 8621 §4.6: what may not be (rule 73)."""

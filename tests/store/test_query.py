@@ -354,6 +354,24 @@ class WindowTests(QueryTestCase):
             deep = NoneOf(children=(deep,))
         self.assertRaises(FilterTooComplex, self.query, deep)
 
+    def test_too_long(self) -> None:
+        """A search that takes too much time ends, and the session goes on."""
+        long = AllOf(children=tuple(NotKeyword(keyword=f"k{n}") for n in range(399)))
+        with self.store.read() as s:
+            s.search_seconds = 0.0
+            self.assertRaises(FilterTooComplex, self.query_in, s, long)
+            everything = self.query_in(s, None)
+            s.search_seconds = 10.0
+            self.assertEqual(self.query_in(s, long), everything)
+            self.assertLess(s.search_seconds, 10.0)
+
+    def query_in(self, s: Session, condition: Filter | None) -> list[int]:
+        """What matches, by this session."""
+        found = query_emails(
+            s, self.account_id, condition, (), collapse_threads=False, position=0, limit=None, calculate_total=False
+        )
+        return found.ids
+
     def test_many_ids(self) -> None:
         """A condition may list more ids than a statement may have parameters."""
         everything = self.query(None).ids
