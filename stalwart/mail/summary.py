@@ -6,6 +6,7 @@ RFC 8621 §4.2 names the properties that must be fast to fetch; the rest serves 
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 from hashlib import blake2b
 from itertools import islice
 from typing import Final
@@ -35,9 +36,14 @@ _MAX_PART_OCTETS: Final = 4 << 20
 _MAX_TEXT_PARTS: Final = 100
 #: Attached messages within attached messages that are read for search.
 _MAX_ATTACHED_DEPTH: Final = 3
+#: Attached messages that are read for search, on all levels together: many small ones cost more than their octets.
+_MAX_ATTACHED: Final = 100
 #: Ids of one message that count for threads: its own, the first it refers to, and the last ones.
 _MAX_THREAD_IDS: Final = 100
 _MAX_RECEIVED: Final = 20
+#: What a UTCDate can say (RFC 8620 §1.4): an offset takes other moments out of the years that there are.
+_EARLIEST: Final = datetime.min.replace(tzinfo=UTC)
+_LATEST: Final = datetime.max.replace(tzinfo=UTC)
 #: Different names of header fields by which a message can be found.
 _MAX_HEADER_NAMES: Final = 2000
 #: Octets of the header that a summary is made of, all its fields together: some 3,000 recipients. Summaries are sent in
@@ -203,7 +209,7 @@ class _Header:
             # RFC 5322 §3.6.7: the date follows the last semicolon.
             value = unfolded(self.data[field.value_start : field.value_end])
             moment = parse_date(value.rpartition(";")[2])
-            if moment is not None:
+            if moment is not None and _EARLIEST <= moment <= _LATEST:
                 return int(moment.timestamp())
         return None
 
@@ -271,6 +277,7 @@ class _Search:
         self.out: list[str] = []
         self.names: list[str] = []
         self.left = MAX_SEARCH_TEXT
+        self.attached_left = _MAX_ATTACHED
 
     def add_body(self, lists: BodyLists, depth: int) -> None:
         seen: set[int] = set()
@@ -287,7 +294,8 @@ class _Search:
             elif part.type.startswith("text/"):
                 self._add(self.texts.of(part).strip())
             elif part.type in ("message/rfc822", "message/global"):
-                if depth < _MAX_ATTACHED_DEPTH:
+                if depth < _MAX_ATTACHED_DEPTH and self.attached_left > 0:
+                    self.attached_left -= 1
                     self._add_message(part, depth + 1)
             elif part.type.startswith("message/"):  # delivery-status and the like are text
                 self._add(self.texts.of(part).strip())
