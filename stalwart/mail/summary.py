@@ -32,6 +32,8 @@ __all__ = ["Digest", "SearchText", "Summary", "encode_summary", "summarize"]
 MAX_SEARCH_TEXT: Final = 1 << 20
 #: Encoded octets of one part that are read for its text.
 _MAX_PART_OCTETS: Final = 4 << 20
+#: Encoded octets that are read of all parts together: HTML may cost a lot and have no text.
+_MAX_OCTETS: Final = 8 << 20
 #: Parts whose text is read, those of attached messages among them.
 _MAX_TEXT_PARTS: Final = 100
 #: Attached messages within attached messages that are read for search.
@@ -221,14 +223,26 @@ class _Texts:
         self.data = data
         self.known: dict[str | None, str] = {}
         self.left = _MAX_TEXT_PARTS
+        self.octets_left = _MAX_OCTETS
+
+    def within(self, data: bytes) -> _Texts:
+        """Those of an attached message, within the same bounds; `take_back` what is left of them."""
+        texts = _Texts(data)
+        texts.left, texts.octets_left = self.left, self.octets_left
+        return texts
+
+    def take_back(self, texts: _Texts) -> None:
+        """Go on with what the texts of an attached message have left."""
+        self.left, self.octets_left = texts.left, texts.octets_left
 
     def of(self, part: Part) -> str:
         text = self.known.get(part.part_id)
         if text is None:
-            if self.left <= 0:
+            if self.left <= 0 or self.octets_left <= 0:
                 return ""
             self.left -= 1
-            end = min(part.body_end, part.body_start + _MAX_PART_OCTETS)
+            end = min(part.body_end, part.body_start + min(_MAX_PART_OCTETS, self.octets_left))
+            self.octets_left -= end - part.body_start
             octets = transfer.decode(self.data[part.body_start : end], part.encoding)
             text = self.known[part.part_id] = normalize_lines(charsets.decode(octets, part.charset).text)
         return text
@@ -308,10 +322,9 @@ class _Search:
         self._add(header.text(b"subject") or "")
         for name in (b"from", b"to", b"cc", b"bcc"):
             self._add(_listing(header.addresses(name)))
-        texts, self.texts = self.texts, _Texts(attached)
-        self.texts.left = texts.left
+        texts, self.texts = self.texts, self.texts.within(attached)
         self.add_body(body_lists(root), depth)
-        texts.left = self.texts.left
+        texts.take_back(self.texts)
         self.texts = texts
 
     def _add(self, text: str) -> None:

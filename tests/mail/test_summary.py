@@ -256,6 +256,14 @@ class SearchTests(SynchronousTestCase):
             self.assertIn(words, search.body)
         self.assertEqual(search.attachments, "mail.eml\nÜbersicht.pdf")
 
+    def test_many_octets(self) -> None:
+        """Of very long texts the first are read, though there is little to be found in them."""
+        words = [f"word{number:02}" for number in range(11)]
+        texts = [word + " " * ((1 << 20) - 6) for word in words]
+        attached = [f"Content-Type: message/rfc822\n\n\n{text}" for text in texts[4:]]
+        search = with_parts(*(f"\n{text}" for text in texts[:4]), *attached).search
+        self.assertEqual(search.body.split(), words[:8])
+
     def test_many_attached_messages(self) -> None:
         """Of very many attached messages the first are read for search, however they are nested."""
         inner = "Content-Type: multipart/digest; boundary=c\n\n" + "".join(
