@@ -171,6 +171,6 @@ class HeaderTests(SynchronousTestCase):
 
     def test_line_ends(self) -> None:
         """What charset is guessed doesn't depend on how lines end."""
-        text = b"x" + b"\n" * 5 + b"Encoding: base64=?utf-8?q?a=C3?= text/html; charset=\xff^\x91\xc0\n"
+        text = b"x" + b"\n" * 5 + b"sfer-Encoding: base64=?utf-8?q?a=C3?= text/html; charset=\xff^\x91\xc0\n"
         crlf = decode(text.replace(b"\n", b"\r\n"), "us-ascii").text
         self.assertEqual(crlf.replace("\r\n", "\n"), decode(text, "us-ascii").text)
