@@ -14,7 +14,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from stalwart import store
+from stalwart.jmap import contents
 from stalwart.jmap.limits import Limits
+from stalwart.mail.message import Part, decode_structure
 from tests.jmap.bed import CORE, MAIL, NOW, Bed, message
 
 TEXT = {"bodyValues": {"t": {"value": "Hi there."}}, "textBody": [{"partId": "t", "type": "text/plain"}]}
@@ -414,6 +416,24 @@ class SizeTests(CreateBed):
         finally:
             tracemalloc.stop()
         self.assertLess(peak, 2.6 * size)
+
+    def test_many_parts_attached(self) -> None:
+        """The parts of one message are looked up in one reading of it, however many are attached."""
+        parts = "".join(f"--b\r\nContent-Type: text/plain\r\n\r\n{number}\r\n" for number in range(900))
+        data = message(body=parts + "--b--", Content_Type="multipart/mixed; boundary=b")
+        found = self.email(self.deliver(data), "attachments", "textBody", bodyProperties=["blobId"])
+        attachments = [*found["textBody"], *found["attachments"]]
+        self.assertEqual(len(attachments), 900)
+        read: list[bytes] = []
+
+        def decode(structure: bytes) -> Part:
+            read.append(structure)
+            return decode_structure(structure)
+
+        self.patch(contents, "decode_structure", decode)
+        made = self.create(attachments=attachments)
+        self.assertEqual(len(read), 1)
+        self.assertEqual(len(self.email(made, "attachments")["attachments"]), 900)
 
     def test_deep_and_wide(self) -> None:
         """Trees deeper or wider than what can be read again are refused, in bounded time."""
