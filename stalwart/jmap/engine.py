@@ -105,6 +105,7 @@ class Engine:
                 frozenset(request.using),
             )
             run = _Run(self, caller, exchange, sessions)
+            # RFC 8620 §3.10: in order; what other requests do may come in between
             for name, arguments, call_id in request.method_calls:
                 exchange.following.clear()
                 exchange.responses.append(run.call(name, arguments, call_id))

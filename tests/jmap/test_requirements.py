@@ -152,7 +152,7 @@ class ChangesTests(EveryMethodBed):
     """Changes of many objects at once."""
 
     def test_large_commit(self) -> None:
-        """RFC 8620 §5.2: changes of one commit are told in parts, from states that can be gone on from."""
+        """RFC 8620 §5.2, RFC 8621 §4.3: one commit is told in parts, from states that can be gone on from."""
         box = self.make_mailbox("Box")
         emails = [self.deliver(message(f"{number}"), box) for number in range(20)]
         state, threads = self.get_state("Email"), self.get_state("Thread")

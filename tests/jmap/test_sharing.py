@@ -92,7 +92,7 @@ class SessionTests(SharingBed):
         self.assertEqual(len(set(states)), 3)
 
     def test_quota_is_private(self) -> None:
-        """RFC 9425 §8: how much somebody else uses is not told."""
+        """RFC 8621 §1.4, RFC 9425 §8: how much somebody else uses is not told."""
         self.assertNotIn(QUOTA, self.session()["accounts"][self.shared]["accountCapabilities"])
         self.assertEqual(self.error("Quota/get"), "accountNotSupportedByMethod")
 

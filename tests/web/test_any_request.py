@@ -379,7 +379,7 @@ class AnyRequestTests(AnyRequestBed):
 
 
 class MonsterTests(AnyRequestBed):
-    """Requests made to be slow or large."""
+    """Requests made to be slow or large (RFC 8620 §8.5)."""
 
     def test_octets(self) -> None:
         """10 MB are read and answered or refused: one text, one list, brackets, a map, a number; more is 413."""
