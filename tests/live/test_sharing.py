@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import requests
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -26,7 +28,7 @@ class SharingTests(SynchronousTestCase):
                 accounts = client.get(f"{daemon.base_url}/jmap/session", timeout=30).json()["accounts"]
                 call = ["Email/set", {"accountId": "A1"}, "0"]
                 using = ["urn:ietf:params:jmap:core", "urn:ietf:params:jmap:mail"]
-                body = {"using": using, "methodCalls": [call]}
+                body: Any = {"using": using, "methodCalls": [call]}
                 answer = client.post(f"{daemon.base_url}/jmap/", json=body, timeout=30).json()
                 name, arguments, _ = answer["methodResponses"][0]
                 return sorted(account["name"] for account in accounts.values()), arguments.get("type", name)
