@@ -21,10 +21,11 @@ ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "standards.md"
 # Sections and titles by RFC, in their order.
 SECTIONS: dict[str, dict[str, str]] = json.loads((ROOT / "docs" / "standards.json").read_text())
-# What asks nothing of a server: introductions, examples, registrations, references.
+# What asks nothing of a server: introductions, examples, registrations, references, advice to proxies and clients.
 SILENT = re.compile(
     r"(Introduction|Notational Conventions|Terminology|Examples?|Example (Request|Response)|The JMAP API Model|User|"
-    r"Accounts|Data Types and Records|.*References|Vendor-Specific Extensions)"
+    r"Accounts|Data Types and Records|.*References|Vendor-Specific Extensions|Security Considerations|"
+    r"Proxy Considerations|Traffic Analysis|HTML Email Display|Multiple Part Display)"
 )
 REGISTRATIONS = {"8620": "9", "8621": "10"}
 _CITATION = re.compile(

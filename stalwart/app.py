@@ -40,7 +40,19 @@ from stalwart.ops.log import AccessLog, LogOutput
 from stalwart.ops.metrics import Metrics
 from stalwart.ops.networks import Networks
 from stalwart.ops.threads import BatchThread, ThreadPool
-from stalwart.store import IdCache, ReadOnlyDatabase, Session, Store, StoredEmail, StoreError, add_key, open_blobs
+from stalwart.store import (
+    AclCache,
+    IdCache,
+    ReadOnlyDatabase,
+    Session,
+    ShareCaches,
+    SharingCache,
+    Store,
+    StoredEmail,
+    StoreError,
+    add_key,
+    open_blobs,
+)
 from stalwart.tls import BadCertificate, Certificates
 from stalwart.web.acme import Http01Responder, responder
 from stalwart.web.jmap import Jmap
@@ -56,6 +68,8 @@ _log = Logger(namespace="stalwart")
 _MESSAGE_MEMORY = 300_000_000
 # Octets of what is remembered about who receives mail: some 8,000 addresses.
 _RECIPIENT_MEMORY = 4 * 1024 * 1024
+# Octets of what is remembered about shared accounts, and as much again about what users may do there.
+_SHARE_MEMORY = 2 * 1024 * 1024
 # With one thread a slow request would stop all others, also on a machine with one CPU.
 _LEAST_THREADS = 2
 # For lookups of rules.
@@ -420,8 +434,24 @@ class _Backend:
             clock=time.monotonic,
             metrics=metrics,
         )
+        sharings: SharingCache = Cache(
+            "sharings",
+            octets=_SHARE_MEMORY,
+            tti=settings.cache.sharings_tti,
+            clock=time.monotonic,
+            metrics=metrics,
+        )
+        acl: AclCache = Cache(
+            "acl", octets=_SHARE_MEMORY, tti=settings.cache.acl_tti, clock=time.monotonic, metrics=metrics
+        )
         self.store = Store.open(
-            settings.data.path, open_blobs(settings.blob), clock=time.time, metrics=metrics, ids=ids, exclusive=True
+            settings.data.path,
+            open_blobs(settings.blob),
+            clock=time.time,
+            metrics=metrics,
+            ids=ids,
+            shares=ShareCaches(sharings=sharings, acl=acl),
+            exclusive=True,
         )
         self.threads = max(_LEAST_THREADS, settings.worker_pool_size)
         self.pool = ThreadPool(reactor, self.threads, "worker")

@@ -14,12 +14,17 @@ from twisted.trial.unittest import SynchronousTestCase
 from stalwart.housekeeping import Housekeeping
 from stalwart.store import (
     BlobMissing,
+    CannotCalculateChanges,
     FsBlobs,
     Store,
     add_upload,
+    changes,
     create_account,
     create_domain,
+    create_mailbox,
+    destroy_mailbox,
     find_upload,
+    state,
     sweep,
 )
 
@@ -85,6 +90,25 @@ class HousekeepingTests(SynchronousTestCase):
             with self.store.read() as s:
                 self.assertEqual(find_upload(s, account, account, name) is not None, there)
         self.assertRaises(BlobMissing, self.store.blobs.get, name)
+
+    def test_destroyed_are_remembered(self) -> None:
+        """RFC 8620 §5.2: what was destroyed is told for 30 days; then the states before it are refused."""
+        with self.store.write() as s:
+            create_domain(s, "example.org")
+            account = create_account(s, "ada@example.org", password_hash="h").id
+            mailbox = create_mailbox(s, account, "Old").id
+            since = state(s, account, "Mailbox")
+        with self.store.write() as s:
+            destroy_mailbox(s, account, mailbox)
+        self.service.startService()
+        for days, known in ((29, True), (32, False)):
+            self.time = 2_000_000_000.0 + days * DAY
+            self.clock.advance(days * DAY - self.clock.seconds())
+            with self.store.read() as s:
+                if known:
+                    self.assertEqual(list(changes(s, account, "Mailbox", since, None).destroyed), [mailbox])
+                else:
+                    self.assertRaises(CannotCalculateChanges, changes, s, account, "Mailbox", since, None)
 
     def test_failure_does_not_end_it(self) -> None:
         """A run that fails is logged, and the next day's run comes."""

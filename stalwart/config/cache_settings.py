@@ -37,8 +37,8 @@ class CacheSettings(msgspec.Struct, frozen=True, kw_only=True):
         Duration,
         Key(
             name="sharings.tti",
-            doc="How long it is kept, after it was last asked for, which accounts are shared with a user. Accounts "
-            "can't be shared yet, so that nothing is kept.",
+            doc="How long it is kept, after it was last asked for, which accounts are shared with a user. A change "
+            "of shares ends it anyway.",
             example='"5m"',
         ),
     ] = 300.0
@@ -46,8 +46,8 @@ class CacheSettings(msgspec.Struct, frozen=True, kw_only=True):
         Duration,
         Key(
             name="acl.tti",
-            doc="How long it is kept, after it was last asked for, what a user may do in an account of others. "
-            "Accounts can't be shared yet, so that nothing is kept.",
+            doc="How long it is kept, after it was last asked for, what a user may do in an account of others. A "
+            "change of shares ends it anyway.",
             example='"1h"',
         ),
     ] = _HOUR

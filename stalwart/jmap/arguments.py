@@ -1,6 +1,7 @@
 """The arguments of methods, decoded strictly: a missing, unknown or mistyped one is `invalidArguments` by name.
 
-A method declares its arguments as an `Arguments` struct with the names and defaults of the standard.
+A method declares its arguments as an `Arguments` struct with the names of the standard and its defaults, which count
+where an argument is left out (RFC 8620 §3.5).
 """
 
 from __future__ import annotations
@@ -114,7 +115,7 @@ class QueryChangesArguments(AccountArguments, frozen=True, kw_only=True, rename=
 
 
 def decode_arguments(value: dict[str, Any], shape: type[A]) -> A:
-    """`value` as `shape`. Raises InvalidArguments naming the argument."""
+    """`value` as `shape`. Raises InvalidArguments naming the argument (RFC 8620 §3.9)."""
     try:
         return msgspec.convert(value, shape)
     except msgspec.ValidationError as error:

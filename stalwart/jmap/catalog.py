@@ -87,6 +87,7 @@ CAPABILITIES = (
         uri="urn:ietf:params:jmap:webpush-vapid",
         of_server=lambda server: {"applicationServerKey": server.application_server_key},
     ),
+    # RFC 8621 §1.3: of the server they are empty objects
     Capability(uri=mail.URI, of_account=_mail_of_account),
     Capability(uri=identity.URI, of_account=identity.of_submission),
     Capability(uri=blob_upload.URI, of_account=blob.of_account),

@@ -162,6 +162,7 @@ class Write(msgspec.Struct, Generic[Row], frozen=True, kw_only=True):
     `created_properties` are what the client is told of a new record; None: all that it didn't send.
     `copy` gets the call, the call as it would be on the account copied from, the row there, and a `Creation` with
     only what was given; it gives the number of the new row. `prepare_copy` is to it what `prepare` is to `create`.
+    `open_to_readers` tells of the arguments of /set whether who may only read the account may make that call.
     """
 
     arguments: type[SetArguments] | type[UserSetArguments] = SetArguments
@@ -180,6 +181,7 @@ class Write(msgspec.Struct, Generic[Row], frozen=True, kw_only=True):
     copy: Callable[[Call, Call, Row, Creation, Any], int] | None = None
     prepare_copy: Callable[[Call, Call, Row, Creation, Any], Any] | None = None
     copy_arguments: type[CopyArguments] = CopyArguments
+    open_to_readers: Callable[[Any], bool] | None = None
 
 
 class DataType(msgspec.Struct, Generic[Row, F], frozen=True, kw_only=True):
@@ -229,7 +231,8 @@ class Method(msgspec.Struct, frozen=True, kw_only=True):
     """A method that clients can call. `run` gets the `Call` and the decoded arguments; it gives those of the response.
 
     `arguments` None leaves them as they came. `writes` gives the call a transaction of its own; `prepare` then runs
-    before it, on a snapshot, and what it gives is in `call.prepared`.
+    before it, on a snapshot, and what it gives is in `call.prepared`. On an account that the user may only read it is
+    refused unless `open_to_readers` says otherwise of its arguments.
     """
 
     name: str
@@ -238,6 +241,7 @@ class Method(msgspec.Struct, frozen=True, kw_only=True):
     run: Callable[[Call, Any], object]
     writes: bool = False
     prepare: Callable[[Call, Any], object] | None = None
+    open_to_readers: Callable[[Any], bool] | None = None
 
 
 def table(*properties: Property[Row]) -> Mapping[str, Property[Row]]:

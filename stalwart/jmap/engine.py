@@ -105,6 +105,7 @@ class Engine:
                 frozenset(request.using),
             )
             run = _Run(self, caller, exchange, sessions)
+            # RFC 8620 §3.10: in order; what other requests do may come in between
             for name, arguments, call_id in request.method_calls:
                 exchange.following.clear()
                 exchange.responses.append(run.call(name, arguments, call_id))
@@ -226,7 +227,8 @@ class _Run:
             raise AccountNotFound(f"There is no account {arguments.account_id!r} that this user can see.")
         if method.capability in _OF_ACCOUNTS and method.capability not in account.capabilities:
             raise AccountNotSupportedByMethod(f"{method.name} does not work on account {account.id}.")
-        if method.writes and account.is_read_only:
+        may_run = not account.is_read_only or (method.open_to_readers is not None and method.open_to_readers(arguments))
+        if method.writes and not may_run:
             raise AccountReadOnly(f"Account {account.id} can only be read.")
         return account
 

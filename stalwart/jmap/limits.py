@@ -1,4 +1,4 @@
-"""The limits of the JMAP surface. Those the standards know are advertised in the Session object."""
+"""The limits of the JMAP surface (RFC 8620 §8.5). Those the standards know are advertised in the Session object."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
 """What clients are told of changes: StateChange objects, the types in them, and tokens of all states a client knows.
 
-A `Feed` holds what one client still has to be told. States only move up, so the last one of a type says it all.
+A `Feed` holds what one client still has to be told. States only move up, so the last one of a type says it all, and
+changes may be told together (RFC 8620 §7).
 """
 
 from __future__ import annotations
@@ -46,7 +47,10 @@ class Told(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def told_of(accounts: Iterable[Account]) -> Mapping[int, Told]:
-    """What is told of the accounts that a user sees, by the store's numbers."""
+    """What is told of the accounts that a user sees, by the store's numbers.
+
+    RFC 8621 §9.5: types that the user has no access to are as if they didn't exist.
+    """
     return {
         account.row: Told(
             id=account.id,

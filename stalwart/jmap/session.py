@@ -51,7 +51,7 @@ def _account(row: int, address: str, limits: Limits, *, is_own: bool, is_read_on
         name=address,
         is_personal=is_own,
         is_read_only=is_read_only,
-        # RFC 8620 §2: only those that can be used with the account
+        # RFC 8620 §2, RFC 8621 §1.4: only those that can be used with the account
         capabilities={
             capability.uri: capability.of_account(limits, is_own)
             for capability in CAPABILITIES

@@ -67,6 +67,7 @@ def methods_of(data_type: DataType[Row, F]) -> tuple[Method, ...]:
                 write.arguments,
                 lambda call, arguments: set_records(call, data_type, write, arguments),
                 lambda call, arguments: prepare_set(call, data_type, write, arguments),
+                open_to_readers=write.open_to_readers,
             )
         )
         if write.copy is not None:
@@ -83,7 +84,12 @@ def methods_of(data_type: DataType[Row, F]) -> tuple[Method, ...]:
 
 
 def _method(
-    data_type: DataType[Row, F], name: str, shape: type[Arguments], run: Run, prepare: Run | None = None
+    data_type: DataType[Row, F],
+    name: str,
+    shape: type[Arguments],
+    run: Run,
+    prepare: Run | None = None,
+    open_to_readers: Callable[[Any], bool] | None = None,
 ) -> Method:
     return Method(
         name=f"{data_type.name}/{name}",
@@ -92,6 +98,7 @@ def _method(
         run=run,
         writes=prepare is not None,
         prepare=prepare,
+        open_to_readers=open_to_readers,
     )
 
 

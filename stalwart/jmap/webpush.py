@@ -1,4 +1,4 @@
-"""Web push without the network: messages encrypted for a client (RFC 8291), and this server's name under them (VAPID).
+"""Web push without the network: messages encrypted for a client (RFC 8291, RFC 8620 §8.7), signed by VAPID.
 
 The key pair of VAPID (RFC 8292) is made once; clients hand its public half to their push service (RFC 9749).
 """

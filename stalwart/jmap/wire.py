@@ -1,4 +1,4 @@
-"""Octets to Request objects and responses to octets, in I-JSON (RFC 7493) both ways.
+"""Octets to Request objects and responses to octets, in I-JSON (RFC 7493) both ways (RFC 8620 §1.5).
 
 `json` would let duplicate keys and NaN through, and msgspec duplicate keys; here nothing passes that two readers
 could understand differently.
@@ -15,7 +15,7 @@ from msgspec import UNSET, UnsetType
 from stalwart.jmap.errors import NotJson, NotRequest
 
 MAX_DEPTH = 128
-"""Arrays and objects within each other in a request. Code here may recurse over a decoded request."""
+"""Arrays and objects within each other in a request (RFC 8620 §8.4). Code here may recurse over a decoded request."""
 
 _decode = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder().encode
@@ -37,6 +37,7 @@ class Request(msgspec.Struct, frozen=True):
     """RFC 8620 §3.3. Properties that it does not have are ignored, as that section asks."""
 
     using: list[str]
+    # RFC 8620 §3.2: an Invocation is a name, arguments and a method call id
     method_calls: list[tuple[str, dict[str, Any], str]] = msgspec.field(name="methodCalls")
     created_ids: dict[str, str] | UnsetType = msgspec.field(name="createdIds", default=UNSET)
 

@@ -18,7 +18,7 @@ from stalwart.store.blobs import BlobStore
 from stalwart.store.blobs_timed import TimedBlobs
 from stalwart.store.errors import StoreError, StoreInUse
 from stalwart.store.lock import ProcessLock
-from stalwart.store.rows import IdCache
+from stalwart.store.rows import IdCache, ShareCaches
 from stalwart.store.session import Session
 from stalwart.store.sqlite import (
     LOG_OCTETS,
@@ -52,6 +52,7 @@ class Store:
         clock: Callable[[], float],
         metrics: Metrics | None,
         ids: IdCache | None,
+        shares: ShareCaches | None,
     ) -> None:
         self.path = path
         self.blobs: BlobStore = blobs if metrics is None else TimedBlobs(blobs, metrics)
@@ -59,6 +60,7 @@ class Store:
         self._engine = engine
         self._lock = lock
         self._ids = ids
+        self._shares = shares
         self._readers: list[Connection] = []  # idle ones; the last used first
         self._pool_lock = threading.Lock()
         self._closed = False
@@ -81,13 +83,15 @@ class Store:
         clock: Callable[[], float],
         metrics: Metrics | None = None,
         ids: IdCache | None = None,
+        shares: ShareCaches | None = None,
         exclusive: bool,
     ) -> Store:
         """Open the database file, making or migrating it as needed.
 
         `exclusive` is for the daemon: it holds a lock on `<data_path>.lock` until `close` (or the end of the
         process), and a second one raises `StoreInUse`. Without it the caller works beside a running daemon; it then
-        takes the lock only to make or migrate the database. `ids` keeps what searches gave.
+        takes the lock only to make or migrate the database. `ids` keeps what searches gave, `shares` who shares with
+        whom.
         """
         path = os.path.abspath(data_path)
         with translated(path), disk_errors(path), ExitStack() as undo:
@@ -98,7 +102,7 @@ class Store:
             if exclusive or not migrate.is_current(engine, path):
                 _bring_up_to_date(engine, path, lock, exclusive=exclusive)
             undo.pop_all()
-        return cls(path, engine, blobs, lock, clock, metrics, ids)
+        return cls(path, engine, blobs, lock, clock, metrics, ids, shares)
 
     @contextmanager
     def read(self) -> Iterator[Session]:
@@ -108,7 +112,7 @@ class Store:
             connection = self._take_reader()
             try:
                 with transaction(connection, writing=False) as driver:
-                    yield Session(connection, driver, self.clock, self._ids)
+                    yield Session(connection, driver, self.clock, self._ids, self._shares)
             except BaseException:
                 connection.close()  # who knows what state it is in
                 raise

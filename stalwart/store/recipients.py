@@ -13,7 +13,7 @@ from stalwart.ops.cache import Cache
 from stalwart.store.accounts import resolve_recipient
 from stalwart.store.prepared import Prepared
 from stalwart.store.session import Session
-from stalwart.store.tables import account, directory
+from stalwart.store.tables import account
 
 # SQLite fires these for rows that go by cascade, too.
 DDL = (
@@ -22,7 +22,6 @@ DDL = (
     "CREATE TRIGGER address_removed AFTER DELETE ON address BEGIN UPDATE directory SET version = version + 1; END",
 )
 
-_VERSION = Prepared(select(directory.c.version))
 _RECIPIENT = Prepared(
     select(account.c.address, account.c.quota, account.c.used).where(account.c.id == bindparam("account"))
 )
@@ -42,8 +41,8 @@ class RecipientRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def find_recipient(s: Session, address: str, cache: RecipientCache) -> RecipientRow | None:
-    """As `resolve_recipient`, from memory if it can be; the octets are always those of the session's snapshot."""
-    (version,) = _VERSION.run(s.driver, {}).fetchone()
+    """As `resolve_recipient`, from memory if it can be; the octets are always those of `s`, which is a snapshot."""
+    version = s.directory_version()
     account_id = cache.get((version, address))
     if account_id is None:
         found = resolve_recipient(s, address)

@@ -199,3 +199,18 @@ class IdList(msgspec.Struct, frozen=True, kw_only=True):
 
 IdCache = Cache[tuple[int, int, Hashable], IdList]
 """Id lists by account, state of `Email`, and question."""
+
+SharingCache = Cache[tuple[int, int], tuple[ShareRow, ...]]
+"""The accounts shared with a user, by the directory's version and the user."""
+
+Rights = Literal["none", "read", "write"]
+
+AclCache = Cache[tuple[int, int, int], Rights]
+"""What a user may do in an account of others, by the directory's version, the account and the user."""
+
+
+class ShareCaches(msgspec.Struct, frozen=True, kw_only=True):
+    """What snapshots keep of who shares with whom."""
+
+    sharings: SharingCache
+    acl: AclCache

@@ -15,9 +15,10 @@ from sqlalchemy.dialects.sqlite import insert
 
 from stalwart.store.errors import NotFound
 from stalwart.store.prepared import Prepared
-from stalwart.store.rows import IdCache
-from stalwart.store.tables import account, type_state
+from stalwart.store.rows import IdCache, ShareCaches
+from stalwart.store.tables import account, directory, type_state
 
+_DIRECTORY_VERSION = Prepared(select(directory.c.version))
 _MODSEQ = Prepared(select(account.c.modseq).where(account.c.id == bindparam("account")))
 _SET_MODSEQ = Prepared(
     update(account).where(account.c.id == bindparam("account")).values(modseq=bindparam("new_modseq"))
@@ -38,11 +39,21 @@ class Session:
     """A snapshot (from `Store.read`) or a transaction (from `Store.write`). Belongs to one thread at a time.
 
     `connection` is SQLAlchemy's, `driver` the sqlite3 connection under it for the hottest reads. `ids` is where a
-    snapshot keeps what searches gave; a transaction has none. `search_seconds` is the CPU time that searches may still
-    take.
+    snapshot keeps what searches gave, `shares` where it keeps who shares with whom; a transaction, which may yet be
+    undone, has neither. `search_seconds` is the CPU time that searches may still take.
     """
 
-    __slots__ = ("_last", "_moved", "clock", "connection", "driver", "ids", "search_seconds")
+    __slots__ = (
+        "_directory_version",
+        "_last",
+        "_moved",
+        "clock",
+        "connection",
+        "driver",
+        "ids",
+        "search_seconds",
+        "shares",
+    )
 
     def __init__(
         self,
@@ -50,14 +61,26 @@ class Session:
         driver: sqlite3.Connection,
         clock: Callable[[], float],
         ids: IdCache | None = None,
+        shares: ShareCaches | None = None,
     ) -> None:
         self.ids = ids
+        self.shares = shares
         self.connection = connection
         self.driver = driver
         self.clock = clock
         self.search_seconds = _SEARCH_SECONDS
         self._last: dict[int, int] = {}
         self._moved: dict[int, dict[str, int]] = {}
+        self._directory_version: int | None = None
+
+    def directory_version(self) -> int:
+        """The number that moves with every change of addresses and shares, whichever process makes it.
+
+        Asked once, so for snapshots only.
+        """
+        if self._directory_version is None:
+            (self._directory_version,) = _DIRECTORY_VERSION.run(self.driver, {}).fetchone()
+        return self._directory_version
 
     def now(self) -> int:
         """Seconds since the epoch."""

@@ -1,19 +1,28 @@
 """Whose accounts a user sees beside their own, and which mailboxes there they subscribed to.
 
-Who shares with whom is asked in each request's snapshot and never kept: it is one look at one key, and a share that
-was taken back, by whatever process, is gone with the next call.
+Who shares with whom is kept in memory under a number that moves with every change of it, in the same transaction and
+whichever process makes it: a share that was taken back is gone with the next snapshot.
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 from sqlalchemy import bindparam, delete, select, update
 from sqlalchemy.dialects.sqlite import insert
 
 from stalwart.store.errors import NotFound
 from stalwart.store.prepared import Prepared
-from stalwart.store.rows import ShareRow
+from stalwart.store.rows import Rights, ShareRow
 from stalwart.store.session import Session
 from stalwart.store.tables import account, mailbox, share, subscription
+
+# SQLite fires these for rows that go by cascade, too.
+DDL = (
+    "CREATE TRIGGER share_added AFTER INSERT ON share BEGIN UPDATE directory SET version = version + 1; END",
+    "CREATE TRIGGER share_changed AFTER UPDATE ON share BEGIN UPDATE directory SET version = version + 1; END",
+    "CREATE TRIGGER share_removed AFTER DELETE ON share BEGIN UPDATE directory SET version = version + 1; END",
+)
 
 _SHARED_WITH = Prepared(
     select(share.c.owner_id, account.c.address, share.c.may_write)
@@ -54,9 +63,25 @@ _TOUCH = Prepared(
     .values(modseq=bindparam("new_modseq"), properties_modseq=bindparam("new_modseq"))
 )
 
+# Caches have no None.
+_MAY_WRITE: Mapping[Rights, bool | None] = {"none": None, "read": False, "write": True}
+_RIGHTS = {writes: rights for rights, writes in _MAY_WRITE.items()}
+
 
 def shared_with(s: Session, guest_id: int) -> tuple[ShareRow, ...]:
     """The accounts of others that this user may see, by address."""
+    caches = s.shares
+    if caches is None:
+        return _read_shared_with(s, guest_id)
+    key = (s.directory_version(), guest_id)
+    known = caches.sharings.get(key)
+    if known is None:
+        known = _read_shared_with(s, guest_id)
+        caches.sharings.put(key, known)
+    return known
+
+
+def _read_shared_with(s: Session, guest_id: int) -> tuple[ShareRow, ...]:
     found = _SHARED_WITH.run(s.driver, {"guest": guest_id})
     return tuple(ShareRow(account_id=row[0], address=row[1], may_write=bool(row[2])) for row in found)
 
@@ -71,6 +96,18 @@ def shares_by_guest(s: Session) -> dict[int, frozenset[int]]:
 
 def may_write(s: Session, owner_id: int, guest_id: int) -> bool | None:
     """Whether the guest may change the owner's mail; None if it isn't shared with them."""
+    caches = s.shares
+    if caches is None:
+        return _read_may_write(s, owner_id, guest_id)
+    key = (s.directory_version(), owner_id, guest_id)
+    known = caches.acl.get(key)
+    if known is None:
+        known = _RIGHTS[_read_may_write(s, owner_id, guest_id)]
+        caches.acl.put(key, known)
+    return _MAY_WRITE[known]
+
+
+def _read_may_write(s: Session, owner_id: int, guest_id: int) -> bool | None:
     row = _FIND.run(s.driver, {"guest": guest_id, "owner": owner_id}).fetchone()
     return None if row is None else bool(row[0])
 

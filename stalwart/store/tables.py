@@ -75,7 +75,7 @@ address = Table(
     sqlite_with_rowid=False,
 )
 
-# One row. Triggers move the version with every change in `address`, see recipients.py.
+# One row. Triggers move the version with every change in `address` and `share`, see recipients.py and shares.py.
 directory = Table("directory", metadata, Column("version", BigInteger, nullable=False))
 
 # The state of each JMAP type of an account, moved in the transaction that changed an object.

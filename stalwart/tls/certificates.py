@@ -126,7 +126,7 @@ def _options(
         privateKey=privateKey,
         certificate=certificate,
         extraCertChain=extraCertChain,
-        raiseMinimumTo=TLSVersion.TLSv1_2,
+        raiseMinimumTo=TLSVersion.TLSv1_2,  # RFC 8620 §8.1
         acceptableCiphers=AcceptableCiphers.fromOpenSSLCipherString(_CIPHERS),
         contextForServerName=contextForServerName,
     )

@@ -26,7 +26,7 @@ _NOT_STORED = (("Cache-Control", "no-cache, no-store, must-revalidate"),)
 
 
 class WellKnown(Endpoint):
-    """Where clients begin (RFC 8620 §2.2); it needs no sign-in."""
+    """Where clients begin (RFC 8620 §2.2, §8.3); it needs no sign-in."""
 
     surface = "jmap"
 

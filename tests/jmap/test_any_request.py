@@ -232,7 +232,7 @@ _MAKING: dict[str, Any] = {
 }
 _SEEDS = (_SEED, _MAKING)
 
-_ODD = st.one_of(
+ODD = st.one_of(
     st.none(),
     st.booleans(),
     st.integers(-(2**64), 2**64),
@@ -244,7 +244,7 @@ _ODD = st.one_of(
 )
 
 
-_NAMES = (
+NAMES = (
     "ids",
     "#ids",
     "filter",
@@ -269,7 +269,8 @@ _NAMES = (
 )
 
 
-def _places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """The path of everything that is in `value`."""
     found = [path] if path else []
     items: Any = ()
     if isinstance(value, dict):
@@ -277,36 +278,41 @@ def _places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     elif isinstance(value, list):
         items = enumerate(value)
     for key, child in items:
-        found += _places(child, (*path, key))
+        found += places(child, (*path, key))
     return found
 
 
-_PLACES = [_places(seed) for seed in _SEEDS]
+_PLACES = [places(seed) for seed in _SEEDS]
 
 
-@st.composite
-def _mutated(draw: st.DrawFn) -> Any:
-    """One of the seeds with a few values replaced, members renamed, added or left out."""
-    number = draw(st.integers(0, len(_SEEDS) - 1))
-    value = json.loads(json.dumps(_SEEDS[number]))
+def mutate(draw: st.DrawFn, value: Any, found: list[tuple[Any, ...]]) -> Any:
+    """A copy of `value` with a few values replaced, members renamed, added or left out; `found` are its `places`."""
+    value = json.loads(json.dumps(value))
     for _ in range(draw(st.integers(1, 4))):
-        path = draw(st.sampled_from(_PLACES[number]))
+        path = draw(st.sampled_from(found))
         node = value
         try:
             for key in path[:-1]:
                 node = node[key]
             match draw(st.sampled_from(["replace", "remove", "rename", "add"])):
                 case "replace":
-                    node[path[-1]] = draw(_ODD)
+                    node[path[-1]] = draw(ODD)
                 case "remove":
                     del node[path[-1]]
                 case "rename":
-                    node[draw(st.sampled_from(_NAMES))] = node.pop(path[-1])
+                    node[draw(st.sampled_from(NAMES))] = node.pop(path[-1])
                 case _:
-                    node[draw(st.text(max_size=4))] = draw(_ODD)
+                    node[draw(st.text(max_size=4))] = draw(ODD)
         except (KeyError, IndexError, TypeError, AttributeError):
             continue
     return value
+
+
+@st.composite
+def _mutated(draw: st.DrawFn) -> Any:
+    """One of the seeds, mutated."""
+    number = draw(st.integers(0, len(_SEEDS) - 1))
+    return mutate(draw, _SEEDS[number], _PLACES[number])
 
 
 class AnyRequestTests(Bed):

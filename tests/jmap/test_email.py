@@ -135,7 +135,7 @@ class HeaderTests(Bed):
         self.assertEqual(found, [email])
 
     def test_headers(self) -> None:
-        """RFC 8621 §4.1.3: every field in order, in Raw form; rule 60: leading space and folding are kept."""
+        """RFC 8621 §4.1.3, §4.1.2.1: every field in order, in Raw form; rule 60: leading space and folding are kept."""
         headers = self.header("headers")
         self.assertEqual(len(headers), 13)
         self.assertEqual(headers[0], {"name": "From", "value": " =?utf-8?q?J=C3=B6rg?= <joerg@example.org>"})
@@ -411,7 +411,7 @@ class ThreadTests(Bed):
     """Threads (RFC 8621 §3)."""
 
     def test_threads(self) -> None:
-        """Rule 55: emailIds by the time received, then by id."""
+        """RFC 8621 §3.1, rule 55: emailIds by the time received, then by id."""
         last = self.deliver(message("Re: A", Message_ID="<b@x>", In_Reply_To="<a@x>"), at=2000)
         first = self.deliver(message("A", Message_ID="<a@x>"), "archive", at=1000)
         same = self.deliver(message("AW: A", Message_ID="<c@x>", References="<a@x>"), at=2000)
@@ -432,7 +432,7 @@ class ThreadTests(Bed):
         self.assertNotEqual(self.email(one, "threadId")["threadId"], self.email(two, "threadId")["threadId"])
 
     def test_changes(self) -> None:
-        """A thread that gets one more Email is updated."""
+        """RFC 8621 §3.2: a thread that gets one more Email is updated."""
         email = self.deliver(message("A", Message_ID="<a@x>"))
         state = self.call("Thread/get", ids=[])["state"]
         self.deliver(message("Re: A", In_Reply_To="<a@x>"))

@@ -278,7 +278,7 @@ class SortTests(Bed):
             self.assertEqual((error["type"], error["arguments"]), ("invalidArguments", ["sort"]))
 
     def test_collapse(self) -> None:
-        """Rule 71: threads are collapsed after filter and sort, and the total counts threads."""
+        """RFC 8621 §4.4.3, rule 71: threads are collapsed after filter and sort, and the total counts threads."""
         old = self.deliver(message("A", Message_ID="<a@x>"), at=1)
         new = self.deliver(message("Re: A", In_Reply_To="<a@x>"), at=3)
         other = self.deliver(message("B"), at=2)

@@ -32,7 +32,7 @@ class RequestTests(Bed):
         self.assertNotIn("createdIds", answer)
 
     def test_unknown_capability(self) -> None:
-        """Rule 12: an unknown URI in `using` refuses the whole request."""
+        """RFC 8620 §3.6, rule 12: an unknown URI in `using` refuses the whole request."""
         error = self.assertRaises(UnknownCapability, self.request, ("Core/echo", {}), using=(CORE, "urn:example:x"))
         self.assertEqual(
             json.loads(error.document()),
@@ -63,7 +63,7 @@ class RequestTests(Bed):
         self.assertEqual((error.properties()["limit"], error.status), ("maxSizeRequest", 413))
 
     def test_calls_run_in_order(self) -> None:
-        """RFC 8620 §3.3: calls run in order, and a failed one does not stop the next; call ids may be the same."""
+        """RFC 8620 §3.3, §3.10: calls run in order, a failed one does not stop the next; call ids may be alike."""
         answer = self.send(
             json.dumps(
                 {
@@ -86,7 +86,7 @@ class RequestTests(Bed):
         self.assertEqual(self.request()["methodResponses"], [])
 
     def test_created_ids(self) -> None:
-        """Rule 15: createdIds is echoed if and only if it was sent, even when empty."""
+        """RFC 8620 §3.4, rule 15: createdIds is echoed if and only if it was sent, even when empty."""
         for given in ({}, {"k1": "M1", "k2": "E5"}):
             self.assertEqual(self.request(("Core/echo", {}), createdIds=given)["createdIds"], given)
         self.assertRaises(NotRequest, self.request, createdIds={"": "M1"})
@@ -121,7 +121,7 @@ class ArgumentTests(Bed):
     """Arguments are decoded strictly, and errors name them."""
 
     def test_names(self) -> None:
-        """Rule 14: a missing, unknown or mistyped argument is invalidArguments and named."""
+        """RFC 8620 §3.9, rule 14: a missing, unknown or mistyped argument is invalidArguments and named."""
         for arguments, name in (
             ({"ids": "x"}, "ids"),
             ({"ids": [1]}, "ids"),

@@ -29,7 +29,7 @@ class IdentityTests(Bed):
         return found
 
     def test_made_with_addresses(self) -> None:
-        """Rule 78: every address comes with an identity, all eight properties there; it goes with the address."""
+        """RFC 8621 §6.1, §6.2, rule 78: every address has an identity with all eight properties."""
         [own] = self.identities()
         self.assertEqual(set(own), _EIGHT)
         wanted = {

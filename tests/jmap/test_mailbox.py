@@ -15,7 +15,7 @@ class MailboxTests(Bed):
         return self.call("Mailbox/get", ids=[self.mailboxes[role]])["list"][0]
 
     def test_all_properties(self) -> None:
-        """RFC 8621 §2: every property; rule 54: subscribed by default; the inbox can't be deleted."""
+        """RFC 8621 §2, §2.1: every property; rule 54: subscribed by default; the inbox can't be deleted."""
         inbox = self.mailbox("inbox")
         rights = inbox.pop("myRights")
         self.assertEqual(

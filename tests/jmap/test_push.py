@@ -29,7 +29,7 @@ class FeedTests(SynchronousTestCase):
         return Feed({1: Told(id="A1", types=PUSHED_TYPES)}, frozenset(types or PUSHED_TYPES))
 
     def test_last_state_wins(self) -> None:
-        """However many changes come, each type has one state to be told, and the other types are left out."""
+        """RFC 8620 §7: however many changes come, each type has one state to be told; other types are left out."""
         feed = self.feed("Email", "Mailbox")
         for state, is_news in ((3, True), (9, True), (4, False), (9, False)):
             self.assertEqual(feed.offer(1, {"Email": state, "Thread": state}), is_news)

@@ -65,7 +65,7 @@ class PushSubscriptionTests(Bed):
         self.assertIsNone(self.update(found, verificationCode=code))
 
     def test_created(self) -> None:
-        """§7.2.2: no accountId and no states; the server sets the id and when it expires, seven days from now."""
+        """RFC 8620 §7.2.2: no accountId and no states; the server sets the id, and the end in seven days."""
         answer = self.one("PushSubscription/set", create={"4f29": self.subscription()})
         self.assertFalse({"accountId", "oldState", "newState"} & set(answer))
         created = answer["created"]["4f29"]
@@ -74,7 +74,7 @@ class PushSubscriptionTests(Bed):
         self.assertFalse({"url", "keys"} & set(created))
 
     def test_get(self) -> None:
-        """§7.2.1: no accountId, no state; all properties but url and keys; asking for these is forbidden."""
+        """RFC 8620 §7.2.1: no accountId, no state; all properties but url and keys; asking for these is forbidden."""
         found = self.create(keys=Receiver().keys())["id"]
         answer = self.one("PushSubscription/get", ids=None)
         self.assertEqual(set(answer), {"list", "notFound"})
@@ -148,7 +148,7 @@ class PushSubscriptionTests(Bed):
             self.assertEqual((row.p256dh, row.auth), (receiver.p256dh, receiver.auth))
 
     def test_verification(self) -> None:
-        """§7.2.2: the pushed code verifies; a wrong one is invalidProperties; the code isn't told before."""
+        """RFC 8620 §7.2.2: the pushed code verifies; a wrong one is invalidProperties; the code isn't told before."""
         found = self.create()["id"]
         self.assertIsNone(self.one("PushSubscription/get", ids=[found])["list"][0]["verificationCode"])
         for wrong in ("", "guess", None, self.rows()[0].verification_code + "x"):
@@ -173,7 +173,7 @@ class PushSubscriptionTests(Bed):
         self.assertEqual(len({row.verification_code for row in self.rows()}), 3)
 
     def test_expires(self) -> None:
-        """§7.2: up to seven days are taken, more is cut and the client told; extending needs no new verification."""
+        """RFC 8620 §7.2: up to seven days are taken, more is cut and told; extending needs no new verification."""
         found = self.create(expires="2023-11-17T00:00:00Z")
         self.assertEqual(found["expires"], "2023-11-17T00:00:00Z")
         self.verify(found["id"])
@@ -185,7 +185,7 @@ class PushSubscriptionTests(Bed):
         self.assertEqual(self.update(found["id"], expires="2020-01-01T00:00:00Z")["type"], "invalidProperties")
 
     def test_immutable(self) -> None:
-        """§7.2: url, keys and deviceClientId can't be changed; sent unchanged they are accepted."""
+        """RFC 8620 §7.2: url, keys and deviceClientId can't be changed; sent unchanged they are accepted."""
         keys = Receiver().keys()
         found = self.create(keys=keys)["id"]
         for name, value in (
@@ -208,7 +208,7 @@ class PushSubscriptionTests(Bed):
         self.assertEqual(self.one("PushSubscription/get", ids=[found])["notFound"], [found])
 
     def test_same_credentials(self) -> None:
-        """§7.2.1: others don't see it, nor the same user after the password was changed."""
+        """RFC 8620 §7.2.1: others don't see it, nor the same user after the password was changed."""
         found = self.create()["id"]
         own = self.principal
         self.principal = replace(own, account_id=self.other.id)

@@ -46,7 +46,7 @@ class SessionTests(Bed):
         self.assertIs(account["isReadOnly"], False)
 
     def test_mail_capability(self) -> None:
-        """Rule 1: every property of the mail account capability is there; the server's is an empty object."""
+        """RFC 8621 §1.3, §1.3.1, rule 1: every property of the account is there; the server's is empty."""
         session = self.session()
         self.assertEqual(session["capabilities"][MAIL], {})
         self.assertEqual(
@@ -130,7 +130,7 @@ class SessionTests(Bed):
         self.assertNotEqual(self.session()["state"], state)
 
     def test_primary_accounts(self) -> None:
-        """Rule 4: primaryAccounts has no core, and account capabilities only what works."""
+        """RFC 8621 §1.4, rule 4: primaryAccounts has no core, and account capabilities only what works."""
         session = self.session()
         of_accounts = (MAIL, SUBMISSION, BLOB, QUOTA)
         self.assertEqual(session["primaryAccounts"], dict.fromkeys(of_accounts, self.account_id))

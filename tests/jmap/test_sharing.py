@@ -92,7 +92,7 @@ class SessionTests(SharingBed):
         self.assertEqual(len(set(states)), 3)
 
     def test_quota_is_private(self) -> None:
-        """RFC 9425 §8: how much somebody else uses is not told."""
+        """RFC 8621 §1.4, RFC 9425 §8: how much somebody else uses is not told."""
         self.assertNotIn(QUOTA, self.session()["accounts"][self.shared]["accountCapabilities"])
         self.assertEqual(self.error("Quota/get"), "accountNotSupportedByMethod")
 
@@ -132,6 +132,27 @@ class ReadingTests(SharingBed):
         blobs = Blobs(self.store, self.limits, self.still_valid)
         self.assertRaises(UploadForbidden, upload, blobs, self.principal, self.shared, b"x", "a/b")
         self.assertRaises(UploadForbidden, blobs.check_account, self.principal, self.shared)
+
+    def test_subscriptions(self) -> None:
+        """RFC 8621 §2, rule 54: isSubscribed may be set nonetheless, each user's own; nothing else of a mailbox."""
+        archive, junk = self.boxes["archive"], self.boxes["junk"]
+        before = self.fine("Mailbox/get", ids=[archive, junk])["list"]
+        self.assertEqual([box["isSubscribed"] for box in before], [False, False])
+        answer = self.fine("Mailbox/set", update={archive: {"isSubscribed": True}, junk: {"name": "x"}})
+        self.assertEqual(answer["updated"], {archive: None})
+        self.assertEqual(answer["notUpdated"][junk]["type"], "forbidden")
+        both = {archive: {"isSubscribed": False, "sortOrder": 9}}
+        self.assertEqual(self.fine("Mailbox/set", update=both)["notUpdated"][archive]["type"], "forbidden")
+        after = self.fine("Mailbox/get", ids=[archive, junk])["list"]
+        self.assertEqual(after, [{**before[0], "isSubscribed": True}, before[1]])
+        whole = {**after[0], "isSubscribed": False}
+        self.assertEqual(self.fine("Mailbox/set", update={archive: whole})["updated"], {archive: None})
+        self.assertEqual(self.fine("Mailbox/get", ids=[archive])["list"], [before[0]])
+        subscribe = {archive: {"isSubscribed": True}}
+        for more in ({"create": {"k": {"name": "x"}}}, {"destroy": [junk]}):
+            self.assertEqual(self.error("Mailbox/set", update=subscribe, **more), "accountReadOnly")
+        self.as_owner()
+        self.assertEqual({box["isSubscribed"] for box in self.fine("Mailbox/get")["list"]}, {True})
 
     def test_blobs(self) -> None:
         """RFC 8620 §6: the blobs of a shared account's mail are there; the owner's uploads are not."""

@@ -23,7 +23,7 @@ class SnippetTests(Bed):
         return shown["subject"], shown["preview"]
 
     def test_marked(self) -> None:
-        """Rule 77: subject and preview are escaped and marked, each null without a match in it."""
+        """RFC 8621 §5.1, rule 77: subject and preview are escaped and marked, each null without a match in it."""
         email = self.deliver(message("Foosball & more", "We play <foosball> tonight.", From="Foo <foo@example.org>"))
         both = ("<mark>Foosball</mark> &amp; more", "We play &lt;<mark>foosball</mark>&gt; tonight.")
         for condition, expected in (

@@ -41,7 +41,7 @@ class EncryptionTests(SynchronousTestCase):
     """`encrypt`."""
 
     def test_rfc_example(self) -> None:
-        """RFC 8291 §5: the example comes out octet by octet."""
+        """RFC 8620 §8.7, RFC 8291 §5: the example comes out octet by octet."""
         own = ec.derive_private_key(int.from_bytes(decode_base64url(_SENDER), "big"), ec.SECP256R1())
         message = encrypt(
             _PLAINTEXT,

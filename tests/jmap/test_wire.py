@@ -70,7 +70,7 @@ class DecodingTests(SynchronousTestCase):
         return str(self.assertRaises(kind, wire.decode_request, body))
 
     def test_not_json(self) -> None:
-        """Rule 10: what is no I-JSON is notJSON: syntax, NaN, bad UTF-8, lone surrogates, text after the end."""
+        """RFC 8620 §1.5, rule 10: no I-JSON is notJSON: syntax, NaN, bad UTF-8, surrogates, text after the end."""
         for body in (
             b"",
             b" ",
@@ -126,7 +126,7 @@ class DecodingTests(SynchronousTestCase):
             self.assertEqual(wire.decode(text.encode()), json.loads(text))
 
     def test_depth(self) -> None:
-        """Nesting is bounded, and the bound doesn't depend on how deep the caller's stack is."""
+        """RFC 8620 §8.4: nesting is bounded, and the bound doesn't depend on how deep the caller's stack is."""
         deepest = b"[" * wire.MAX_DEPTH + b"]" * wire.MAX_DEPTH
         wire.decode(deepest)
         self.assertIn("deep", str(self.assertRaises(NotJson, wire.decode, b"[" + deepest + b"]")))
@@ -135,7 +135,7 @@ class DecodingTests(SynchronousTestCase):
         wire.decode(b"[" + b",".join([b"[]"] * 10_000) + b"]")
 
     def test_wrong_shapes(self) -> None:
-        """Rule 10: JSON of the wrong shape is notRequest."""
+        """RFC 8620 §3.2, rule 10: JSON of the wrong shape is notRequest."""
         values: Anything = (
             [],
             None,

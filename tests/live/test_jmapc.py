@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import queue
 import tempfile
+import threading
+import time
 from pathlib import Path
 
+import requests
 import trustme
-from jmapc import Client, Email, EmailAddress, EmailBodyPart, EmailBodyValue, EmailQueryFilterCondition, Ref
+from jmapc import Client, Email, EmailAddress, EmailBodyPart, EmailBodyValue, EmailQueryFilterCondition, Event, Ref
 from jmapc.methods import (
     CoreEcho,
     EmailGet,
     EmailGetResponse,
     EmailQuery,
+    EmailQueryResponse,
     EmailSet,
     EmailSetResponse,
     MailboxGet,
@@ -200,6 +207,72 @@ private-key = "%{{file:{folder}/key.pem}}%"
         gone = self.client.request(EmailSet(destroy=[email.id]), single_response=True)
         assert isinstance(gone, EmailSetResponse), gone
         self.assertEqual(gone.destroyed, [email.id])
+
+    def test_mark_and_move(self) -> None:
+        """A mail is marked, moved to another mailbox and back by patches; what is asked afterwards says so."""
+        boxes = self.client.request(MailboxGet(ids=None), single_response=True)
+        assert isinstance(boxes, MailboxGetResponse), boxes
+        by_role = {mailbox.role: mailbox.id for mailbox in boxes.data}
+        inbox, archive = by_role["inbox"], by_role["archive"]
+        email = self.newest(inbox)
+        for patch, keywords, places in (
+            ({"keywords/$flagged": True, "keywords/$seen": True}, {"$flagged": True, "$seen": True}, {inbox: True}),
+            ({f"mailboxIds/{archive}": True}, {"$flagged": True, "$seen": True}, {inbox: True, archive: True}),
+            ({"mailboxIds": {archive: True}, "keywords/$flagged": None}, {"$seen": True}, {archive: True}),
+            ({"mailboxIds": {inbox: True}, "keywords": {}}, {}, {inbox: True}),
+        ):
+            answer = self.client.request(EmailSet(update={email: patch}), single_response=True)
+            assert isinstance(answer, EmailSetResponse), answer
+            self.assertEqual((answer.updated, answer.not_updated), ({email: None}, None))
+            shown = self.client.request(EmailGet(ids=[email]), single_response=True)
+            assert isinstance(shown, EmailGetResponse), shown
+            self.assertEqual((shown.data[0].keywords, shown.data[0].mailbox_ids), (keywords, places))
+            self.assertEqual(shown.state, answer.new_state)
+            self.assertEqual(self.newest(inbox) == email, inbox in places)
+
+    def newest(self, mailbox: str | None = None) -> str:
+        """The id of the newest mail, in a mailbox or anywhere."""
+        condition = EmailQueryFilterCondition(in_mailbox=mailbox)
+        found = self.client.request(EmailQuery(filter=condition, limit=1), single_response=True)
+        assert isinstance(found, EmailQueryResponse), found
+        assert isinstance(found.ids, list)
+        return str(found.ids[0])
+
+    def test_push(self) -> None:
+        """Its EventSource tells of mail that arrives and of one that is marked, with the states that /get has then."""
+        # The client reads events without the session that was told of the CA.
+        self.set_environment(REQUESTS_CA_BUNDLE=str(self.ca_path), NO_PROXY="localhost")
+        events: queue.Queue[Event] = queue.Queue()
+
+        def listen() -> None:
+            with contextlib.suppress(requests.RequestException):  # when the daemon has left
+                for event in self.client.events:
+                    events.put(event)
+
+        threading.Thread(target=listen, daemon=True).start()
+        first = None
+        deadline = time.monotonic() + 60
+        while first is None:  # only what comes after the stream has begun is told
+            self.assertLess(time.monotonic(), deadline, self.daemon.log)
+            self.daemon.deliver(b"From: bob@example.net\r\nSubject: Hello\r\n\r\nHello.\r\n")
+            with contextlib.suppress(queue.Empty):
+                first = events.get(timeout=1)
+        account = self.client.account_id
+        arrived = first.data.changed[account]
+        self.assertTrue(arrived.email and arrived.email_delivery and arrived.mailbox and arrived.thread, arrived)
+        answer = self.client.request(EmailSet(update={self.newest(): {"keywords/$seen": True}}), single_response=True)
+        assert isinstance(answer, EmailSetResponse), answer
+        while events.get(timeout=30).data.changed[account].email != answer.new_state:
+            pass  # of mail that came before
+
+    def set_environment(self, **variables: str) -> None:
+        """Set these until the end of the test."""
+        for name, value in variables.items():
+            before = os.environ.get(name)
+            os.environ[name] = value
+            self.addCleanup(os.environ.pop, name)
+            if before is not None:
+                self.addCleanup(os.environ.__setitem__, name, before)
 
     def test_wrong_password(self) -> None:
         """A wrong password is 401 with a challenge, and says so as a problem document."""

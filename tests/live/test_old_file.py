@@ -54,7 +54,7 @@ class OldFileTests(SynchronousTestCase):
             self.assertTrue(os.path.exists(os.path.join(home, "data", "stalwart.sqlite")))
         self.assertEqual((answer.status_code, answer.headers["Access-Control-Allow-Origin"]), (200, "*"), output)
         self.assertTrue(greeting.startswith(b"220 "), greeting)
-        for name in ("ids", "recipients"):
+        for name in ("ids", "recipients", "sharings", "acl"):
             self.assertIn(f'stalwart_cache_bytes{{cache="{name}"}} 0.0', metrics)
         self.assertEqual(output, "")
 

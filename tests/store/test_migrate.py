@@ -26,6 +26,7 @@ from stalwart.store import (
     migrate,
     recipients,
     search,
+    shares,
     sqlite,
 )
 from stalwart.store.sqlite import make_engine
@@ -84,7 +85,7 @@ class SchemaTests(StoreTestCase):
         engine = create_engine(f"sqlite:///{path}")
         metadata.create_all(engine)
         with engine.begin() as connection:
-            for statement in (*search.DDL, *recipients.DDL):
+            for statement in (*search.DDL, *recipients.DDL, *shares.DDL):
                 connection.exec_driver_sql(statement)
         engine.dispose()
         self.assertEqual(sorted(schema_of(self.path).items()), sorted(schema_of(path).items()))

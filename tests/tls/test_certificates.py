@@ -101,7 +101,7 @@ class Choice(SynchronousTestCase):
         self.assertEqual(str(error), "certificate.mixed: the private key does not belong to the certificate")
 
     def test_settings(self) -> None:
-        """TLS 1.1 is not spoken, and no cipher without forward secrecy and authentication is offered."""
+        """RFC 8620 §8.1: TLS 1.1 is not spoken, and no cipher without forward secrecy and authentication is offered."""
         context = Certificates([certificate("a", "example.org")], "host").context_for(None)
         client = SSL.Connection(context)
         for name in client.get_cipher_list():

@@ -463,7 +463,7 @@ class StreamTests(StreamBed):
         self.assertFalse(events.ended)
 
     def test_hidden_in_shared_accounts(self) -> None:
-        """Of the owner's quota guests are told nothing."""
+        """RFC 8621 §9.5: of the owner's quota guests are told nothing."""
         self.share()
         events = self.events("types=Quota,Identity")
         events.read()

@@ -168,7 +168,7 @@ class SessionTests(WebBed):
     """Where clients begin."""
 
     def test_well_known(self) -> None:
-        """RFC 8620 §2.2: discovery redirects, without sign-in, and is not cached."""
+        """RFC 8620 §2.2, §8.3: discovery redirects, without sign-in, and is not cached."""
         for method in ("GET", "HEAD"):
             answer = self.get("/.well-known/jmap", method=method, password=None)
             self.assertEqual(answer.status, 307)
@@ -316,14 +316,14 @@ class ApiTests(WebBed):
         self.assertEqual(self.threads.turns, turns + 1)
 
     def test_both_paths(self) -> None:
-        """The API is at /jmap/ and, for clients that lose the slash, at /jmap."""
+        """RFC 8620 §3: the API is at /jmap/ and, for clients that lose the slash, at /jmap."""
         for path in ("/jmap/", "/jmap"):
             answer = self.post(path, self.body(("Core/echo", {"a": 1}, "0")), Content_Type="application/json")
             self.assertEqual(json.loads(answer.body)["methodResponses"], [["Core/echo", {"a": 1}, "0"]])
             self.assertIn("no-store", answer.headers["cache-control"])
 
     def test_content_type(self) -> None:
-        """Rule 9: application/json, with or without charset=utf-8; anything else is notJSON."""
+        """RFC 8620 §3.1, rule 9: application/json, with or without charset=utf-8; anything else is notJSON."""
         for media_type in (
             "application/json",
             "Application/JSON; charset=utf-8",
@@ -606,7 +606,7 @@ class BlobTests(WebBed):
         self.problem(self.get(f"/jmap/download/A{self.other.id}/{blob}/x"), 404)
 
     def test_download(self) -> None:
-        """Rule 43: type and name as asked for, and nothing that a browser would run."""
+        """RFC 8620 §6.2, rule 43: type and name as asked for, and nothing that a browser would run."""
         blob = self.upload(b"<script>")["blobId"]
         answer = self.download(blob, "/na%C3%AFve%20%22x%22.txt?accept=text/html%3B%20charset%3Dutf-8")
         self.assertEqual((answer.status, answer.body), (200, b"<script>"))

@@ -218,6 +218,7 @@ def _immutable(name: str, type_: Any) -> Property[EmailRow]:
     return Property(name=name, type=type_, default=None, immutable=True)
 
 
+# RFC 8621 §4.1; §4.3: /changes as it is
 EMAIL: DataType[EmailRow, Filter] = DataType(
     name="Email",
     capability=mail.URI,

@@ -140,10 +140,9 @@ def _check_length(call: Call, value: str, name: str) -> None:
 
 
 def _with_header(call: Call, value: list[str]) -> Filter:
-    wanted = value[1] if len(value) > 1 else None
-    if wanted is not None:
-        _check_length(call, wanted, "header")
-    return header_filter(call, value[0], wanted)
+    for text in value:
+        _check_length(call, text, "header")
+    return header_filter(call, value[0], value[1] if len(value) > 1 else None)
 
 
 def _search(call: Call, search: Search[Filter], arguments: EmailQueryArguments) -> Found:

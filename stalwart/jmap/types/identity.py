@@ -104,6 +104,7 @@ def _addresses(value: str | None) -> Raw | None:
     return None if value is None else Raw(value.encode())
 
 
+# RFC 8621 §6.1, §6.2: /get and /changes as they are
 IDENTITY: DataType[IdentityRow, None] = DataType(
     name="Identity",
     capability=URI,

@@ -208,6 +208,7 @@ def _read_id(row: MailboxRow) -> str:
     return f"M{row.id}"
 
 
+# RFC 8621 §2.1: /get as it is
 MAILBOX: DataType[MailboxRow, Test] = DataType(
     name="Mailbox",
     capability=mail.URI,

@@ -252,10 +252,16 @@ def _conflict(name: str, description: str) -> Conflict:
     return Conflict("invalidProperties", f"{name}: {description}.", properties=[name])
 
 
+def _open_to_readers(arguments: MailboxSetArguments) -> bool:
+    # RFC 8621 §2: isSubscribed is each user's own, so also that of users who may only read
+    return bool(arguments.update) and not arguments.create and not arguments.destroy
+
+
 WRITE: Write[MailboxRow] = Write(
     arguments=MailboxSetArguments,
     create=_create,
     update=_update,
     update_together=_update_together,
     destroy=_destroy,
+    open_to_readers=_open_to_readers,
 )

@@ -42,6 +42,7 @@ def _all(call: Call, most: int) -> Sequence[int]:
     return [emails[email].thread_id for email in newest.ids]
 
 
+# RFC 8621 §3.1, §3.2: /get and /changes as they are
 THREAD: DataType[ThreadRow, None] = DataType(
     name="Thread",
     capability=mail.URI,
