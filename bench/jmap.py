@@ -51,6 +51,7 @@ LISTED = (
     *("id", "threadId", "mailboxIds", "keywords", "from", "to"),
     *("subject", "receivedAt", "size", "preview", "hasAttachment"),
 )
+_KEYWORDS = {"$seen": 0.9, "$answered": 0.1, "$flagged": 0.01}
 USING = ["urn:ietf:params:jmap:core", "urn:ietf:params:jmap:mail"]
 
 
@@ -110,7 +111,7 @@ def _deliver(store: Store) -> None:
         create_account(session, ADDRESS, password_hash="-")
     with store.read() as session:
         account = _account(session)
-        (inbox,) = [row.id for row in list_mailboxes(session, account.id) if row.role == "inbox"]
+        roles = {row.role: row.id for row in list_mailboxes(session, account.id)}
     chance = random.Random(1)
     for first in range(0, ORIGINALS, 200):
         batch = [message(number, THREADS) for number in range(first, first + 200)]
@@ -122,8 +123,8 @@ def _deliver(store: Store) -> None:
                     blob_hash=blob_hash,
                     size=len(octets),
                     received_at=int(digest.received or 0),
-                    mailbox_ids=(inbox,),
-                    keywords=frozenset({"$seen"} if chance.random() < 0.9 else ()),
+                    mailbox_ids=(roles["inbox"],) if chance.random() < 0.9 else (roles["inbox"], roles["archive"]),
+                    keywords=frozenset(word for word, share in _KEYWORDS.items() if chance.random() < share),
                     digest=digest,
                 )
                 add_email(session, account.id, new)

@@ -16,7 +16,17 @@ from stalwart.jmap.arguments import (
 )
 from stalwart.jmap.call import Call
 from stalwart.jmap.copying import copy_records, prepare_copy
-from stalwart.jmap.declare import DataType, Found, FoundChanges, Method, Query, Search, SearchChanges, show_plainly
+from stalwart.jmap.declare import (
+    Ahead,
+    DataType,
+    Found,
+    FoundChanges,
+    Method,
+    Query,
+    Search,
+    SearchChanges,
+    show_plainly,
+)
 from stalwart.jmap.errors import (
     AnchorNotFound,
     CannotCalculateChanges,
@@ -67,6 +77,7 @@ def methods_of(data_type: DataType[Row, F]) -> tuple[Method, ...]:
                 write.arguments,
                 lambda call, arguments: set_records(call, data_type, write, arguments),
                 lambda call, arguments: prepare_set(call, data_type, write, arguments),
+                write.ahead,
             )
         )
         if write.copy is not None:
@@ -83,7 +94,12 @@ def methods_of(data_type: DataType[Row, F]) -> tuple[Method, ...]:
 
 
 def _method(
-    data_type: DataType[Row, F], name: str, shape: type[Arguments], run: Run, prepare: Run | None = None
+    data_type: DataType[Row, F],
+    name: str,
+    shape: type[Arguments],
+    run: Run,
+    prepare: Run | None = None,
+    ahead: Callable[[Call, Any], Ahead | None] | None = None,
 ) -> Method:
     return Method(
         name=f"{data_type.name}/{name}",
@@ -92,6 +108,7 @@ def _method(
         run=run,
         writes=prepare is not None,
         prepare=prepare,
+        ahead=ahead,
     )
 
 
