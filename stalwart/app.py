@@ -8,11 +8,12 @@ import secrets
 import sys
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NoReturn
 
 import msgspec
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, DeferredList, DeferredLock
+from twisted.internet.defer import Deferred, DeferredList, DeferredLock, gatherResults
 from twisted.internet.interfaces import IProtocolFactory
 from twisted.logger import Logger
 
@@ -28,7 +29,7 @@ from stalwart.http.dns import DnsAnswers, SystemResolver
 from stalwart.http.evaluation import Answers
 from stalwart.http.kept import Kept
 from stalwart.http.lockout import locked_out
-from stalwart.http.lookups import ServerAnswers
+from stalwart.http.lookups import ServerAnswers, WithoutWriting
 from stalwart.http.settings import facts_of
 from stalwart.jmap.limits import limits_of
 from stalwart.jmap.webpush import KEY_NAME, Vapid, make_key
@@ -37,6 +38,7 @@ from stalwart.net.control import Answer, Command, ControlService, control_path
 from stalwart.ops.cache import Cache
 from stalwart.ops.log import AccessLog, LogOutput
 from stalwart.ops.metrics import Metrics
+from stalwart.ops.networks import Networks
 from stalwart.ops.threads import BatchThread, ThreadPool
 from stalwart.store import IdCache, ReadOnlyDatabase, Session, Store, StoredEmail, StoreError, add_key, open_blobs
 from stalwart.tls import BadCertificate, Certificates
@@ -105,7 +107,8 @@ class Daemon(Service):
                 metrics=metrics,
                 certificates=self._certificates,
                 proxy_networks=listener.proxy_trusted_networks,
-                closes=self._guard.closes,
+                # LMTP has no requests to look at later, and believes no Forwarded.
+                closes=partial(self._guard.closes, by_request=listener.protocol == "http"),
             )
             for listener in settings.listeners
         ]
@@ -235,10 +238,18 @@ class Daemon(Service):
             plan = plan_reload(self._settings, self._load())
         except ConfigErrors as errors:
             return self._refuse(str(errors).splitlines())
-        wanted = site_settings(plan.settings, backend.answers(plan.settings), self._reactor)
-        rules = guard_rules(plan.settings)
-        if not force and (lockouts := await self._lockouts(wanted, rules)):
-            return self._refuse(lockouts)
+        answers, rules = backend.answers(plan.settings), guard_rules(plan.settings)
+        wanted = site_settings(plan.settings, answers, self._reactor)
+        if not force:
+            # Rules are asked about requests of the past, which must not count again.
+            before, after = (
+                site_settings(settings, WithoutWriting(answers), self._reactor)
+                for settings, answers in ((self._settings, backend.answers(self._settings)), (plan.settings, answers))
+            )
+            if lockouts := await self._lockouts(before, after, rules, plan.settings.listeners):
+                return self._refuse(lockouts)
+            if self._backend is not backend:
+                return self._refuse(["the daemon has stopped meanwhile"])
         try:
             self._certificates.replace(plan.settings.certificates)
         except BadCertificate as error:
@@ -265,13 +276,28 @@ class Daemon(Service):
             lines.append(left)
         return Answer(done=True, lines=tuple(lines))
 
-    async def _lockouts(self, wanted: SiteSettings, rules: GuardRules) -> list[str]:
-        found = []
-        for site in self._sites:
-            found += await locked_out(site.admin_visits, self._site_settings, wanted, rules)
+    async def _lockouts(
+        self, before: SiteSettings, after: SiteSettings, rules: GuardRules, listeners: Sequence[Listener]
+    ) -> list[str]:
+        now, then = (
+            {listener.id: Networks(listener.proxy_trusted_networks) for listener in each}
+            for each in (self._settings.listeners, listeners)
+        )
+        judging = [
+            Deferred.fromCoroutine(
+                locked_out(site.admin_visits, before, after, rules, (now[site.listener.id], then[site.listener.id]))
+            )
+            for site in self._sites
+        ]
+        found = [out for outs in await gatherResults(judging, consumeErrors=True) for out in outs]
         return [
             f'{out.address}, which administered this server by listener "{out.listener}" within the last 15 minutes, '
-            f"would get {out.status} for {out.method} {out.path}; `stalwart reload --force` does it all the same"
+            + (
+                "could not connect any more: proxy.trusted-networks says something else of who must send PROXY headers"
+                if out.status is None
+                else f"would get {out.status} for {out.method} {out.path}"
+            )
+            + "; `stalwart reload --force` does it all the same"
             for out in found
         ]
 
@@ -428,12 +454,13 @@ class _Backend:
         )
         # Strangers cause lookups: they must not take the threads that requests of accounts wait for.
         self._lookup_pool = ThreadPool(reactor, _LOOKUP_THREADS, "lookups")
-        self._kept = Kept(self.store, self._lookup_pool, reactor)
         self._dns = DnsAnswers(lambda: SystemResolver(reactor), reactor)
         self._databases: dict[str, ReadOnlyDatabase] = {}
-        # One thread, so that bans are written and read in order.
-        self._ban_thread = ThreadPool(reactor, 1, "bans")
-        self._bans = BanKeeper(guard, self.store, self._ban_thread, reactor, metrics)
+        # One thread, so that bans are written and read in order. Behind slow lookups, what rules keep would wait longer
+        # than the second that a crash may cost.
+        self._records = ThreadPool(reactor, 1, "records")
+        self._bans = BanKeeper(guard, self.store, self._records, reactor, metrics)
+        self._kept = Kept(self.store, self._records, reactor)
 
     def answers(self, settings: Settings) -> Answers:
         """What the rules of a configuration ask for."""
@@ -460,7 +487,7 @@ class _Backend:
         self._watcher.start()
         self._pushes.start()
         self._sweeper.start()
-        self._ban_thread.start()
+        self._records.start()
         self.pool.start()
         self.writer.start()
         self._housekeeping.startService()
@@ -478,7 +505,7 @@ class _Backend:
         self.announcer.close_thread()
         self._bans.stopService()
         self._housekeeping.stopService()
-        self._ban_thread.stop()
+        self._records.stop()
         self._sweeper.stop()
         self.pool.stop()
         self.writer.stop()

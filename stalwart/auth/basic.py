@@ -5,11 +5,11 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-import unicodedata
 
 import msgspec
 
 from stalwart.config.secret import Secret
+from stalwart.mail.normal import normalized
 
 # RFC 9110 §11.4: the scheme is compared without case; RFC 7617 §2: credentials are one token68.
 _BASIC = re.compile(rb"[ \t]*basic +([A-Za-z0-9+/]+={0,2})[ \t]*", re.IGNORECASE)
@@ -46,4 +46,4 @@ def parse_basic(authorization: bytes) -> Credentials:
     user, colon, password = text.partition(":")  # RFC 7617 §2: a user-id can't contain a colon
     if not colon:
         raise AuthMalformed("the Basic credentials hold no colon between user and password")
-    return Credentials(user=user.strip(), password=Secret(unicodedata.normalize("NFC", password)))
+    return Credentials(user=user.strip(), password=Secret(normalized("NFC", password)))

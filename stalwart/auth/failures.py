@@ -1,11 +1,12 @@
 """Failed sign-ins, counted for each client and for each login name, and whom they should keep out. Pure.
 
-Nobody is kept out whose address a user works from: there, further guesses at other names have to wait instead.
+Nobody should be kept out whose address a user `works` from: there, further guesses at other names have to wait instead.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Set
 from typing import TypeVar
 
 import msgspec
@@ -61,17 +62,18 @@ class SignInFailures:
             return {}
         client, name = client_key(address), _plain(name)
         pair = (name, client)
-        # Where the name has worked, an old password in another device of the same user isn't held against the address.
+        # Where the name has worked, an old password in another device of the same user isn't held against the address,
+        # nor against others who know the name: the user may be elsewhere, too.
         works = _fresh(self._worked, pair, now)
         over_client = not works and self._clients.charge(client, now) > 0.0
-        over_name = self._names.charge(name, now) > 0.0
+        over_name = not works and self._names.charge(name, now) > 0.0
         tries = self._tries.get(pair)
         if tries is None or now - tries.last > self.rate.period:
             tries = _Tries(address=address, last=now)
         tries.last = now
         tries.count += 1
         tries.of_client += not works and not over_client
-        tries.of_name += not over_name
+        tries.of_name += not works and not over_name
         _put(self._tries, pair, tries, self._most)
         found: dict[str, str] = {}
         if over_client:
@@ -79,7 +81,7 @@ class SignInFailures:
         if over_name:
             why = f"one of the addresses from which more than {self.rate.count} sign-ins as {name!r} failed"
             found = {**self._end_attack(name, why, now), **found}
-        return {one: reason for one, reason in found.items() if not _fresh(self._workplaces, client_key(one), now)}
+        return found
 
     def _end_attack(self, name: str, why: str, now: float) -> dict[str, str]:
         """All who took part; the count of the name begins anew, so that whoever comes next isn't blamed for them."""
@@ -102,10 +104,15 @@ class SignInFailures:
         _put(self._worked, (name, client), now, self._most)
         _put(self._workplaces, client, now, self._most)
 
-    def forget(self, client: Client) -> None:
-        """Hold nothing against a client (a `client_key`) any more."""
-        self._clients.forget(client)
-        for pair in [pair for pair in self._tries if pair[1] == client]:
+    def works(self, address: str, now: float) -> bool:
+        """Whether somebody has signed in from this address lately."""
+        return _fresh(self._workplaces, client_key(address), now)
+
+    def forget(self, clients: Set[Client]) -> None:
+        """Hold nothing against these clients (each a `client_key`) any more."""
+        for client in clients:
+            self._clients.forget(client)
+        for pair in [pair for pair in self._tries if pair[1] in clients]:
             del self._tries[pair]
 
     def wait(self, address: str, name: str, now: float) -> float:

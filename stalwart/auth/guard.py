@@ -88,14 +88,17 @@ class Guard:
 
     def ban_of(self, address: str) -> BanRow | None:
         """The ban that keeps a client out, if one does."""
-        return self.bans.find(address)
+        row = self.bans.find(address)
+        if row is not None and row.reason != "manual" and address in self._proxies:
+            return None  # it is in the /64 of another who was banned
+        return row
 
-    def closes(self, address: str) -> bool:
+    def closes(self, address: str, *, by_request: bool) -> bool:
         """Whether a connection from the socket's peer, or from whom a PROXY header names, is to be closed; counts it.
 
-        Those who speak for others are let in: each of the others is looked at by itself.
+        With `by_request`, those who speak for others are let in: each of the others is looked at with its requests.
         """
-        if self.bans.find(address) is None or address in self._proxies:
+        if self.ban_of(address) is None or (by_request and address in self._proxies):
             return False
         self._closed.inc()
         return True
@@ -104,10 +107,11 @@ class Guard:
         """Take these for all bans of the running server. What a client did whose ban was lifted is forgotten."""
         before = self.bans.networks()
         self.bans.replace(rows)
-        for network in before - self.bans.networks():
-            key = client_key(network.partition("/")[0])
-            self._scans.forget(key)
-            self._failures.forget(key)
+        lifted = {client_key(network.partition("/")[0]) for network in before - self.bans.networks()}
+        if lifted:
+            for key in lifted:
+                self._scans.forget(key)
+            self._failures.forget(lifted)
 
     def garbled(self, address: str) -> None:
         """A client sent what is no HTTP."""
@@ -166,8 +170,10 @@ class Guard:
     def _ban(self, address: str, reason: BanReason, why: str) -> None:
         network = client_network(address)
         now = self._wall()
-        if network is None or self.bans.find(address) is not None:
+        if network is None or self.bans.is_full or self.bans.find(address) is not None:
             return
+        if self._failures.works(address, self.monotonic()):
+            return  # a page or a mail can have somebody's browser ask for anything
         seconds = self.rules.ban_seconds
         # A single address stands without its prefix length.
         text = str(network.network_address) if network.num_addresses == 1 else str(network)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import secrets
 import threading
-import unicodedata
 
 import argon2
 from argon2.exceptions import InvalidHashError, VerificationError
 from argon2.profiles import RFC_9106_LOW_MEMORY
+
+from stalwart.mail.normal import normalized
 
 # No 0/O, 1/l/I: such passwords are read off a screen and typed.
 _ALPHABET = "abcdefghijkmnpqrstuvwxyz23456789"
@@ -53,4 +54,4 @@ def generate_password() -> str:
 
 def _prepared(password: str) -> bytes:
     # RFC 8265 §4.2: keyboards differ in how they compose letters; NFC makes them agree.
-    return unicodedata.normalize("NFC", password).encode("utf-8", "surrogatepass")
+    return normalized("NFC", password).encode("utf-8", "surrogatepass")

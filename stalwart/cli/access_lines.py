@@ -70,10 +70,11 @@ def read_line(line: str) -> Past | Unreadable | None:
         return None if _is_other(line) else Unreadable(line[:200])
     if line.startswith("{"):
         return _from_json(line)
-    match = _TEXT.search(line)
+    match, other = _TEXT.search(line), _OTHER.search(line)
+    if other is not None and (match is None or other.start() < match.start()):
+        return None  # a message of another logger, which may quote one of these lines
     if match is None:
-        # A message of another logger may quote one of these lines.
-        return None if _OTHER.search(line) else Unreadable(line[:200])
+        return Unreadable(line[:200])
     return Past(
         match["time"],
         match["listener"],

@@ -42,8 +42,8 @@ class _Duration(click.ParamType[float | None]):
             return None
         try:
             return cast(float, DURATION.read(value, ""))
-        except BadValue:
-            self.fail(f'found {value!r}; wanted {DURATION.wanted}, or "ever"', param, ctx)
+        except BadValue as error:
+            self.fail(f'found {value!r}; wanted {str(error) or DURATION.wanted}, or "ever"', param, ctx)
 
 
 @click.group(short_help="Addresses that are kept out.")

@@ -45,7 +45,7 @@ def check(config_path: str | None, file: str | None) -> None:
 
 @click.group(short_help="The settings in effect, or what each of them means.")
 def config() -> None:
-    """Show the settings in effect, or the documentation of all settings."""
+    """Show the settings in effect, explain all settings, or turn an old file into TOML."""
 
 
 @config.command()

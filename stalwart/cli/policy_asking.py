@@ -9,10 +9,12 @@ import click
 import msgspec
 from twisted.internet.task import Clock
 
+from stalwart.auth.bans import BanList
 from stalwart.cli.opening import load_settings
 from stalwart.config import Listener, RuleText, Settings, SourceText, TcpAddress
 from stalwart.config.errors import printable
 from stalwart.expr import EvalError, Lookup
+from stalwart.expr.values import to_text
 from stalwart.http import ListenerContext
 from stalwart.http.asked import Visit
 from stalwart.http.exchange import Endpoints
@@ -77,7 +79,7 @@ class OfflineAnswers:
         """The answer, None for what is not known here."""
         arguments = lookup.arguments
         if lookup.function in ("key_get", "key_exists") and len(arguments) == 2:
-            value = self._lookups.get(str(arguments[0]), {}).get(str(arguments[1]))
+            value = self._lookups.get(to_text(arguments[0]), {}).get(to_text(arguments[1]))
             if value is not None:
                 return value if lookup.function == "key_get" else True
         try:
@@ -109,6 +111,13 @@ def decide(policy: RulePolicy, visit: Visit) -> int:
 def offline_site(settings: Settings) -> SiteSettings:
     """What the sites of a configuration go by, where no daemon runs."""
     return site_settings(settings, OfflineAnswers(settings), Clock())
+
+
+def is_blocked(settings: Settings, address: str) -> bool:
+    """Whether the configuration keeps an address out, whatever the rules say. Bans of the daemon are not known here."""
+    bans = BanList(lambda: 0.0)
+    bans.configure(blocked=settings.blocked_ip, allowed=settings.allowed_ip)
+    return bans.find(address) is not None
 
 
 class Place(msgspec.Struct, frozen=True, kw_only=True):

@@ -17,6 +17,7 @@ from stalwart.cli.policy_asking import (
     context_of,
     ends_from,
     http_listeners,
+    is_blocked,
     offline_policy,
     offline_site,
     place_of,
@@ -31,9 +32,11 @@ from stalwart.expr.values import from_outside
 from stalwart.http import Problem, SiteSettings
 from stalwart.http.asked import Visit
 from stalwart.http.finishing import may_redirect
-from stalwart.http.head import TOKEN
+from stalwart.http.head import SINGLE, TOKEN
 from stalwart.http.rules import RuleContext, RulePolicy, final_status
 from stalwart.ops.networks import Networks
+
+_GIVE_TEXT = ("config_get", "dns_query", "key_get", "system")
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel"):
@@ -102,10 +105,13 @@ def explain(
         known = ", ".join(map(printable, listeners)) or "none of protocol http"
         raise click.BadParameter(f'there is no "{printable(listener_name)}"; known: {known}', param_hint="--listener")
     listener = listeners[listener_name]
+    octets = method.encode("utf-8", "replace")
+    if not octets or octets.translate(None, TOKEN):
+        raise click.BadParameter(f'"{printable(method)}" is no method such as GET', param_hint="METHOD")
     visit = Visit(
         listener=context_of(listener),
         ends=ends_from(address, listener),
-        method=method.encode("utf-8", "replace"),
+        method=octets,
         uri=url.encode("utf-8", "replace"),
         header_fields=_fields(headers, settings.hostname),
     )
@@ -122,6 +128,11 @@ def judge(settings: Settings, listener: Listener, visit: Visit, answers: dict[st
         visit.read_target(site.forwarded)
     except Problem as problem:
         return _verdict(visit, problem.status, reason=problem.detail, notes=_notes(settings, listener, visit))
+    if is_blocked(settings, visit.client_address):
+        reason = (
+            f"server.blocked-ip keeps {visit.client_address} out; without a proxy its connections are closed at once"
+        )
+        return _verdict(visit, 403, reason=reason, notes=_notes(settings, listener, visit))
     found = explain_rule(policy.rule.tree, RuleContext(visit), _answering(offline, answers))
     rule_status = 500 if found.value is None else final_status(found.value)
     exempt = policy.exempts(visit)
@@ -158,12 +169,14 @@ def _verdict(visit: Visit, status: int, *, reason: str | None, notes: tuple[str,
 
 def _fields(headers: Sequence[str], hostname: str) -> list[tuple[bytes, bytes]]:
     """Header fields as the server would have read them; a Host is there in any case (RFC 9112 §3.2)."""
-    fields = []
+    fields: list[tuple[bytes, bytes]] = []
     for text in headers:
         name, colon, value = text.partition(":")
         octets = name.strip().lower().encode("utf-8", "replace")
         if not colon or not octets or octets.translate(None, TOKEN) or not value.isprintable():
             raise click.BadParameter(f'"{printable(text)}" is no header field such as "Name: value"')
+        if octets in SINGLE and any(octets == known for known, _ in fields):
+            raise click.BadParameter(f'"{printable(name)}" is there twice, and may be there once')
         fields.append((octets, value.strip().encode("utf-8", "replace")))
     if not any(name == b"host" for name, _ in fields):
         fields.insert(0, (b"host", hostname.encode("ascii", "replace")))
@@ -194,11 +207,23 @@ def _answering(offline: OfflineAnswers, answers: dict[str, str]) -> Callable[[Lo
     def answer(lookup: Lookup) -> Value | None:
         given = answers.get(_tight(lookup_text(lookup.function, list(lookup.arguments))))
         if given is not None:
-            return given
+            return _given(lookup.function, given)
         known = offline.known(lookup)
         return None if known is None else from_outside(known)
 
     return answer
+
+
+def _given(function: str, text: str) -> Value:
+    """The value that the daemon would have got: a text that is "0" counts as true, the number 0 doesn't."""
+    if function in _GIVE_TEXT:
+        return text
+    for read in (int, float):
+        try:
+            return read(text)
+        except ValueError:
+            continue
+    return {"true": 1, "false": 0}.get(text, text)
 
 
 # What a person has to know beside the verdict

@@ -36,6 +36,7 @@ _MOST_ADDRESSES = 10_000  # told apart in one group
 _MOST_SEGMENTS = 3
 _LONGEST_SEGMENT = 24
 _REMEMBERED = 65_536
+_LONGEST_REMEMBERED = 256  # characters of a path
 _SHOWN = 50  # groups in the text
 _VARIES = re.compile(r"[0-9@%]")
 _OTHERS = "(other paths)"
@@ -110,7 +111,8 @@ def replay(
     what the present rules deny is compared with the requests that were answered well (2xx, 3xx), and so let in. Text
     and JSON lines are read, packed by gzip or not.
 
-    Exit code 0: nothing would change, 1: something would, 2: called wrongly, or a file can't be read.
+    Exit code 0: nothing would change, 1: something would, 2: called wrongly, a file can't be read, or the log has no
+    request.
     """
     present = settings_of(config_path, own_config)
     new = present if rules is None else settings_of(rules, None)
@@ -122,6 +124,10 @@ def replay(
         click.echo(as_json({**msgspec.to_builtins(outcome), "notes": notes}))
     else:
         click.echo("\n".join(_as_text(outcome, notes)))
+    if not outcome.judged + outcome.not_judged:
+        # A script must not take a log that isn't one for consent.
+        click.echo("stalwart: there is no request in the log, so that nothing was tried", err=True)
+        raise SystemExit(2)
     raise SystemExit(1 if outcome.differing else 0)
 
 
@@ -145,9 +151,13 @@ def judging(present: Settings, new: Settings | None, policies: tuple[RulePolicy,
     def judge(past: Past) -> tuple[int, int] | None:
         if past.path == "-" or past.method == "-":
             return None  # refused before there was anything to judge
-        old, later = ask(past.listener, past.client, past.peer, past.method, past.path)
+        # Long paths come once, and many of them would fill the memory.
+        asking = ask if len(past.path) <= _LONGEST_REMEMBERED else ask.__wrapped__
+        old, later = asking(past.listener, past.client, past.peer, past.method, past.path)
         if new is None:
-            return (200, later) if past.status < 400 else None
+            # A rule may deny with any status: then this one tells nothing.
+            let_in = past.status < 400 and (later == 200 or later != past.status)
+            return (200, later) if let_in else None
         return old, later
 
     return judge
@@ -260,7 +270,7 @@ def _notes(
 def _as_text(outcome: Outcome, notes: Sequence[str]) -> Iterator[str]:
     shown = outcome.changes[:_SHOWN]
     if not shown:
-        yield "Nothing would be judged differently."
+        yield "Nothing would be judged differently." if outcome.judged else "Nothing was judged."
     else:
         yield f"{outcome.differing} of {outcome.judged} requests would be judged differently:"
         yield ""

@@ -20,6 +20,7 @@ from stalwart.cli.policy_asking import (
     context_of,
     ends_from,
     http_listeners,
+    is_blocked,
     offline_policy,
     offline_site,
     settings_of,
@@ -91,6 +92,8 @@ def matrix(settings: Settings, address: str) -> list[Row]:
     with tempfile.TemporaryDirectory(prefix="stalwart-table-") as folder:
         served = sorted(endpoints(tree_to_look_at(settings, folder, Clock())), key=lambda one: one.path)
     site, listeners = offline_site(settings), http_listeners(settings).values()
+    if is_blocked(settings, address):
+        return [Row(path=one.path, cells=tuple(_blocked(listener, one) for listener in listeners)) for one in served]
     return [
         Row(path=one.path, cells=tuple(_cell(site, listener, address, one) for listener in listeners)) for one in served
     ]
@@ -109,6 +112,10 @@ def endpoints(node: IResource, path: str = "") -> Iterator[Served]:
         yield Served(path=f"{path}/{_ANY}", methods=node.pages_below.allowed)
     for name, child in node.children.items():
         yield from endpoints(child, f"{path}/{name.decode('utf-8', 'replace')}")
+
+
+def _blocked(listener: Listener, served: Served) -> Cell:
+    return Cell(listener=listener.id, statuses=dict.fromkeys(served.methods, 403))
 
 
 def _cell(site: SiteSettings, listener: Listener, address: str, served: Served) -> Cell:
@@ -133,6 +140,8 @@ def _as_text(settings: Settings, address: str, rows: Sequence[Row]) -> Iterator[
     rule = settings.http.allowed_endpoint
     first = rule.clauses[0].if_ if rule.clauses else rule.otherwise
     yield f"What {address} reaches, by {rule.key} ({where(first.file, first.line)}):"
+    if is_blocked(settings, address):
+        yield "nothing: server.blocked-ip keeps it out, whatever the rule says"
     if address in LOOPBACK and settings.http.loopback_exempt:
         yield "it comes from this machine over loopback and is let in whatever the rule says (http.allow-loopback)"
     yield from _notes(offline_policy(settings, OfflineAnswers(settings)).rule.variables)

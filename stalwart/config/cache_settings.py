@@ -37,7 +37,8 @@ class CacheSettings(msgspec.Struct, frozen=True, kw_only=True):
         Duration,
         Key(
             name="sharings.tti",
-            doc="How long it is kept, after it was last asked for, which accounts are shared with a user.",
+            doc="How long it is kept, after it was last asked for, which accounts are shared with a user. Accounts "
+            "can't be shared yet, so that nothing is kept.",
             example='"5m"',
         ),
     ] = 300.0
@@ -45,7 +46,8 @@ class CacheSettings(msgspec.Struct, frozen=True, kw_only=True):
         Duration,
         Key(
             name="acl.tti",
-            doc="How long it is kept, after it was last asked for, what a user may do in an account of others.",
+            doc="How long it is kept, after it was last asked for, what a user may do in an account of others. "
+            "Accounts can't be shared yet, so that nothing is kept.",
             example='"1h"',
         ),
     ] = _HOUR

@@ -19,6 +19,8 @@ from stalwart.config.settings import Certificate, FsStore, Listener, SqliteStore
 Store = SqliteStore | FsStore
 T = TypeVar("T", bound=Store)
 
+_MOST_SCAN_PATHS = 4_096  # characters
+
 
 def check_addresses(listeners: Sequence[Listener], report: Report) -> None:
     """No two places may listen on one address; a wildcard address has those of its family."""
@@ -111,6 +113,14 @@ def check_http(http: HttpSettings, listeners: Sequence[Listener], report: Report
         )
     if http.permissive_cors and http.cors_allowed_origins:
         report.warn(("http", "cors", "allowed-origins"), "this has no effect: http.permissive-cors allows all origins")
+
+
+def check_scan_paths(patterns: Sequence[str], report: Report) -> None:
+    """Bound what all patterns of paths together cost each request that isn't served."""
+    size = sum(map(len, patterns))
+    if size > _MOST_SCAN_PATHS:
+        wanted = f"patterns of at most {_MOST_SCAN_PATHS} characters together"
+        report.error(("server", "auto-ban", "scan", "paths"), found=f"{size} characters", wanted=wanted)
 
 
 def check_loopback(http: HttpSettings, listeners: Sequence[Listener], report: Report) -> None:

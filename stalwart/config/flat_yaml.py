@@ -47,6 +47,10 @@ def read_flat(text: str) -> Iterator[Line | NotFlat]:
         loader = yaml.SafeLoader(text)
         try:
             yield from _document(loader)
+        except YamlSyntax:
+            raise
+        except (ValueError, OverflowError):  # such as "\U00110000", which is beyond Unicode
+            raise YamlSyntax("an escape that stands for no character", loader.line + 1) from None
         finally:
             loader.dispose()
     except yaml.reader.ReaderError as error:

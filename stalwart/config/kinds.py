@@ -100,14 +100,17 @@ def choice(*values: str, **synonyms: str) -> Kind:
 
 
 _DURATION = re.compile(r"\s*([0-9]{1,12})\s*(d|h|m|s|ms)?\s*", re.ASCII | re.IGNORECASE)
+_MOST_MILLISECONDS = 10_000_000 * 86_400_000  # what is later than that has no date
 _MILLISECONDS = {"d": 86_400_000, "h": 3_600_000, "m": 60_000, "s": 1000, "ms": 1}
 
 
 def _read_duration(value: object, folder: str) -> float:
-    if isinstance(value, int) and not isinstance(value, bool) and 0 < value < 10**15:
+    if isinstance(value, int) and not isinstance(value, bool) and 0 < value < _MOST_MILLISECONDS:
         return value / 1000
     if isinstance(value, str) and (match := _DURATION.fullmatch(value)):
         milliseconds = int(match[1]) * _MILLISECONDS[(match[2] or "ms").lower()]
+        if milliseconds >= _MOST_MILLISECONDS:
+            raise BadValue("a duration of less than 10000000d")
         if milliseconds > 0:
             return milliseconds / 1000
     raise BadValue

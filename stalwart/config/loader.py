@@ -74,8 +74,9 @@ def load(
     checks.check_certificates(declared.certificates, now, report)
     checks.check_tls(declared.listeners, report)
     checks.check_http(declared.http, declared.listeners, report)
+    checks.check_scan_paths(declared.auto_ban.scan_paths, report)
     checks.check_loopback(declared.http, declared.listeners, report)
-    names = _rule_names(declared)
+    names = rule_names(declared)
     asked = checks.check_rules(declared.http, check_rule, names, report)
     storage = _Storage(declared, environ, asked, report)
     if report.errors or storage.data is None or storage.blob is None:
@@ -92,13 +93,14 @@ def load(
     )
 
 
-def _rule_names(declared: Declared) -> RuleNames:
+def rule_names(declared: Declared) -> RuleNames:
     """What rules can ask by name; `hostname` and `domain` are there by themselves."""
     own = {"hostname": declared.hostname, "domain": declared.hostname.partition(".")[2]}
     lookups = {name: dict(values) for name, values in declared.lookups}
     lookups[DEFAULT_LOOKUPS] = own | lookups.get(DEFAULT_LOOKUPS, {})
     databases = {store.id: store.path for store in declared.stores if isinstance(store, SqliteStore)}
-    return RuleNames(lookups=lookups, databases=databases)
+    listeners = tuple(listener.id for listener in declared.listeners if listener.protocol == "http")
+    return RuleNames(lookups=lookups, databases=databases, listeners=listeners)
 
 
 class _Storage:

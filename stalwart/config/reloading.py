@@ -7,8 +7,9 @@ from collections.abc import Iterator
 import msgspec
 
 from stalwart.config.errors import key_text
+from stalwart.config.loader import rule_names
 from stalwart.config.schema import Key, members
-from stalwart.config.settings import Declared, Entry, Listener, Settings
+from stalwart.config.settings import Declared, Entry, FsStore, Listener, Settings, SqliteStore
 
 
 class Reload(msgspec.Struct, frozen=True, kw_only=True):
@@ -28,6 +29,7 @@ def plan_reload(running: Settings, wanted: Settings) -> Reload:
         member.attribute: getattr(running, member.attribute) for member in members(Declared) if not member.note.reloaded
     }
     kept["listeners"] = _listeners(running, wanted)
+    kept["stores"] = _stores(running, wanted)
     settings = msgspec.structs.replace(
         wanted,
         **kept,
@@ -36,6 +38,7 @@ def plan_reload(running: Settings, wanted: Settings) -> Reload:
         fts=running.fts,
         entries=tuple(_entries(running, wanted)),
     )
+    settings = msgspec.structs.replace(settings, rule_names=rule_names(settings))
     # What is shown of certificates is masked: they are compared as a whole.
     keys = (key for key in _changed_keys(running.entries, settings.entries) if not key.startswith("certificate."))
     waiting = [*_other_listeners(running, wanted), *_changed_keys(settings.entries, _comparable(settings, wanted))]
@@ -60,6 +63,25 @@ def _listeners(running: Settings, wanted: Settings) -> tuple[Listener, ...]:
     )
 
 
+def _in_use(running: Settings) -> set[str]:
+    return {running.data.id, running.blob.id}
+
+
+def _stores(running: Settings, wanted: Settings) -> tuple[SqliteStore | FsStore, ...]:
+    """Those that are in use as they run, and the others, which only rules ask, as they are wanted."""
+    in_use = _in_use(running)
+    return (
+        *(store for store in running.stores if store.id in in_use),
+        *(store for store in wanted.stores if store.id not in in_use),
+    )
+
+
+def _only_asked(running: Settings, wanted: Settings) -> tuple[str, ...]:
+    """What the keys of stores begin with that only rules ask."""
+    names = {store.id for store in (*running.stores, *wanted.stores)} - _in_use(running)
+    return tuple(key_text(("store", name)) + "." for name in names)
+
+
 def _prefix(listener: str) -> str:
     return key_text(("server", "listener", listener)) + "."
 
@@ -67,17 +89,19 @@ def _prefix(listener: str) -> str:
 def _entries(running: Settings, wanted: Settings) -> Iterator[Entry]:
     """The entries of what holds after the reload."""
     gone, new = _gone_and_new(running, wanted)
+    asked = _only_asked(running, wanted)
     old = {entry.key: entry for entry in running.entries}
     for entry in wanted.entries:
         if entry.key.startswith(tuple(map(_prefix, new))):
             continue
-        if entry.reloaded:
+        if entry.reloaded or entry.key.startswith(asked):
             yield entry
         elif entry.key in old:
             yield old[entry.key]
     names = {entry.key for entry in wanted.entries}
     for entry in running.entries:
-        if entry.key not in names and (not entry.reloaded or entry.key.startswith(tuple(map(_prefix, gone)))):
+        reloaded = entry.reloaded or entry.key.startswith(asked)
+        if entry.key not in names and (not reloaded or entry.key.startswith(tuple(map(_prefix, gone)))):
             yield entry
 
 

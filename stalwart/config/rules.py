@@ -59,10 +59,12 @@ class UsedStore(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RuleNames(msgspec.Struct, frozen=True, kw_only=True):
-    """What rules can ask by name: values by lookup store and key, and database files by the id of their store."""
+    """What rules can name: values by lookup store and key, database files by the id of their store, http listeners."""
 
     lookups: Mapping[str, Mapping[str, str]]
     databases: Mapping[str, str]
+    listeners: tuple[str, ...] = ()
+    """Ids; empty where they are not known."""
 
 
 DEFAULT_LOOKUPS = "default"

@@ -413,7 +413,7 @@ class Declared(msgspec.Struct, frozen=True, kw_only=True):
         Table(
             name="store",
             doc="Places to keep data. A store is used when a key of `storage` names it. Rules can ask any of type "
-            "`sqlite` with `sql_query`, only for reading.",
+            "`sqlite` with `sql_query`, only for reading; one that only rules ask takes effect at a reload.",
         ),
     ]
 

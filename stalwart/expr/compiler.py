@@ -48,15 +48,13 @@ def compile_clauses(
     variables: Mapping[str, Type],
     known: Mapping[int, Type],
     wanted: Wanted,
+    longest: int,
 ) -> Callable[[object], Any]:
     """The function of a rule, of the context; a generator function if the rule reaches lookups.
 
-    The trees are checked and folded, `known` has the type of each of their nodes by identity.
+    The trees are checked and folded, `known` has the type of each of their nodes by identity. Patterns are given texts
+    of at most `longest` octets.
     """
-    nodes = [*(node for pair in clauses for node in pair), otherwise]
-    longest = patterns.longest_text(
-        sum(pattern.programsize for node in nodes for _, pattern in compiled_patterns(node))
-    )
     return _Compiler(variables, known, wanted, longest).compile(clauses, otherwise)
 
 

@@ -11,7 +11,6 @@ from typing import TypeAlias
 import msgspec
 
 from stalwart.expr import operators, patterns
-from stalwart.expr.compiler import compiled_patterns
 from stalwart.expr.errors import EvalError
 from stalwart.expr.functions import FUNCTIONS
 from stalwart.expr.lookups import Lookup
@@ -64,9 +63,7 @@ def explain(tree: RuleTree, context: object, answer: Answer) -> Explanation:
 
     `answer` is asked for lookups, and gives None for those that it knows no answer to.
     """
-    nodes = [*(node for pair in tree.clauses for node in pair), tree.otherwise]
-    longest = patterns.longest_text(sum(found.programsize for node in nodes for _, found in compiled_patterns(node)))
-    walk = _Walk(MappingContext(context) if type(context) is dict else context, answer, longest)
+    walk = _Walk(MappingContext(context) if type(context) is dict else context, answer, tree.longest_text)
     clauses: list[ClauseSteps] = []
     decided: int | None = None
     result: Step | None = None

@@ -33,6 +33,8 @@ class RuleTree(msgspec.Struct, frozen=True, kw_only=True):
 
     clauses: tuple[tuple[Node, Node], ...]
     otherwise: Node
+    longest_text: int
+    """Octets of text that each pattern may be given, by the cost of those that can be reached."""
 
 
 class CompiledRule:
@@ -129,10 +131,13 @@ class _Builder:
         kept, last = self._reachable(folded)
         self._check_patterns(folded)
         self._stop()
-        function = compile_clauses(kept, last, self._variables, checker.types, self._wanted)
+        reached = [node for pair in kept for node in pair] + [last]
+        longest = longest_text(sum(made.programsize for node in reached for _, made in compiled_patterns(node)))
+        function = compile_clauses(kept, last, self._variables, checker.types, self._wanted, longest)
         nodes = [text.node for text in written]
-        tree = RuleTree(clauses=tuple(zip(nodes[:-1:2], nodes[1::2], strict=True)), otherwise=nodes[-1])
-        needs_io = any(map(reaches_lookups, [node for pair in kept for node in pair] + [last]))
+        clauses_written = tuple(zip(nodes[:-1:2], nodes[1::2], strict=True))
+        tree = RuleTree(clauses=clauses_written, otherwise=nodes[-1], longest_text=longest)
+        needs_io = any(map(reaches_lookups, reached))
         return CompiledRule(function=function, needs_io=needs_io, tree=tree, warnings=self._warnings)
 
     def _stop(self) -> None:
@@ -173,7 +178,7 @@ class _Builder:
 
     def _check_result(self, text: _Text, known: Type) -> None:
         if self._wanted == "status":
-            self._warn_of_success(text, text.node)
+            self._warn_of_status(text, text.node)
         if self._wanted == "text" and only(known, Type.LIST):
             self._fault(text, "the result is an array, but text is wanted", None)
         if self._wanted != "status":
@@ -189,11 +194,11 @@ class _Builder:
         elif not known & (Type.WHOLE | Type.STRING):
             self._fault(text, "the result can't be an HTTP status", "A status is an integer from 100 to 999.")
 
-    def _warn_of_success(self, text: _Text, node: Node) -> None:
-        """A denial with a status that says that all went well misleads clients."""
+    def _warn_of_status(self, text: _Text, node: Node) -> None:
+        """A denial with a status that says that all went well misleads clients; some can't be sent at all."""
         if isinstance(node, Call) and node.name == "if_then":
             for branch in node.arguments[1:]:
-                self._warn_of_success(text, branch)
+                self._warn_of_status(text, branch)
         if not isinstance(node, Literal):
             return
         try:
@@ -201,16 +206,21 @@ class _Builder:
         except EvalError:
             return
         if 200 < status < 400:
-            self._warnings.append(
-                Finding(
-                    text=text.text,
-                    position=node.position,
-                    end=node.end,
-                    message=f"{status} denies the request, but looks like success to its client",
-                    hint="Only 200 allows. To deny, give a status from 400 on, such as 404.",
-                    place=text.place,
-                )
+            message = f"{status} denies the request, but looks like success to its client"
+        elif not 200 <= status < 600:  # RFC 9110 §15: neither 1xx nor what has no class can be the answer
+            message = f"{status} can't be the status of an answer: it denies with 500"
+        else:
+            return
+        self._warnings.append(
+            Finding(
+                text=text.text,
+                position=node.position,
+                end=node.end,
+                message=message,
+                hint="Only 200 allows. To deny, give a status from 400 to 599, such as 404.",
+                place=text.place,
             )
+        )
 
     def _check_patterns(self, texts: Sequence[_Text]) -> None:
         """All patterns of a rule may run in one evaluation, so that they share the bound of its time."""
@@ -255,6 +265,10 @@ class _Builder:
         for at in range(0, len(texts) - 1, 2):
             condition, then = texts[at], texts[at + 1]
             if not isinstance(condition.node, Literal):
+                if any(condition.node == earlier for earlier, _ in kept) and _is_steady(condition.node):
+                    self._warnings.append(
+                        self._finding(condition, "this never decides: a clause before it has the same condition")
+                    )
                 kept.append((condition.node, then.node))
             elif condition.node.value:
                 self._warnings.append(
@@ -264,6 +278,11 @@ class _Builder:
             else:
                 self._warnings.append(self._finding(condition, "this is never true"))
         return kept, texts[-1].node
+
+
+def _is_steady(node: Node) -> bool:
+    """Whether a condition gives the same wherever it stands in a rule: nothing is asked, no group is read."""
+    return not reaches_lookups(node) and not uses_captures(node)
 
 
 def _unquoted(finding: Finding) -> bool:

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from twisted.internet.interfaces import IAddress, IHalfCloseableProtocol, IPushProducer, ITransport
@@ -15,7 +14,8 @@ from zope.interface import implementer
 
 from stalwart.http.body import ChunkedBody, SizedBody
 from stalwart.http.exchange import Endpoints, Fields, Upgraded, endpoints_of
-from stalwart.http.head import Head, find_end, parse_head
+from stalwart.http.handover import Handover
+from stalwart.http.head import Head, encode_head, find_end, parse_head
 from stalwart.http.pacing import Pacing
 from stalwart.http.problem import Problem
 from stalwart.http.request import Request
@@ -23,8 +23,6 @@ from stalwart.http.states import BODY, BUSY, CLOSED, DRAIN, HEAD, HELD, IDLE, LI
 
 if TYPE_CHECKING:
     from stalwart.http.site import Site
-
-_STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode("ascii") for status in HTTPStatus}
 
 
 @implementer(IPushProducer, IHalfCloseableProtocol)
@@ -51,16 +49,14 @@ class Http1Channel(Protocol):
         self._keep_alive = True
         self._refused = False  # the octets behind this can't be trusted to be a request
         self._chunked = False
-        self._upgraded: Upgraded | None = None
-        self._read_all = False  # the client sends no more
+        self._handover: Handover | None = None  # when UPGRADED
 
     # The connection.
 
     def connectionMade(self) -> None:
         """Start the idle deadline."""
-        transport = self.transport
-        self.endpoints = endpoints_of(transport)
-        self._pacing = Pacing(transport, self, self.site.monotonic)
+        self.endpoints = endpoints_of(self.transport)
+        self._pacing = Pacing(self.transport, self, self.site.monotonic)
         self._since = self.site.monotonic()
         self.site.opened(self)
 
@@ -74,14 +70,13 @@ class Http1Channel(Protocol):
             return
         if state is CLOSED:
             return
-        if state is UPGRADED:
-            assert self._upgraded is not None
-            self._upgraded.received(data)
+        if self._handover is not None:
+            self._handover.received(data)
             return
         self._buffer = self._buffer + data if self._buffer else data
         self._advance()
         if len(self._buffer) > self._limits.pipeline_size and not self._takes_octets():
-            self._read(False)
+            self._pacing.read(False)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The connection is gone, from whichever side."""
@@ -91,15 +86,15 @@ class Http1Channel(Protocol):
         if request is not None:
             request.connectionLost(reason)
         self._pacing.stop_producer()
-        upgraded, self._upgraded = self._upgraded, None
-        if upgraded is not None:
-            upgraded.lost()
+        handover, self._handover = self._handover, None
+        if handover is not None:
+            handover.lost()
 
     def readConnectionLost(self) -> None:
         """The client sends no more: what it asked for is answered, then this closes (RFC 9112 §9.6)."""
-        self._read_all = True
+        self._pacing.read_all = True
         if self._state is BUSY and self._request is not None and self._request.endless:
-            self._abort()
+            self.abort()
             return
         self._end_if_read()
 
@@ -108,33 +103,26 @@ class Http1Channel(Protocol):
 
     def _end_if_read(self) -> None:
         """Close if the client sends no more and nothing that it asked for is left to answer."""
-        if self._read_all and self._pacing.full_since is None and self._state not in (BUSY, HELD, CLOSED):
+        if self._pacing.read_all and self._pacing.full_since is None and self._state not in (BUSY, HELD, CLOSED):
             self._close()
 
     def drain(self) -> None:
         """The server is stopping: an idle connection is closed now, others after their answer."""
         if self._state is IDLE or self._state is HEAD or self._state is DRAIN:
             self._close()
-        elif self._state is UPGRADED:
-            assert self._upgraded is not None
-            self._upgraded.drain()
+        elif self._state is UPGRADED and self._handover is not None:
+            self._handover.drain()
 
     def sweep(self, now: float) -> None:
         """Look at the deadline of the state."""
-        state = self._state
-        limits = self._limits
+        state, limits = self._state, self._limits
+        waited = now - self._since
         full_since = self._pacing.full_since
         if full_since is not None and now - full_since > limits.stall_seconds:
-            self._abort()
-            return
-        if state is BUSY:
-            return
-        if state is UPGRADED:
-            assert self._upgraded is not None
-            self._upgraded.sweep(now)
-            return
-        waited = now - self._since
-        if state is IDLE:
+            self.abort()
+        elif state is UPGRADED and self._handover is not None:
+            self._handover.sweep(now)
+        elif state is IDLE:
             if waited > limits.idle_seconds:
                 self._close()
         elif state is HEAD:
@@ -149,20 +137,10 @@ class Http1Channel(Protocol):
             if waited > limits.linger_seconds:
                 self._close()
         elif state is CLOSED and waited > limits.stall_seconds:
-            self._abort()
+            self.abort()
 
     def _move(self, event: str) -> None:
         self._state = MOVES[self._state][event]
-
-    def close(self) -> None:
-        """For an upgraded protocol: see `Wire`."""
-        if self._state is UPGRADED:
-            self._close()
-
-    def write(self, data: bytes) -> None:
-        """For an upgraded protocol: see `Wire`."""
-        if self._state is UPGRADED:
-            self.transport.write(data)
 
     def _close(self) -> None:
         """Close when all that was written is out; the sweep sees to it that this ends."""
@@ -173,7 +151,7 @@ class Http1Channel(Protocol):
 
     def _linger(self) -> None:
         """Let the client read the answer: closing while it sends would have its system throw the answer away."""
-        if self._read_all:
+        if self._pacing.read_all:
             self._close()
             return
         self._move("linger")
@@ -185,20 +163,18 @@ class Http1Channel(Protocol):
     def _let_go(self) -> None:
         """What comes now is thrown away, and what was written goes out at its own pace."""
         self._buffer = b""
-        self._pacing.stop(reading=not self._read_all)
+        self._pacing.stop()
+        if self._handover is not None:
+            self._handover.closing()
 
     def _takes_octets(self) -> bool:
         """Whether what comes is worked off as it comes."""
         return self._pacing.full_since is None and self._state not in (BUSY, HELD)
 
-    def _abort(self) -> None:
+    def abort(self) -> None:
+        """Break the answer off: the missing end tells the client."""
         self._state = CLOSED
         self.transport.abortConnection()  # type: ignore[attr-defined]
-
-    def _read(self, wanted: bool) -> None:
-        """Take octets from the client, or let them wait in its system."""
-        if not self._read_all:
-            self._pacing.read(wanted)
 
     # Requests coming in.
 
@@ -312,7 +288,7 @@ class Http1Channel(Protocol):
         # RFC 9110 §10.1.1: not needed when the client has begun to send already.
         if self._head.expects_continue and not self._buffer:
             self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        self._read(True)
+        self._pacing.read(True)
         self._advance()
 
     def send_head(
@@ -321,24 +297,23 @@ class Http1Channel(Protocol):
         """Begin the answer: see `Exchange`."""
         if self._state is CLOSED:
             return
-        parts = [_STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status]
-        for name, value in fields:
-            parts += (name, b": ", value, b"\r\n")
+        if request.endless and self._pacing.read_all and not final:
+            self.abort()  # the client had left already
+            return
+        framing: list[tuple[bytes, bytes]] = []
         if length is not None:
-            parts.append(b"Content-Length: %d\r\n" % length)
+            framing.append((b"Content-Length", b"%d" % length))
         elif not final:
             if request.clientproto == b"HTTP/1.1":
                 self._chunked = True
-                parts.append(b"Transfer-Encoding: chunked\r\n")
+                framing.append((b"Transfer-Encoding", b"chunked"))
             else:
                 self._keep_alive = False  # its end is the connection's end
         if self._keep_alive and (self._refused or self.site.draining or not self._can_go_on()):
             self._keep_alive = False
         if not self._keep_alive:
-            parts.append(b"Connection: close\r\n")
-        parts.append(b"\r\n")
-        parts.append(body)
-        self.transport.write(b"".join(parts))
+            framing.append((b"Connection", b"close"))
+        self.transport.write(encode_head(status, fields, framing) + body)
 
     def _can_go_on(self) -> bool:
         """Whether a request that is answered now leaves octets behind that are worth reading."""
@@ -362,19 +337,13 @@ class Http1Channel(Protocol):
         if self._state is CLOSED:
             return
         self._move("upgrade")
-        parts = [_STATUS_LINES[HTTPStatus.SWITCHING_PROTOCOLS]]
-        for name, value in fields:
-            parts += (name, b": ", value, b"\r\n")
-        parts.append(b"Connection: Upgrade\r\n\r\n")
-        self.transport.write(b"".join(parts))
-        self._upgraded = protocol
-        protocol.connected(self)
+        self.transport.write(encode_head(101, fields, ((b"Connection", b"Upgrade"),)))
+        self._handover = handover = Handover(protocol, self.transport, self._pacing, self._close, self.abort)
         rest, self._buffer = self._buffer, b""
-        self._read(True)
-        if rest and self._state is UPGRADED:
-            protocol.received(rest)
+        handover.begin(rest)
         if self.site.draining and self._state is UPGRADED:
-            protocol.drain()
+            handover.drain()
+        self._end_if_read()
 
     def end(self, request: Request) -> None:
         """The answer is complete: on to the next request, or to the end of the connection."""
@@ -387,16 +356,12 @@ class Http1Channel(Protocol):
         if self._keep_alive and not self.site.draining:
             self._move("next" if self._state is BUSY else "drain")
             self._since = self.site.monotonic()
-            self._read(True)
+            self._pacing.read(True)
             self._advance()
         elif self._state is BUSY and not self._refused:
             self._close()
         else:
             self._linger()
-
-    def abort(self) -> None:
-        """Break the answer off: the missing end tells the client."""
-        self._abort()
 
     def registerProducer(self, producer: IPushProducer, streaming: bool) -> None:
         """Pause and resume `producer` with the transport."""
@@ -419,17 +384,16 @@ class Http1Channel(Protocol):
     def pauseProducing(self) -> None:
         """The client takes less than it is sent: no more of this answer, and no further request."""
         self._pacing.full()
-        if self._state is UPGRADED and self._upgraded is not None:
-            self._pacing.read(False)
-            self._upgraded.pause()
+        if self._handover is not None:
+            self._handover.pause()
 
     def resumeProducing(self) -> None:
         """What was written is out."""
         self._pacing.emptied()
-        if self._state is UPGRADED and self._upgraded is not None:
-            self._upgraded.resume()
+        if self._handover is not None:
+            self._handover.resume()
         if self._takes_octets():
-            self._read(True)
+            self._pacing.read(True)
             self._advance()
 
     def stopProducing(self) -> None:

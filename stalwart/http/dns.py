@@ -9,7 +9,7 @@ from typing import Any, Protocol, TypeAlias
 
 import msgspec
 from twisted.internet import defer
-from twisted.internet.defer import Deferred, DeferredSemaphore, gatherResults
+from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.names import client, dns
 from twisted.names.error import DNSNameError, DomainError, ResolverError
@@ -91,7 +91,10 @@ class DnsAnswers:
         self._resolver: Resolver | None = None
         self._kept: OrderedDict[tuple[str, str], _Kept] = OrderedDict()
         self._waiting: dict[tuple[str, str], set[Deferred[object]]] = {}
-        self._turns = DeferredSemaphore(MOST_AT_ONCE)
+        # In the order asked; nobody's query is one too many, when clients come and go faster than servers answer.
+        self._queued: OrderedDict[tuple[str, str], None] = OrderedDict()
+        self._running = 0
+        self._starting = False
 
     def ask(self, name: str, kind: str) -> object:
         """The records as texts, '' if there are none; a Deferred of that if they have to be asked for.
@@ -109,20 +112,35 @@ class DnsAnswers:
             self._kept.move_to_end(key)
             return kept.texts or ""
         # Who asks meanwhile shares the answer, and one that leaves doesn't take it from the others.
-        waiting = self._waiting.get(key)
-        first = waiting is None
-        if waiting is None:
-            waiting = self._waiting[key] = set()
-        deferred: Deferred[object] = Deferred(waiting.discard)
+        first = key not in self._waiting
+        waiting = self._waiting.setdefault(key, set())
+        deferred: Deferred[object] = Deferred(lambda leaving: self._leave(leaving, waiting, key))
         waiting.add(deferred)
         if first:
-            self._turns.run(self._query, asked, kind).addBoth(self._answered, key)
+            self._queued[key] = None
+            self._start_queued()
         return deferred
 
     def close(self) -> None:
         """Stop what the resolver does by itself."""
         if isinstance(self._resolver, SystemResolver):
             self._resolver.close()
+
+    def _leave(self, leaving: Deferred[object], waiting: set[Deferred[object]], key: tuple[str, str]) -> None:
+        waiting.discard(leaving)
+        if not waiting and self._waiting.get(key) is waiting and key in self._queued:
+            del self._queued[key], self._waiting[key]
+
+    def _start_queued(self) -> None:
+        """Start as many as may run. One that fails at once comes back to this loop, not deeper."""
+        if self._starting:
+            return
+        self._starting = True
+        while self._queued and self._running < MOST_AT_ONCE:
+            key, _ = self._queued.popitem(last=False)
+            self._running += 1
+            maybeDeferred(self._query, *key).addBoth(self._answered, key)
+        self._starting = False
 
     def _query(self, name: str, kind: str) -> Deferred[list[tuple[Texts, float]]]:
         if self._resolver is None:
@@ -136,6 +154,7 @@ class DnsAnswers:
         return gatherResults(queries, consumeErrors=True)
 
     def _answered(self, result: list[tuple[Texts, float]] | Failure, key: tuple[str, str]) -> None:
+        self._running -= 1
         waiting = self._waiting.pop(key)
         answer: object
         if isinstance(result, Failure):
@@ -148,8 +167,9 @@ class DnsAnswers:
             if len(self._kept) > MOST_KEPT:
                 self._kept.popitem(last=False)
             answer = texts or ""
-        for deferred in waiting:
-            deferred.callback(answer)
+        while waiting:  # one that is told may have another leave
+            waiting.pop().callback(answer)
+        self._start_queued()
 
 
 def _wire_name(name: str, kind: str) -> str | None:

@@ -1,8 +1,13 @@
-"""The head of an HTTP/1.1 request: octets in, a checked `Head` or a `Problem` out (RFC 9112). Pure."""
+"""The heads of HTTP/1.1 messages (RFC 9112): a request's are read, into a `Head` or a `Problem`; an answer's written.
+
+Pure.
+"""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
+from http import HTTPStatus
 
 import msgspec
 
@@ -17,6 +22,7 @@ _VERSION = re.compile(rb"HTTP/[0-9]\.[0-9]\Z")
 SINGLE = frozenset((b"host", b"content-length", b"transfer-encoding", b"authorization", b"content-type"))
 _FRAMING = SINGLE | {b"connection", b"expect"}
 _MOST_DIGITS = 18
+_STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode("ascii") for status in HTTPStatus}
 
 
 class Head(msgspec.Struct, kw_only=True):
@@ -144,3 +150,13 @@ def _expects_continue(value: bytes, *, modern: bool) -> bool:
     if value.lower() != b"100-continue":
         raise Problem(417, "The only expectation that this server meets is 100-continue.")
     return True
+
+
+def encode_head(status: int, *fields: Iterable[tuple[bytes, bytes]]) -> bytes:
+    """An answer's status line and header fields, and the empty line behind them."""
+    parts = [_STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status]
+    for some in fields:
+        for name, value in some:
+            parts += (name, b": ", value, b"\r\n")
+    parts.append(b"\r\n")
+    return b"".join(parts)

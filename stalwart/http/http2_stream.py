@@ -104,7 +104,10 @@ class Http2Stream(H2Stream):
         if self.ended and length:
             # RFC 9113 §8.1.1
             raise Problem(400, "Content-Length tells of a body, and there is none.")
-        return method, target, fields, 0 if self.ended else length
+        if self.ended:
+            return method, target, fields, 0
+        # A body that is told to be empty ends with a frame of its own, which is still to come.
+        return method, target, fields, length or None
 
     def sweep(self, now: float) -> None:
         """Look at the pace of the request's body."""

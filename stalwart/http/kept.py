@@ -121,7 +121,11 @@ class Kept:
 
     def _drop(self, key: LookupKey) -> None:
         self._octets -= _size(key, self._entries.pop(key))
-        self._changed.add(key)
+        if len(self._changed) < 2 * MOST_KEYS:
+            self._changed.add(key)
+        else:
+            # So that what waits to be written stays bounded when nothing can be. The row goes when it expires.
+            self._changed.discard(key)
 
     def _save_later(self) -> None:
         self._timer = None

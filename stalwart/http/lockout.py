@@ -9,17 +9,21 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 import msgspec
+from twisted.internet.defer import Deferred, gatherResults
 
 from stalwart.auth import GuardRules
 from stalwart.auth.bans import BanList
 from stalwart.http.asked import Asked, Visit
 from stalwart.http.problem import Problem
 from stalwart.http.settings import SiteSettings
+from stalwart.ops.networks import Networks
 
 _SECONDS = 15 * 60.0
 _MOST = 64  # of one listener; each holds the fields of a request, 32 KiB at most
 # These are not kept longer than the request lasts, and so the rules that look at them can't be asked again.
 _CREDENTIALS = frozenset((b"authorization", b"proxy-authorization", b"cookie"))
+
+_NOBODY = Networks(())
 
 _Key = tuple[str, str, str, bytes, bytes]
 
@@ -31,7 +35,8 @@ class LockedOut(msgspec.Struct, frozen=True, kw_only=True):
     listener: str
     method: str
     path: str
-    status: int
+    status: int | None
+    """None: not even a connection is made, with a PROXY header that isn't wanted, or without one that is."""
 
 
 class AdminVisits:
@@ -70,31 +75,44 @@ def judge(settings: SiteSettings, visit: Visit) -> int | Coroutine[Any, Any, int
 
 
 async def locked_out(
-    visits: AdminVisits, running: SiteSettings, wanted: SiteSettings, rules: GuardRules
+    visits: AdminVisits,
+    running: SiteSettings,
+    wanted: SiteSettings,
+    rules: GuardRules,
+    senders: tuple[Networks, Networks] = (_NOBODY, _NOBODY),
 ) -> list[LockedOut]:
-    """Those whom `running` lets in, and `wanted` or the bans of `rules` would not."""
+    """Those whom `running` lets in, and `wanted` or the bans of `rules` would not.
+
+    `senders` are those who send PROXY headers to the listener, now and then.
+    """
     bans = BanList(lambda: 0.0)
     bans.configure(blocked=rules.blocked, allowed=rules.allowed)
-    found = []
-    for visit in visits.recent():
-        before = _again(visit)
-        if await _verdict(running, before) != 200:
-            continue
-        after = _again(visit)
-        status = await _verdict(wanted, after)
-        if bans.find(after.client_address) is not None:
-            status = 403
-        if status != 200:
-            found.append(
-                LockedOut(
-                    address=before.client_address,
-                    listener=visit.listener.id,
-                    method=before.method.decode("latin-1"),
-                    path=before.path.decode("latin-1"),
-                    status=status,
-                )
-            )
-    return found
+    # All at once: each may have to wait for lookups.
+    judging = [Deferred.fromCoroutine(_lock_out(visit, running, wanted, bans, senders)) for visit in visits.recent()]
+    return [found for found in await gatherResults(judging, consumeErrors=True) if found is not None]
+
+
+async def _lock_out(
+    visit: Visit, running: SiteSettings, wanted: SiteSettings, bans: BanList, senders: tuple[Networks, Networks]
+) -> LockedOut | None:
+    before, after = _again(visit), _again(visit)
+    if await _verdict(running, before) != 200:
+        return None
+    status: int | None = await _verdict(wanted, after)
+    if bans.find(after.client_address) is not None:
+        status = 403
+    now, then = senders
+    if (visit.peer_address in now) != (visit.peer_address in then):
+        status = None
+    if status == 200:
+        return None
+    return LockedOut(
+        address=before.client_address,
+        listener=visit.listener.id,
+        method=before.method.decode("latin-1"),
+        path=before.path.decode("latin-1"),
+        status=status,
+    )
 
 
 async def _verdict(settings: SiteSettings, visit: Visit) -> int:

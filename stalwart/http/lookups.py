@@ -11,9 +11,10 @@ from twisted.python.failure import Failure
 
 from stalwart.config import DIRECTORIES, RuleNames
 from stalwart.expr import EvalError, Lookup, Value
-from stalwart.expr.values import to_array, to_integer, to_text
+from stalwart.expr.values import saturate, to_array, to_integer, to_text
 from stalwart.http.auth import RunsInThread
 from stalwart.http.dns import DnsAnswers
+from stalwart.http.evaluation import Answers
 from stalwart.http.kept import Kept
 from stalwart.ops.metrics import Metrics
 from stalwart.store import ReadOnlyDatabase, Session, Store, StoreError, is_local_domain, resolve_recipient
@@ -35,6 +36,24 @@ class FactAnswers:
             raise EvalError(f"{lookup.function} needs a store or resolver to ask, and there is none here")
         name = to_text(lookup.arguments[0])
         return self._facts.get(name if lookup.function == "config_get" else f"system.{name}", "")
+
+
+class WithoutWriting:
+    """Answers as another does, with what would be if it wrote: for asking a rule about a request that isn't one."""
+
+    def __init__(self, answers: Answers) -> None:
+        self._answers = answers
+
+    def ask(self, lookup: Lookup) -> object:
+        """See `Answers`."""
+        if lookup.function == "key_set":
+            return 1
+        if lookup.function == "counter_incr":
+            store, key, number = lookup.arguments
+            count = self._answers.ask(Lookup(function="counter_get", arguments=(store, key)))
+            assert isinstance(count, int), "counters are in memory"
+            return saturate(count + to_integer(number))
+        return self._answers.ask(lookup)
 
 
 class ServerAnswers:

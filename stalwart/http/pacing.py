@@ -13,6 +13,8 @@ class Pacing:
     def __init__(self, transport: ITransport, filler: IPushProducer, monotonic: Callable[[], float]) -> None:
         self.full_since: float | None = None
         """Since when the client takes less than it is sent, in monotonic seconds."""
+        self.read_all = False
+        """Whether the client sends no more: it has closed its end."""
         self._transport = transport
         self._monotonic = monotonic
         self._producer: IPushProducer | None = None
@@ -24,7 +26,7 @@ class Pacing:
 
     def read(self, wanted: bool) -> None:
         """Take octets from the client, or let them wait in its system."""
-        if wanted is not self._reading:
+        if wanted is not self._reading and not self.read_all:
             self._reading = wanted
             if wanted:
                 self._transport.resumeProducing()  # type: ignore[attr-defined]
@@ -64,11 +66,10 @@ class Pacing:
 
     # The end.
 
-    def stop(self, *, reading: bool) -> None:
-        """Leave the transport to itself; `reading` unless the client sends no more."""
+    def stop(self) -> None:
+        """Leave the transport to itself."""
         self.full_since = None
-        if reading:
-            self.read(True)
+        self.read(True)
         if self._paced:
             self._paced = False
             self._transport.unregisterProducer()  # type: ignore[attr-defined]

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Coroutine, Iterator, Sequence
 from typing import Any, TypeAlias
 from typing import Literal as OneOf
@@ -18,11 +19,15 @@ from stalwart.expr.tree import Call, Literal, Node, children
 from stalwart.expr.values import to_text
 from stalwart.http.evaluation import Answers, Evaluator, TooManyWaiting
 from stalwart.http.lookup_checks import lookup_fault
+from stalwart.http.never_true import never_true
 from stalwart.http.policy import PolicyRequest
 
 Wanted: TypeAlias = OneOf["status", "text"]
 
 _log = Logger(namespace="stalwart.http")
+
+# RFC 3986 §3.2: visible ASCII, with a host.
+_URL = re.compile(r"https?://[A-Za-z0-9_\[][!-~]*\Z")
 
 _TELL_SECONDS = 10.0  # between two lines about requests that are too many
 
@@ -167,7 +172,7 @@ class RuleUrl:
             url, reason = None, str(error)
         else:
             reason = f"it gave {url!r}, which is no http or https URL"
-        if isinstance(url, str) and url.startswith(("https://", "http://")) and url.isprintable():
+        if isinstance(url, str) and _URL.match(url):
             return url.rstrip("/")
         _log.error("{key} failed, the client's own address is used: {reason}", key=self._key, reason=reason)
         return None
@@ -186,12 +191,17 @@ def check_rule(rule: RuleText, wanted: Wanted, names: RuleNames = NO_NAMES) -> I
     sources = [text for clause in rule.clauses for text in (clause.if_, clause.then)] + [rule.otherwise]
     nodes = [node for pair in compiled.tree.clauses for node in pair] + [compiled.tree.otherwise]
     for source, node in zip(sources, nodes, strict=True):
-        for call in _calls(node):
-            found = lookup_fault(source.text, call, names)
+        for part in _parts(node):
+            odd = never_true(source.text, part, names)
+            if odd is not None:
+                yield RuleFault(source=source, text=_shown(odd), is_error=False)
+            if not isinstance(part, Call):
+                continue
+            found = lookup_fault(source.text, part, names)
             if found is not None:
                 yield RuleFault(source=source, text=_shown(found), is_error=True)
-            elif call.name == "sql_query" and isinstance(call.arguments[0], Literal):
-                yield UsedStore(id=to_text(call.arguments[0].value))
+            elif part.name == "sql_query" and isinstance(part.arguments[0], Literal):
+                yield UsedStore(id=to_text(part.arguments[0].value))
 
 
 def _compile(rule: RuleText, wanted: Wanted) -> CompiledRule:
@@ -218,8 +228,7 @@ def _shown(finding: Finding) -> str:
     return f"{finding.message}.{hint}\n  {text}\n  {carets}"
 
 
-def _calls(node: Node) -> Iterator[Call]:
-    if isinstance(node, Call):
-        yield node
+def _parts(node: Node) -> Iterator[Node]:
+    yield node
     for child in children(node):
-        yield from _calls(child)
+        yield from _parts(child)

@@ -28,7 +28,6 @@ UTCDate = Annotated[str, Meta(pattern=r"\A[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0
 A = TypeVar("A")
 T = TypeVar("T")
 
-_AT = re.compile(r"(.*) - at (`key` in )?`\$(.*)`", re.DOTALL)
 _FIELD = re.compile(r"field `([^`]*)`")
 
 
@@ -133,8 +132,11 @@ def decode_value(value: object, shape: type[T], name: str) -> T:
 def invalid(error: msgspec.ValidationError, within: str = "") -> InvalidArguments:
     """`error` in the words of JMAP; `within` is the argument in which it was found, if not at the top."""
     text, path = str(error), ""
-    if match := _AT.fullmatch(text):
-        text, path = match[1], match[3].removeprefix(".")
+    # What comes before the place may have megabytes of a client's own text in it: no pattern goes over that.
+    before, _, place = text.rpartition(" - at `")
+    place = place.removeprefix("key` in `")
+    if before and place.startswith("$") and place.endswith("`"):
+        text, path = before, place[1:-1].removeprefix(".")
     if field := _FIELD.search(text):
         path = f"{path}.{field[1]}" if path else field[1]
     if within:

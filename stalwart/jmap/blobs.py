@@ -8,7 +8,7 @@ from stalwart import store
 from stalwart.auth import Principal
 from stalwart.jmap import wire
 from stalwart.jmap.call import Account
-from stalwart.jmap.contents import Content, find_content
+from stalwart.jmap.contents import Content, KnownParts, find_content
 from stalwart.jmap.errors import JmapError, SignInExpired
 from stalwart.jmap.ids import blob_id
 from stalwart.jmap.limits import Limits
@@ -74,7 +74,7 @@ class Blobs:
         with self._store.read() as session:
             self._check(session, principal)
             account = self._account(session, principal, account_id).row
-            content = find_content(session, self._store.blobs, account, principal.account_id, blob)
+            content = find_content(session, self._store.blobs, account, principal.account_id, blob, KnownParts())
         if content is None:
             raise NoSuchBlob("There is no such blob in this account.")
         return content

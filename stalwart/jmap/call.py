@@ -11,6 +11,7 @@ import msgspec
 
 from stalwart import store
 from stalwart.auth import Principal
+from stalwart.jmap.contents import Content, KnownParts, find_content
 from stalwart.jmap.errors import InvalidResultReference, RequestTooLarge, UnsupportedFilter
 from stalwart.jmap.limits import Limits
 from stalwart.jmap.references import CreatedIds, Response
@@ -80,6 +81,7 @@ class Exchange:
         "created",
         "evicted",
         "following",
+        "known_parts",
         "limits",
         "principal",
         "responses",
@@ -107,6 +109,7 @@ class Exchange:
         self.responses: list[Response] = []
         self.states: dict[tuple[int, str], str] = {}
         """States of accounts and types in the snapshot that is being read."""
+        self.known_parts = KnownParts(self.charge_read)
         self._octets_left = limits.max_octets_read
         self._reference_octets_left = limits.max_size_request
         self._text_left = limits.max_text_searched
@@ -197,6 +200,11 @@ class Call:
         Nothing comes of it if this call ends with an error. `arguments` are as on the wire.
         """
         self.exchange.following.append((method, arguments))
+
+    def content(self, text: str) -> Content | None:
+        """What a blobId from the arguments names for the user; None if nothing. RequestTooLarge, StoreError."""
+        known, user = self.exchange.known_parts, self.principal.account_id
+        return find_content(self.session, self.blobs, self.account.row, user, self.resolve(text), known)
 
     def state(self, type_name: str) -> str:
         """The state string of a type in this call's snapshot."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 
 import msgspec
 
@@ -15,6 +16,10 @@ from stalwart.mail.transfer import pieces
 from stalwart.store import BlobMissing, BlobStore, Session
 
 _PIECE = 1 << 20
+_MOST_KNOWN = 16
+"""Messages whose parts are remembered."""
+_PRICE_OF_PART = 500
+"""How many octets a part counts: finding it takes longer than reading as much."""
 
 
 class Content(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,17 +43,38 @@ class Content(msgspec.Struct, frozen=True, kw_only=True):
         return None if self.within else self.origin
 
 
+class KnownParts:
+    """The parts of messages that were looked into, so that each is read once for all of its parts.
+
+    `charge` is told how many octets are about to be read, and what many parts cost beside.
+    """
+
+    def __init__(self, charge: Callable[[int], None] = lambda octets: None) -> None:
+        self._charge = charge
+        self._known: dict[tuple[str, tuple[Place, ...]], Mapping[Place, Part]] = {}
+
+    def of(
+        self, blob_hash: str, within: tuple[Place, ...], size: int, read: Callable[[], Part]
+    ) -> Mapping[Place, Part]:
+        """The parts of the message of `size` octets that lies there (see `PartBlob`), which `read` reads."""
+        parts = self._known.get((blob_hash, within))
+        if parts is None:
+            self._charge(size)
+            # An id could name any octets of a message; only parts are given out.
+            parts = {Place(part.body_start, part.body_end, part.encoding): part for part in walk(read())}
+            self._charge(_PRICE_OF_PART * len(parts))
+            if len(self._known) >= _MOST_KNOWN:
+                self._known.clear()
+            self._known[blob_hash, within] = parts
+        return parts
+
+
 def find_content(
-    session: Session,
-    blobs: BlobStore,
-    account: int,
-    user: int,
-    text: str,
-    charge: Callable[[int], None] = lambda octets: None,
+    session: Session, blobs: BlobStore, account: int, user: int, text: str, known: KnownParts
 ) -> Content | None:
     """What the blobId names in this account; None if there is no such thing, or this user may not have it.
 
-    `charge` is told how many octets are about to be read to find it. Raises StoreError.
+    Raises StoreError, and what the charge of `known` does.
     """
     named = parse_blob_id(text)
     if named is None:
@@ -61,21 +87,16 @@ def find_content(
         whole = _whole(blobs, blob_hash)
         if not isinstance(named, PartBlob):
             return whole
-        if emails:
-            rows = store.get_emails(session, account, emails[:1]).values()
-            root = next((decode_structure(row.structure) for row in rows), None)
-        else:
-            root = None
         content = whole
         for place in named.places:
-            if root is None:
-                charge(content.size)
-                root = scan(content.read(0, content.size))[0]
-            part = _part_at(root, place)
+            if content is whole and emails:
+                parts = known.of(blob_hash, (), 0, lambda: _kept_structure(session, account, emails[0]))
+            else:
+                parts = known.of(blob_hash, content.within, content.size, partial(_structure, content))
+            part = parts.get(place)
             if part is None:
                 return None
             content = _part_content(blobs, content, part, place)
-            root = None
     except BlobMissing:
         return None
     return content
@@ -90,12 +111,12 @@ def _whole(blobs: BlobStore, blob_hash: str) -> Content:
     return Content(size=size, read=read, pieces=lambda: _ranges(read, size), origin=blob_hash)
 
 
-def _part_at(root: Part, place: Place) -> Part | None:
-    """The part in that place. An id could name any octets of a message; only parts are given out."""
-    for part in walk(root):
-        if (part.body_start, part.body_end, part.encoding) == (place.start, place.end, place.encoding):
-            return part
-    return None
+def _kept_structure(session: Session, account: int, email: int) -> Part:
+    return decode_structure(store.get_emails(session, account, [email])[email].structure)
+
+
+def _structure(content: Content) -> Part:
+    return scan(content.read(0, content.size))[0]
 
 
 def _part_content(blobs: BlobStore, around: Content, part: Part, place: Place) -> Content:

@@ -200,7 +200,7 @@ class DataType(msgspec.Struct, Generic[Row, F], frozen=True, kw_only=True):
 
     A type with `of_user` belongs to the user: its methods have no accountId, its objects no state and no /changes
     (RFC 8620 §7.2). `call.account` is then the user's own account. Of a `singleton` type each account has one object,
-    with row number 0 and the id "singleton".
+    with row number 0 and the id "singleton". Records of one that `refers_to_itself` may hold ids of others of its kind.
     """
 
     name: str
@@ -219,6 +219,7 @@ class DataType(msgspec.Struct, Generic[Row, F], frozen=True, kw_only=True):
     write: Write[Row] | None = None
     of_user: bool = False
     singleton: bool = False
+    refers_to_itself: bool = False
 
     def id_of(self, row: int) -> str:
         """The id of the object with this row number."""

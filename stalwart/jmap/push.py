@@ -26,7 +26,8 @@ _CAPABILITIES = {
 PUSHED_TYPES = frozenset(_CAPABILITIES) - {_WITHOUT_STATE}
 """The types whose changes are pushed (RFC 8620 §7.1; RFC 8621 §1.5 for EmailDelivery)."""
 
-_MOST_TOKEN = 16_384
+_MOST_TOKEN = 4096  # browsers send it back in a header field; all fields together have a limit
+_TOO_MANY = "all"
 _TOKEN_PART = re.compile(r"([A-Za-z0-9_-]{1,255}):([A-Za-z]{1,64})=([0-9]{1,19})", re.ASCII)
 _encode = msgspec.json.Encoder().encode
 
@@ -74,6 +75,8 @@ def state_change(changed: Changed, **more: str) -> bytes:
 
 def read_token(text: str) -> Known | None:
     """The states that a token of `Feed.token` stands for; None if it is none."""
+    if text == _TOO_MANY:
+        return {}
     if not text or len(text) > _MOST_TOKEN:
         return None
     known: dict[tuple[str, str], int] = {}
@@ -140,13 +143,22 @@ class Feed:
         return changed
 
     def give_back(self, changed: Changed) -> None:
-        """What was taken could not be told: it is to be told again, unless there is a later state."""
+        """What was taken, here or from the feed before this, could not be told.
+
+        It is to be told again, unless there is a later state or it is none of this feed's accounts and types.
+        """
+        seen = {told.id: told.types & self._types for told in self._accounts.values()}
         for account, types in changed.items():
             for name, text in types.items():
-                key = (account, name)
-                self._news[key] = max(int(text), self._news.get(key, 0))
-                self._told.pop(key, None)
+                if name in seen.get(account, ()):
+                    key = (account, name)
+                    self._news[key] = max(int(text), self._news.get(key, 0))
+                    self._told.pop(key, None)
 
     def token(self) -> str:
-        """All states that the client was told, so that it can go on from there; '' if it knows of none."""
-        return ",".join(f"{account}:{name}={state}" for (account, name), state in sorted(self._told.items()))
+        """All states that the client was told, so that it can go on from there; '' if it knows of none.
+
+        Where they are too many for a header field it says so, and whoever comes back with it is told all.
+        """
+        token = ",".join(f"{account}:{name}={state}" for (account, name), state in sorted(self._told.items()))
+        return token if len(token) <= _MOST_TOKEN else _TOO_MANY

@@ -124,8 +124,8 @@ class Vapid:
 
     def authorization(self, url: str, now: float) -> str:
         """The Authorization field for a push to `url` (RFC 8292 §3); `now` is seconds since the epoch."""
-        parts = urlsplit(url)
-        audience = f"{parts.scheme}://{parts.netloc}"
+        # RFC 8292 §2: the origin of the URL, which has its host in lower case and no default port (RFC 6454 §6.1)
+        audience = f"https://{urlsplit(url).netloc.lower().removesuffix(':443')}"
         known = self._signed.get(audience)
         if known is None or now >= known[0]:
             if len(self._signed) >= 256:

@@ -37,7 +37,7 @@ def prepare_set(
 
     def resolve(text: str) -> str:
         # RFC 8620 §5.3: the most recent record of a creation id, and those of this call are yet to come
-        return text if text[1:] in create else call.resolve(text)
+        return text if data_type.refers_to_itself and text[1:] in create else call.resolve(text)
 
     prepared: dict[str, Creation | SetError] = {}
     for creation_id, given in create.items():

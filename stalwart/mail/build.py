@@ -33,7 +33,7 @@ _ATTEMPTS: Final = 16
 class NewPart(msgspec.Struct, frozen=True, kw_only=True):
     """A part to be built: a multipart with `sub_parts`, or else a leaf whose `content` is text or octets.
 
-    Text has any line breaks, and is written in UTF-8 unless it is ASCII; the charset of octets is among the
+    Text has any line breaks, and is written in UTF-8 unless it is plain ASCII; the charset of octets is among the
     `parameters`. The fields that say what a part is (Content-Type, Content-Transfer-Encoding) come from here, all
     others are in `fields`.
     """
@@ -86,7 +86,9 @@ class _Planner:
         encoding = choose(part.type, traits)
         self.collides = self.collides or (traits.holds_mark and encoding in ("7bit", "8bit"))
         if isinstance(part.content, str):
-            parameters = (("charset", "utf-8" if traits.high else "us-ascii"), *part.parameters)
+            # Readers take what is called ASCII and has an ESC in it for ISO-2022-JP (RFC 1468).
+            is_ascii = not traits.high and "\x1b" not in part.content
+            parameters = (("charset", "us-ascii" if is_ascii else "utf-8"), *part.parameters)
             part = msgspec.structs.replace(part, parameters=parameters)
         return _Plan(part, pieces, encoding, "", ())
 

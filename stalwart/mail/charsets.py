@@ -308,7 +308,8 @@ def _guess(octets: bytes) -> str:
     # Imported here: it is large, and most servers meet few messages that need it.
     from charset_normalizer import from_bytes
 
-    sample = _sample(octets)
+    # The guess would be another one for other line ends.
+    sample = _sample(octets.replace(b"\r\n", b"\n"))
     best = from_bytes(sample, cp_isolation=list(_GUESSES)).best()
     if best is None or best.encoding == "cp1252":
         return _decode_windows_1252(octets)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Final
 
@@ -74,7 +74,10 @@ class Marker:
     def _matches(self, text: str) -> list[_Span]:
         """Where the terms are, in order; what overlaps is one."""
         found = words(text)
-        spans = [span for split, begins in self._terms for span in _occurrences(found, split, begins)]
+        places: dict[str, list[int]] = {}
+        for index, word in enumerate(found):
+            places.setdefault(word.text, []).append(index)
+        spans = [span for split, begins in self._terms for span in _occurrences(found, places, split, begins)]
         merged: list[_Span] = []
         for start, end in sorted(spans):
             if merged and start <= merged[-1][1]:
@@ -84,18 +87,21 @@ class Marker:
         return merged
 
 
-def _occurrences(found: Sequence[Word], split: Sequence[str], begins: bool) -> list[_Span]:
+def _occurrences(
+    found: Sequence[Word], places: Mapping[str, Sequence[int]], split: Sequence[str], begins: bool
+) -> list[_Span]:
     *first, last = split
-    length = len(split)
+    if first or not begins:
+        starts = places.get(split[0], ())
+    else:
+        starts = [index for text, indexes in places.items() if text.startswith(last) for index in indexes]
     spans: list[_Span] = []
-    for index in range(len(found) - length + 1):
-        end = found[index + length - 1]
-        if (
-            (end.text.startswith(last) if begins else end.text == last)
-            and (not first or found[index].text == first[0])
-            and all(found[index + offset].text == text for offset, text in enumerate(first))
-        ):
-            spans.append((found[index].start, end.end))
+    for index in starts:
+        run = found[index : index + len(split)]
+        if len(run) == len(split) and all(word.text == text for word, text in zip(run, first, strict=False)):
+            end = run[-1]
+            if end.text.startswith(last) if begins else end.text == last:
+                spans.append((run[0].start, end.end))
     return spans
 
 

@@ -6,6 +6,7 @@ RFC 8621 §4.2 names the properties that must be fast to fetch; the rest serves 
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 from hashlib import blake2b
 from itertools import islice
 from typing import Final
@@ -31,13 +32,20 @@ __all__ = ["Digest", "SearchText", "Summary", "encode_summary", "summarize"]
 MAX_SEARCH_TEXT: Final = 1 << 20
 #: Encoded octets of one part that are read for its text.
 _MAX_PART_OCTETS: Final = 4 << 20
+#: Encoded octets that are read of all parts together: HTML may cost a lot and have no text.
+_MAX_OCTETS: Final = 8 << 20
 #: Parts whose text is read, those of attached messages among them.
 _MAX_TEXT_PARTS: Final = 100
 #: Attached messages within attached messages that are read for search.
 _MAX_ATTACHED_DEPTH: Final = 3
+#: Attached messages that are read for search, on all levels together: many small ones cost more than their octets.
+_MAX_ATTACHED: Final = 100
 #: Ids of one message that count for threads: its own, the first it refers to, and the last ones.
 _MAX_THREAD_IDS: Final = 100
 _MAX_RECEIVED: Final = 20
+#: What a UTCDate can say (RFC 8620 §1.4): an offset takes other moments out of the years that there are.
+_EARLIEST: Final = datetime.min.replace(tzinfo=UTC)
+_LATEST: Final = datetime.max.replace(tzinfo=UTC)
 #: Different names of header fields by which a message can be found.
 _MAX_HEADER_NAMES: Final = 2000
 #: Octets of the header that a summary is made of, all its fields together: some 3,000 recipients. Summaries are sent in
@@ -203,7 +211,7 @@ class _Header:
             # RFC 5322 §3.6.7: the date follows the last semicolon.
             value = unfolded(self.data[field.value_start : field.value_end])
             moment = parse_date(value.rpartition(";")[2])
-            if moment is not None:
+            if moment is not None and _EARLIEST <= moment <= _LATEST:
                 return int(moment.timestamp())
         return None
 
@@ -215,14 +223,26 @@ class _Texts:
         self.data = data
         self.known: dict[str | None, str] = {}
         self.left = _MAX_TEXT_PARTS
+        self.octets_left = _MAX_OCTETS
+
+    def within(self, data: bytes) -> _Texts:
+        """Those of an attached message, within the same bounds; `take_back` what is left of them."""
+        texts = _Texts(data)
+        texts.left, texts.octets_left = self.left, self.octets_left
+        return texts
+
+    def take_back(self, texts: _Texts) -> None:
+        """Go on with what the texts of an attached message have left."""
+        self.left, self.octets_left = texts.left, texts.octets_left
 
     def of(self, part: Part) -> str:
         text = self.known.get(part.part_id)
         if text is None:
-            if self.left <= 0:
+            if self.left <= 0 or self.octets_left <= 0:
                 return ""
             self.left -= 1
-            end = min(part.body_end, part.body_start + _MAX_PART_OCTETS)
+            end = min(part.body_end, part.body_start + min(_MAX_PART_OCTETS, self.octets_left))
+            self.octets_left -= end - part.body_start
             octets = transfer.decode(self.data[part.body_start : end], part.encoding)
             text = self.known[part.part_id] = normalize_lines(charsets.decode(octets, part.charset).text)
         return text
@@ -271,6 +291,7 @@ class _Search:
         self.out: list[str] = []
         self.names: list[str] = []
         self.left = MAX_SEARCH_TEXT
+        self.attached_left = _MAX_ATTACHED
 
     def add_body(self, lists: BodyLists, depth: int) -> None:
         seen: set[int] = set()
@@ -287,7 +308,8 @@ class _Search:
             elif part.type.startswith("text/"):
                 self._add(self.texts.of(part).strip())
             elif part.type in ("message/rfc822", "message/global"):
-                if depth < _MAX_ATTACHED_DEPTH:
+                if depth < _MAX_ATTACHED_DEPTH and self.attached_left > 0:
+                    self.attached_left -= 1
                     self._add_message(part, depth + 1)
             elif part.type.startswith("message/"):  # delivery-status and the like are text
                 self._add(self.texts.of(part).strip())
@@ -300,10 +322,9 @@ class _Search:
         self._add(header.text(b"subject") or "")
         for name in (b"from", b"to", b"cc", b"bcc"):
             self._add(_listing(header.addresses(name)))
-        texts, self.texts = self.texts, _Texts(attached)
-        self.texts.left = texts.left
+        texts, self.texts = self.texts, self.texts.within(attached)
         self.add_body(body_lists(root), depth)
-        texts.left = self.texts.left
+        texts.take_back(self.texts)
         self.texts = texts
 
     def _add(self, text: str) -> None:

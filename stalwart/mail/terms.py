@@ -6,10 +6,11 @@ Scripts that are written without spaces are taken letter by letter, so that any 
 from __future__ import annotations
 
 import re
-import unicodedata
 from typing import Final
 
 import msgspec
+
+from stalwart.mail.normal import normalized
 
 __all__ = ["Term", "Word", "fold", "parse_terms", "plain_words", "words"]
 
@@ -65,14 +66,17 @@ def parse_terms(query: str) -> tuple[Term, ...]:
 
 
 def fold(text: str) -> str:
-    """The text with compatible forms made one, marks left out, letters of unspaced scripts set apart. Case stays."""
+    """The text with compatible forms made one, marks left out, letters of unspaced scripts set apart.
+
+    ASCII keeps its case, which the index folds; of other letters it doesn't know all.
+    """
     if "\0" in text:
         text = text.replace("\0", " ")
     if text.isascii():
         return text
-    text = unicodedata.normalize("NFKD", text.encode("utf-8", "replace").decode("utf-8"))
-    text = unicodedata.normalize("NFKC", _MARKS.sub("", text)).replace("ß", "ss").replace("ẞ", "SS")
-    return _UNSPACED.sub(r" \1 ", text)
+    text = normalized("NFKD", text.encode("utf-8", "replace").decode("utf-8"))
+    text = normalized("NFKC", _MARKS.sub("", text).casefold())
+    return " ".join(_UNSPACED.split(text))
 
 
 class Word(msgspec.Struct, frozen=True, gc=False):
@@ -86,6 +90,7 @@ class Word(msgspec.Struct, frozen=True, gc=False):
 def words(text: str) -> list[Word]:
     """The words of a text in their order, as an index sees them."""
     found: list[Word] = []
+    known: dict[str, list[str]] = {}
     for token in _TOKEN.finditer(text):
         piece = token[0]
         if piece.isascii():
@@ -93,9 +98,12 @@ def words(text: str) -> list[Word]:
             continue
         start = token.start()
         # Every other piece is a letter of an unspaced script.
-        for part in _UNSPACED.split(piece):
+        for part in filter(None, _UNSPACED.split(piece)):
             end = start + len(part)
-            found.extend(Word(one, start, end) for one in plain_words(fold(part)))
+            folded = known.get(part)
+            if folded is None:
+                folded = known[part] = plain_words(fold(part))
+            found.extend(Word(one, start, end) for one in folded)
             start = end
     return found
 

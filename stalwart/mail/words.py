@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import binascii
 import re
-import unicodedata
 from typing import Final
 
 from stalwart.mail import charsets
+from stalwart.mail.normal import normalized
 from stalwart.mail.transfer import decode_base64
 
 __all__ = ["decode_anywhere", "decode_words", "nfc", "unfold"]
@@ -34,7 +34,7 @@ def unfold(text: str) -> str:
 
 def nfc(text: str) -> str:
     """Normalization Form C (RFC 8621 §4.1.2.2, step 5)."""
-    return text if text.isascii() else unicodedata.normalize("NFC", text)
+    return normalized("NFC", text)
 
 
 def decode_words(text: str) -> str:

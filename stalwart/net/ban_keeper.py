@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol, TypeVar
 
 from twisted.application.service import Service
@@ -16,6 +16,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from stalwart.auth import Guard
+from stalwart.auth.bans import MOST_AUTOMATIC
 from stalwart.ops.metrics import Metrics
 from stalwart.store import BanRow, Store, add_ban, ban_version, list_bans, remove_expired_bans
 
@@ -24,6 +25,9 @@ Version = tuple[int, int]
 
 _POLL_SECONDS = 2.0
 _TIDY_SECONDS = 3600.0
+
+_UNREAD = "the bans can't be read from the database: those known hold"
+_UNWRITTEN = "new bans can't be written into the database: they hold until the daemon stops"
 
 _log = Logger(namespace="stalwart.bans")
 
@@ -45,46 +49,59 @@ class BanKeeper(Service):
         self._reactor = reactor
         self._active = metrics.bans
         self._version: Version | None = None
+        """Of the bans that the guard has, or has on their way to it. Belongs to the pool's thread."""
+
         self._unwritten: list[BanRow] = []
+        self._writing = False
         self._next: IDelayedCall | None = None
         self._tidy_at = 0.0
-        self._failing = False
+        self._failing: set[str] = set()
 
     def startService(self) -> None:
         """Take over what the database has, before the first connection is accepted. StoreError."""
         super().startService()  # type: ignore[no-untyped-call]
-        self._version, rows = self._read()
+        with self._store.read() as session:
+            self._version, rows = ban_version(session), list_bans(session)
         self._guard.replace_bans(rows)
         self._guard.on_ban = self._made
         self._active.set_function(lambda: len(self._guard.bans.networks()))
         self._plan()
 
     def stopService(self) -> None:
-        """Look no more. What is being written is written."""
+        """Look no more. What has to be written is queued."""
         super().stopService()  # type: ignore[no-untyped-call]
         self._guard.on_ban = None
         if self._next is not None:
             self._next.cancel()
             self._next = None
+        self._writing = False
+        self._write()
 
     def _plan(self) -> None:
         self._next = self._reactor.callLater(_POLL_SECONDS, self._poll)
 
     def _poll(self) -> None:
         self._next = None
-        self._pool.run(self._look).addCallbacks(self._looked, self._failed).addBoth(self._again)
+        self._write()
+        done = self._pool.run(self._look).addCallback(self._looked)
+        done.addErrback(self._failed, _UNREAD).addBoth(self._again)
 
     def _again(self, _: object) -> None:
         if self.running:
             self._plan()
 
+    def _write(self) -> None:
+        """Have written what isn't, unless that is under way: many bans at once then share a transaction."""
+        rows = tuple(self._unwritten)
+        if not rows or self._writing:
+            return
+        self._writing = True
+        done = self._pool.run(lambda: self._save(rows)).addErrback(self._unsaved)
+        done.addCallback(lambda saved: self._written(len(rows) if saved else 0))
+
     # In the thread.
 
-    def _read(self) -> tuple[Version, list[BanRow]]:
-        with self._store.read() as session:
-            return ban_version(session), list_bans(session)
-
-    def _look(self) -> tuple[Version, list[BanRow]] | None:
+    def _look(self) -> list[BanRow] | None:
         """The bans, if there are others than at the last look."""
         now = time.monotonic()
         if now >= self._tidy_at:
@@ -93,25 +110,46 @@ class BanKeeper(Service):
                 remove_expired_bans(session)
         with self._store.read() as session:
             version = ban_version(session)
-            return None if version == self._version else (version, list_bans(session))
+            if version == self._version:
+                return None
+            rows = list_bans(session)
+        self._version = version
+        return rows
 
-    def _write(self, row: BanRow) -> None:
+    def _save(self, rows: Sequence[BanRow]) -> bool:
         with self._store.write() as session:
-            add_ban(session, row)
+            before = ban_version(session)
+            for row in rows:
+                add_ban(session, row)
+            after = ban_version(session)
+        if before == self._version:  # the guard has these already: a look need not bring it all of them again
+            self._version = after
+        return True
 
     # In the reactor's thread.
 
-    def _looked(self, found: tuple[Version, list[BanRow]] | None) -> None:
-        self._failing = False
-        if found is not None:
-            self._version, rows = found
+    def _looked(self, rows: list[BanRow] | None) -> None:
+        self._failing.discard(_UNREAD)
+        if rows is not None:
             # What was banned since is on its way into the database.
             self._guard.replace_bans([*rows, *self._unwritten])
 
-    def _failed(self, failure: Failure) -> None:
-        if not self._failing:  # once, not every two seconds
-            _log.failure("the bans can't be read from the database: those known hold, and it is tried again", failure)
-        self._failing = True
+    def _written(self, count: int) -> None:
+        self._writing = False
+        if count:
+            self._failing.discard(_UNWRITTEN)
+            del self._unwritten[:count]
+            if self.running:
+                self._write()
+
+    def _unsaved(self, failure: Failure) -> bool:
+        self._failed(failure, _UNWRITTEN)
+        return False
+
+    def _failed(self, failure: Failure, what: str) -> None:
+        if what not in self._failing:  # once, not every two seconds
+            _log.failure("{what}, and it is tried again", failure, what=what)
+        self._failing.add(what)
 
     def _made(self, row: BanRow) -> None:
         _log.warn(
@@ -122,15 +160,13 @@ class BanKeeper(Service):
             detail=row.detail,
             reason=row.reason,
         )
+        if self._guard.bans.is_full:
+            _log.warn(
+                "there are {count} bans now, and the server makes no more until some have ended (stalwart ban list)",
+                count=MOST_AUTOMATIC,
+            )
         self._unwritten.append(row)
-        self._pool.run(lambda: self._write(row)).addCallbacks(
-            lambda _: self._unwritten.remove(row), lambda failure: self._unsaved(failure, row)
-        )
-
-    def _unsaved(self, failure: Failure, row: BanRow) -> None:
-        _log.failure(
-            "the ban of {network} could not be written: it holds until the daemon stops", failure, network=row.network
-        )
+        self._write()
 
 
 def _as_time(seconds: int) -> str:

@@ -100,6 +100,8 @@ class ControlConnection(Protocol):
 
     def _act(self, line: bytes) -> None:
         self._answering = True
+        if self._deadline is not None and self._deadline.active():
+            self._deadline.cancel()  # what is asked for may take longer than asking
         try:
             command = msgspec.json.decode(line, type=Command)
         except msgspec.DecodeError as error:

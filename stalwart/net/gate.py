@@ -23,7 +23,6 @@ from twisted.protocols.tls import TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from stalwart.net.peers import address_text
 from stalwart.ops.metrics import Metrics
 
 _log = Logger(namespace="stalwart.net")
@@ -88,9 +87,7 @@ class ConnectionGate(Factory):
         limit: int,
         metrics: Metrics,
         monotonic: Callable[[], float],
-        closes: Callable[[str], bool] | None = None,
     ) -> None:
-        """`closes` says of a peer's address whether it is banned."""
         self.connections: set[Counted] = set()
         self.when_empty: Callable[[], None] | None = None
         self.factory: IProtocolFactory | None = None
@@ -98,7 +95,6 @@ class ConnectionGate(Factory):
         self.limit = limit
         """How many connections there may be; a lower one closes none that are open."""
         self._listener = listener
-        self._closes = closes
         self._monotonic = monotonic
         self._open = metrics.connections.labels(listener, protocol)
         self._refused = metrics.connections_refused.labels(listener)
@@ -107,8 +103,6 @@ class ConnectionGate(Factory):
 
     def buildProtocol(self, addr: IAddress) -> Counted | None:  # type: ignore[override]
         """A protocol for a new connection; None closes it at once."""
-        if self._closes is not None and self._closes(address_text(addr)):
-            return None
         if len(self.connections) >= self.limit:
             self._refuse()
             return None

@@ -59,9 +59,7 @@ class ListenerService(Service):
         self.factory = factory
         self._reactor = reactor
         self._certificates = certificates
-        self._gate = ConnectionGate(
-            listener.id, listener.protocol, listener.max_connections, metrics, monotonic, closes
-        )
+        self._gate = ConnectionGate(listener.id, listener.protocol, listener.max_connections, metrics, monotonic)
         self._proxies = Networks(proxy_networks)
         self._closes = closes
         self._handshakes: HandshakeFactory | None = None

@@ -175,7 +175,7 @@ class ProxiedFactory(Factory):
     ) -> None:
         """`inside` makes the protocols, TLS included; `seconds` is how long a header may take.
 
-        `closes` says of the address that a header names whether it is banned.
+        `closes` says whether an address is banned: that of a peer who sends no header, or one that a header names.
         """
         self.closes = closes
         self.inside = inside
@@ -186,9 +186,12 @@ class ProxiedFactory(Factory):
         self._waiting: set[ProxiedConnection] = set()
 
     def buildProtocol(self, addr: IAddress) -> IProtocol | None:  # type: ignore[override]
-        """A protocol for a new connection; `addr` is the socket's peer."""
-        if address_text(addr) in self.trusted:
+        """A protocol for a new connection; `addr` is the socket's peer. None closes it at once."""
+        address = address_text(addr)
+        if address in self.trusted:
             return ProxiedConnection(self)
+        if self.closes is not None and self.closes(address):
+            return None
         return self.inside.buildProtocol(addr)
 
     def waits(self, connection: ProxiedConnection) -> IDelayedCall:

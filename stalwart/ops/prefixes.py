@@ -28,14 +28,15 @@ def packed(address: str) -> bytes | None:
 def client_key(address: str) -> str | bytes:
     """What stands for one client in counts: an IPv4 address, or the /64 of an IPv6 address: one client has all of it.
 
-    What is no address (a Unix socket's peer, a client that proxies don't tell) stands for itself.
+    All link-local addresses share one /64 (RFC 4291 §2.5.6): each stands for itself. So does what is no address: a Unix
+    socket's peer, a client that proxies don't tell.
     """
     if ":" not in address:
         return address
     octets = packed(address)
     if octets is None:
         return address
-    return octets[:8] if len(octets) == 16 else ".".join(map(str, octets))
+    return octets[: _client_bits(octets) // 8] if len(octets) == 16 else ".".join(map(str, octets))
 
 
 def client_network(address: str) -> IPNetwork | None:
@@ -45,7 +46,12 @@ def client_network(address: str) -> IPNetwork | None:
         return None
     if len(octets) == 4:
         return IPv4Network(octets)
-    return IPv6Network((octets[:8] + bytes(8), 64))
+    bits = _client_bits(octets)
+    return IPv6Network((octets[: bits // 8].ljust(16, b"\x00"), bits))
+
+
+def _client_bits(octets: bytes) -> int:
+    return 128 if octets[0] == 0xFE and octets[1] & 0xC0 == 0x80 else 64
 
 
 class PrefixTable(Generic[V]):
@@ -72,6 +78,13 @@ class PrefixTable(Generic[V]):
         key = int(network.network_address) >> cut
         self._count += key not in lengths[cut]
         lengths[cut][key] = value
+
+    def remove(self, network: IPNetwork) -> None:
+        """Forget a network, if it is there."""
+        cut = network.max_prefixlen - network.prefixlen
+        networks = self._tables[network.max_prefixlen // 8].get(cut, {})
+        if networks.pop(int(network.network_address) >> cut, None) is not None:
+            self._count -= 1
 
     def find(self, address: str) -> V | None:
         """The value of the narrowest network that the address lies in, if there is one."""

@@ -7,6 +7,7 @@ import unicodedata
 
 import idna
 
+from stalwart.mail.normal import normalized
 from stalwart.store.errors import InvalidAddress
 
 _LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
@@ -40,7 +41,7 @@ def normalise_address(text: str) -> str:
         raise InvalidAddress(f"{text!r} is not an address: wanted user@domain")
     if len(local) > 1 and local[0] == local[-1] == '"':  # RFC 5321 §4.1.2: "bob"@ is the same as bob@
         local = _QUOTED_PAIR.sub(r"\1", local[1:-1])
-    local = unicodedata.normalize("NFC", unicodedata.normalize("NFC", local).lower())
+    local = normalized("NFC", normalized("NFC", local).lower())
     if not _LOCAL.fullmatch(local) or any(unicodedata.category(c)[0] in "CZ" for c in local if c > "\x7f"):
         raise InvalidAddress(f"{text!r} is not an address this server can use: the part before @ has odd characters")
     if len(local.encode("utf-8", "replace")) > 64:  # RFC 5321 §4.5.3.1.1

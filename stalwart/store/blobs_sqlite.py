@@ -24,13 +24,11 @@ _PUT = (
     "ON CONFLICT (hash) DO UPDATE SET touched_at = excluded.touched_at"
 )
 _GET = "SELECT data FROM blob WHERE hash = ?"
-_GET_RANGE = "SELECT substr(data, ?, ?) FROM blob WHERE hash = ?"
+_ROW = "SELECT rowid FROM blob WHERE hash = ?"
 _SIZE = "SELECT size FROM blob WHERE hash = ?"
 _DELETE = "DELETE FROM blob WHERE hash = ?"
 _UNTOUCHED = "SELECT hash FROM blob WHERE touched_at < ?"
 _DELETE_UNTOUCHED = "DELETE FROM blob WHERE hash = ? AND touched_at < ?"
-
-_WHOLE = 2**31 - 1  # the longest blob SQLite may hold; larger numbers overflow in substr
 
 
 class SqliteBlobs:
@@ -73,12 +71,12 @@ class SqliteBlobs:
         with self._connection() as connection:
             if start == 0 and length is None:
                 row = connection.execute(_GET, (blob_hash,)).fetchone()
+                found = None if row is None else bytes(row[0])
             else:
-                most = _WHOLE if length is None else length
-                row = connection.execute(_GET_RANGE, (start + 1, most, blob_hash)).fetchone()
-        if row is None:
+                found = _range(connection, blob_hash, start, length)
+        if found is None:
             raise BlobMissing(blob_hash)
-        return bytes(row[0])
+        return found
 
     def size(self, blob_hash: str) -> int:
         """See `BlobStore`."""
@@ -125,3 +123,16 @@ class SqliteBlobs:
                 raise
             with self._lock:
                 self._idle.append(connection)
+
+
+def _range(connection: sqlite3.Connection, blob_hash: str, start: int, length: int | None) -> bytes | None:
+    connection.execute("BEGIN")  # so that the row stays until it is read
+    row = connection.execute(_ROW, (blob_hash,)).fetchone()
+    found = None
+    if row is not None:
+        # Not substr(), which reads all of the blob for any part of it.
+        with connection.blobopen("blob", "data", row[0], readonly=True) as data:
+            data.seek(min(start, len(data)))
+            found = data.read(-1 if length is None else length)
+    connection.execute("COMMIT")
+    return found

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 
-from sqlalchemy import bindparam, insert, select, text, update
+from sqlalchemy import Text, bindparam, cast, exists, func, insert, or_, select, text, update
 
 from stalwart.mail.message import encode_structure
 from stalwart.mail.summary import Digest, encode_summary
@@ -158,9 +158,16 @@ def list_email_ids(s: Session, account_id: int, limit: int) -> list[int]:
     return list(s.connection.scalars(_SOME_IDS, {"account": account_id, "most": limit}))
 
 
-def ids_with_header(s: Session, account_id: int, name: str, limit: int) -> list[int]:
-    """At most `limit` ids of the account's e-mails that have a header field of this name, the newest first."""
+def ids_with_header(s: Session, account_id: int, name: str, limit: int, mentions: Sequence[str] = ()) -> list[int]:
+    """At most `limit` ids of the account's e-mails that have a header field of this name, the newest first.
+
+    With `mentions`, only those whose summary has one of these texts in it, in lower case.
+    """
     found = search.with_header(account_id, name)
+    if mentions:
+        summary = func.lower(cast(email_content.c.summary, Text))
+        mentioned = or_(*(func.instr(summary, one) > 0 for one in mentions))
+        found = found.where(exists().where(email_content.c.email_id == text("email_search.rowid"), mentioned))
     return list(s.connection.scalars(found.order_by(text("rowid DESC")).limit(limit)))
 
 

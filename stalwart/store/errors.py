@@ -83,9 +83,5 @@ class CannotCalculateChanges(StoreError):
     """The state is unknown, or older than the changes that are still kept. RFC 8620 §5.2."""
 
 
-class QueryTooSlow(StoreError):
-    """A query took longer than one may: it is of a kind that grows with the mailbox."""
-
-
 class FilterTooComplex(StoreError):
     """A query's filter has more conditions, or deeper nesting, than a database should be given."""

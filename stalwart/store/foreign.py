@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import time
 from collections.abc import Sequence
@@ -11,6 +12,7 @@ from typing import TypeAlias
 from stalwart.store.errors import StoreError
 
 Cell: TypeAlias = "int | float | str | None"
+_Identity: TypeAlias = "tuple[int, int]"
 
 MOST_ROWS = 100
 QUERY_SECONDS = 1.0
@@ -31,7 +33,7 @@ class ReadOnlyDatabase:
 
     def __init__(self, path: str) -> None:
         self.path = path
-        self._idle: list[sqlite3.Connection] = []
+        self._idle: list[tuple[_Identity, sqlite3.Connection]] = []
 
     def query(self, text: str, parameters: Sequence[int | float | str]) -> list[tuple[Cell, ...]]:
         """The rows of one SELECT; `parameters` stand for its question marks.
@@ -39,17 +41,16 @@ class ReadOnlyDatabase:
         Raises QueryFailed: for wrong SQL or parameters, after `QUERY_SECONDS`, for more than `MOST_ROWS` rows, for
         what is neither number nor text.
         """
-        try:
-            connection = self._idle.pop()
-        except IndexError:
-            connection = self._open()
+        # Whoever writes such a file mostly moves a new one into its place.
+        identity = self._identity()
+        connection = self._take(identity) or self._open()
         try:
             rows = self._run(connection, text, parameters)
         except BaseException:
             connection.close()
             raise
         if len(self._idle) < _MOST_IDLE:
-            self._idle.append(connection)
+            self._idle.append((identity, connection))
         else:
             connection.close()
         return rows
@@ -57,7 +58,25 @@ class ReadOnlyDatabase:
     def close(self) -> None:
         """Close the connections. No query may be under way."""
         while self._idle:
-            self._idle.pop().close()
+            self._idle.pop()[1].close()
+
+    def _identity(self) -> _Identity:
+        try:
+            found = os.stat(self.path)
+        except OSError as error:
+            raise QueryFailed(f"{self.path}: can't be opened for reading: {error.strerror}") from error
+        return found.st_dev, found.st_ino
+
+    def _take(self, identity: _Identity) -> sqlite3.Connection | None:
+        """An idle connection to this very file; those to others are closed."""
+        while True:
+            try:
+                opened, connection = self._idle.pop()
+            except IndexError:
+                return None
+            if opened == identity:
+                return connection
+            connection.close()
 
     def _open(self) -> sqlite3.Connection:
         try:
@@ -84,7 +103,7 @@ class ReadOnlyDatabase:
             cursor = connection.execute(text, tuple(parameters))
             rows = cursor.fetchmany(MOST_ROWS + 1)
             cursor.close()
-        except (sqlite3.Error, sqlite3.Warning, OverflowError) as error:
+        except (sqlite3.Error, sqlite3.Warning, OverflowError, UnicodeEncodeError) as error:
             late = time.monotonic() > deadline
             reason = f"it took more than {QUERY_SECONDS:g} s" if late else str(error)
             raise QueryFailed(f"{self.path}: the query failed: {reason}") from error

@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy import Row, bindparam, delete, insert, select, update
 
+from stalwart.mail.normal import normalized
 from stalwart.store import counters
 from stalwart.store.edits import bury, destroy_email, read_places, update_email
 from stalwart.store.emails import trash_of
@@ -104,7 +105,7 @@ def find_mailbox(
     if role is not None:
         found = s.connection.execute(_BY_ROLE, {"account": account_id, "role": role})
     elif name is not None:
-        found = s.connection.execute(_TOP_BY_NAME, {"account": account_id, "name": unicodedata.normalize("NFC", name)})
+        found = s.connection.execute(_TOP_BY_NAME, {"account": account_id, "name": normalized("NFC", name)})
     else:
         raise ValueError("a role or a name is needed")
     row = found.one_or_none()
@@ -230,7 +231,7 @@ def _create(
 def normal_name(name: str, longest: int) -> str:
     """The name as it is kept (RFC 8621 §2): Net-Unicode (RFC 5198: NFC, no control characters), of at most `longest`
     octets of UTF-8. InvalidName."""
-    name = unicodedata.normalize("NFC", name)
+    name = normalized("NFC", name)
     if not name or any(unicodedata.category(character) in ("Cc", "Cs") for character in name):
         raise InvalidName(f"{name!r} can't be a mailbox name: wanted one or more characters, none of them control ones")
     if len(name.encode("utf-8")) > longest:

@@ -44,6 +44,8 @@ _DELETE_DEAD = delete(push_subscription).where(
         != select(account.c.credential_version).where(account.c.id == push_subscription.c.account_id).scalar_subquery(),
     )
 )
+_DELETE_DEAD_OF = _DELETE_DEAD.where(push_subscription.c.account_id == bindparam("account"))
+_DELETE_ALL_DEAD = _DELETE_DEAD.returning(push_subscription.c.account_id)
 _KEY = select(server_key.c.value).where(server_key.c.name == bindparam("name"))
 _INSERT_KEY = insert(server_key)
 
@@ -78,8 +80,10 @@ def list_subscriptions(s: Session, account_id: int | None = None) -> Sequence[Su
 
 
 def add_subscription(s: Session, row: SubscriptionRow) -> SubscriptionRow:
-    """Keep a new subscription; gives it with its id."""
+    """Keep a new subscription; gives it with its id. Dead ones of the account, which no limit counts, are removed."""
     s.touch(row.account_id, PUSH_SUBSCRIPTION)
+    with _erasing(s):
+        s.connection.execute(_DELETE_DEAD_OF, {"now": s.now(), "account": row.account_id})
     values = msgspec.structs.asdict(row)
     del values["id"]
     return msgspec.structs.replace(row, id=s.insert(_INSERT, {**values, "types": _types(row)}))
@@ -109,7 +113,10 @@ def delete_subscription(s: Session, account_id: int, subscription: int) -> None:
 def delete_dead_subscriptions(s: Session) -> int:
     """Remove those that have expired or whose password was changed; gives how many."""
     with _erasing(s):
-        return s.connection.execute(_DELETE_DEAD, {"now": s.now()}).rowcount
+        accounts = list(s.connection.scalars(_DELETE_ALL_DEAD, {"now": s.now()}))
+    for account_id in set(accounts):
+        s.touch(account_id, PUSH_SUBSCRIPTION)  # so that who pushes to them forgets them too
+    return len(accounts)
 
 
 def find_key(s: Session, name: str) -> bytes | None:

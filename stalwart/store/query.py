@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import sqlite3
+import time
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import chain, islice
 
 from sqlalchemy import bindparam, func, select
 from sqlalchemy.engine.interfaces import CoreExecuteOptionsParameter
+from sqlalchemy.exc import DBAPIError
 
 from stalwart.store.conditions import build, is_bare, is_large
-from stalwart.store.errors import AnchorNotFound
+from stalwart.store.errors import AnchorNotFound, FilterTooComplex
 from stalwart.store.filters import (
     AllOf,
     AmongIds,
@@ -29,7 +33,6 @@ from stalwart.store.prepared import Prepared
 from stalwart.store.remembered import recall, remember
 from stalwart.store.rows import IdList
 from stalwart.store.session import Session
-from stalwart.store.sqlite import time_limit
 from stalwart.store.tables import account, email, mailbox, thread
 
 NEWEST_FIRST = (Sort(property="receivedAt", ascending=False),)
@@ -61,8 +64,8 @@ WHERE place.account_id = ? AND NOT EXISTS (
 )
 """
 _ALL = -1
-SECONDS = 10.0
-"""How long a query may take: some grow with the mailbox, and must not hold a thread for ever."""
+_STEPS = 10_000
+"""Instructions of SQLite between two looks at the time."""
 _AHEAD = 4
 """How much farther than asked for a list is read that somebody is going through."""
 
@@ -80,13 +83,13 @@ def query_emails(
     anchor_offset: int = 0,
     calculate_total: bool,
 ) -> QueryResult:
-    """The window of matching e-mails; `sorts` empty means newest first. AnchorNotFound, FilterTooComplex, QueryTooSlow.
+    """The window of matching e-mails; `sorts` empty means newest first. AnchorNotFound, FilterTooComplex.
 
     A negative `position` counts from the end. `limit` None means no limit. The ids of equal e-mails break ties, in
     the direction of the last comparator. The total of a lone `InMailbox` is the mailbox's counter.
     """
     source = Matches(s, account_id, filter, tuple(sorts) or NEWEST_FIRST, collapse_threads)
-    with time_limit(s.driver, SECONDS):
+    with within_time(s):
         total = source.total() if calculate_total or (anchor is None and position < 0) else None
         if anchor is not None:
             position = max(0, source.place_of(anchor) + anchor_offset)  # RFC 8620 §5.5
@@ -94,6 +97,23 @@ def query_emails(
             position = max(0, (total or 0) + position)
         ids = source.window(position, limit)
     return QueryResult(ids=ids, position=position, total=total if calculate_total else None)
+
+
+@contextmanager
+def within_time(s: Session) -> Iterator[None]:
+    """What is searched for inside may take the CPU time that is left to the session's searches. FilterTooComplex."""
+    started = time.thread_time()
+    s.driver.set_progress_handler(lambda: time.thread_time() - started > s.search_seconds, _STEPS)
+    try:
+        yield
+    except (DBAPIError, sqlite3.OperationalError) as error:
+        cause = error.orig if isinstance(error, DBAPIError) else error
+        if getattr(cause, "sqlite_errorcode", None) != sqlite3.SQLITE_INTERRUPT:
+            raise
+        raise FilterTooComplex("it would take too long in an account with so much mail") from error
+    finally:
+        s.driver.set_progress_handler(None, 0)
+        s.search_seconds -= time.thread_time() - started
 
 
 class Matches:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from stalwart.store.changes import check_since
-from stalwart.store.errors import CannotCalculateChanges, QueryTooSlow
+from stalwart.store.errors import CannotCalculateChanges
 from stalwart.store.filters import (
     AllOf,
     AmongIds,
@@ -26,9 +26,8 @@ from stalwart.store.filters import (
     Sort,
     ThreadKeyword,
 )
-from stalwart.store.query import NEWEST_FIRST, SECONDS, Matches
+from stalwart.store.query import NEWEST_FIRST, Matches, within_time
 from stalwart.store.session import Session
-from stalwart.store.sqlite import time_limit
 
 _MOST_CANDIDATES = 20_000
 _MOST_WALKED = 200_000
@@ -84,11 +83,8 @@ def query_email_changes(
     `up_to`: nothing that comes after this e-mail matters, as long as the query is on nothing that can change.
     CannotCalculateChanges if the state is unknown or the answer would take too much work; FilterTooComplex.
     """
-    try:
-        with time_limit(s.driver, SECONDS):
-            return _query_changes(s, account_id, filter, sorts, collapse_threads, since, up_to, calculate_total)
-    except QueryTooSlow as error:
-        raise CannotCalculateChanges(str(error)) from error
+    with within_time(s):
+        return _query_changes(s, account_id, filter, sorts, collapse_threads, since, up_to, calculate_total)
 
 
 def _query_changes(

@@ -31,16 +31,18 @@ _MOVE_STATE = Prepared(
         index_elements=[type_state.c.account_id, type_state.c.type], set_={"modseq": _NEW_STATE.excluded.modseq}
     )
 )
+_SEARCH_SECONDS = 10.0
 
 
 class Session:
     """A snapshot (from `Store.read`) or a transaction (from `Store.write`). Belongs to one thread at a time.
 
     `connection` is SQLAlchemy's, `driver` the sqlite3 connection under it for the hottest reads. `ids` is where a
-    snapshot keeps what searches gave; a transaction has none.
+    snapshot keeps what searches gave; a transaction has none. `search_seconds` is the CPU time that searches may still
+    take.
     """
 
-    __slots__ = ("_last", "_moved", "clock", "connection", "driver", "ids")
+    __slots__ = ("_last", "_moved", "clock", "connection", "driver", "ids", "search_seconds")
 
     def __init__(
         self,
@@ -53,6 +55,7 @@ class Session:
         self.connection = connection
         self.driver = driver
         self.clock = clock
+        self.search_seconds = _SEARCH_SECONDS
         self._last: dict[int, int] = {}
         self._moved: dict[int, dict[str, int]] = {}
 

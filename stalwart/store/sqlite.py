@@ -6,19 +6,17 @@ import errno
 import json
 import os
 import sqlite3
-import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 
 from sqlalchemy import Connection, Engine, NullPool, Select, create_engine, func, select
 from sqlalchemy.exc import DBAPIError
 
-from stalwart.store.errors import DiskFull, QueryTooSlow, StoreBusy, StoreDamaged, StoreError
+from stalwart.store.errors import DiskFull, StoreBusy, StoreDamaged, StoreError
 
 BUSY_SECONDS = 30.0
 LOG_OCTETS = 64 * 1024 * 1024
 _RESTART_MILLISECONDS = 1000
-_STEPS = 50_000  # of SQLite's machine: about a millisecond
 _PRAGMAS = (
     "PRAGMA journal_mode=WAL",
     "PRAGMA synchronous=FULL",  # a commit is on disk when it returns
@@ -70,22 +68,6 @@ def transaction(connection: Connection, *, writing: bool) -> Iterator[sqlite3.Co
         raise
     if not writing:
         outer.rollback()
-
-
-@contextmanager
-def time_limit(driver: sqlite3.Connection, seconds: float) -> Iterator[None]:
-    """Statements that run longer than that inside are ended with QueryTooSlow."""
-    ends = time.monotonic() + seconds
-    driver.set_progress_handler(lambda: time.monotonic() > ends, _STEPS)
-    try:
-        yield
-    except (DBAPIError, sqlite3.OperationalError) as error:
-        cause = error.orig if isinstance(error, DBAPIError) else error
-        if getattr(cause, "sqlite_errorcode", None) == sqlite3.SQLITE_INTERRUPT:
-            raise QueryTooSlow(f"a query took longer than {seconds:.0f} seconds") from error
-        raise
-    finally:
-        driver.set_progress_handler(None, 0)
 
 
 def restart_log(driver: sqlite3.Connection) -> bool:

@@ -50,14 +50,20 @@ class IncomingBlob:
 
     @contextmanager
     def written(self) -> Iterator[BlobWriter]:
-        """All of it, once `settled`; the calling thread writes the last octets. Raises StoreError, also late."""
+        """All of it, once `settled`; the calling thread writes the last octets. Raises StoreError, also late.
+
+        What isn't committed in the end is gone, also if the client has left meanwhile.
+        """
         with self._lock:
             if self._failure is not None:
                 self._failure.raiseException()
             if self._forgotten:
                 raise StoreError("the client has given the upload up")
             blocks, self._waiting = self._waiting, []
-            yield self._add(blocks)
+            try:
+                yield self._add(blocks)
+            finally:
+                self._drop()
 
     def forget(self) -> None:
         """The request has ended, one way or another: what was not kept goes."""
@@ -83,8 +89,12 @@ class IncomingBlob:
 
     def _abort(self) -> None:
         with self._lock:
-            if self._writer is not None:
-                self._writer.abort()
+            self._drop()
+
+    def _drop(self) -> None:
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            writer.abort()
 
     def _wrote(self, _: None) -> None:
         self._writing = None

@@ -59,8 +59,8 @@ class RunsWork(Protocol):
 class Reactor(Protocol):
     """The part of a reactor that this needs."""
 
-    def callLater(self, delay: float, function: Callable[..., object], /) -> IDelayedCall:
-        """Call `function` in `delay` seconds."""
+    def callLater(self, delay: float, function: Callable[..., object], /, *args: object) -> IDelayedCall:
+        """Call `function` with `args` in `delay` seconds."""
 
     def callFromThread(self, function: Callable[..., object], /) -> None:
         """Have the reactor thread call `function`; safe from any thread."""
@@ -100,7 +100,14 @@ class Announcer:
         return self._closed
 
     def watch(self, watcher: Watcher, accounts: Collection[int]) -> None:
-        """Tell `watcher` of all that changes in these accounts from now on, and if its principal is locked out."""
+        """Tell `watcher` of all that changes in these accounts from now on, and if its principal is locked out.
+
+        That goes for these instead of those that it watched before. When the server is stopping, it is told so at once.
+        """
+        if self._closed:
+            watcher.closing()
+            return
+        self.unwatch(watcher)
         self._watched[watcher] = watched = {*accounts, watcher.principal.account_id}
         for account in watched:
             self._watchers.setdefault(account, set()).add(watcher)
@@ -154,7 +161,10 @@ class Announcer:
     def _tell(self, moved: States) -> None:
         for account, types in moved.items():
             for watcher in tuple(self._watchers.get(account, ())):
-                watcher.changed(account, types)
+                try:
+                    watcher.changed(account, types)
+                except Exception:  # noqa: BLE001 - a fault in one must not keep the others waiting
+                    _log.failure("a change of account {account} could not be passed on", account=account)
 
     # Commits of others.
 
@@ -167,7 +177,7 @@ class Announcer:
         self._polling = True
         known, some_new = dict(self._known), self._some_new
         self._some_new = False
-        self._thread.run(lambda: self._look(known, some_new)).addCallbacks(self._looked, self._failed)
+        self._thread.run(lambda: self._look(known, some_new)).addCallback(self._looked).addErrback(self._failed)
 
     def _look(self, known: Mapping[int, int], some_new: bool) -> _Found | None:
         """In the thread: what has moved; None if nothing was written."""

@@ -15,6 +15,7 @@ from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
 from twisted.internet.error import DNSLookupError
 from twisted.internet.interfaces import (
     IAddress,
+    IDelayedCall,
     IHostnameResolver,
     IHostResolution,
     IProtocol,
@@ -71,7 +72,8 @@ class PushClient:
         """
         self._reactor = reactor
         self._timeout = timeout
-        endpoints = _Endpoints(reactor, trust_root or platformTrust(), allow_private=allow_private)
+        # A request and the reading of its answer each have `timeout`.
+        endpoints = _Endpoints(reactor, trust_root or platformTrust(), allow_private=allow_private, longest=2 * timeout)
         self._agent = Agent.usingEndpointFactory(reactor, endpoints)
 
     async def post(self, url: str, headers: Mapping[str, str], body: bytes, *, now: float) -> PushAnswer:
@@ -138,8 +140,9 @@ class _Ignored(Protocol):
 class _Endpoints:
     """Where the agent's connections go."""
 
-    def __init__(self, reactor: Any, trust_root: Any, *, allow_private: bool) -> None:
+    def __init__(self, reactor: Any, trust_root: Any, *, allow_private: bool, longest: float) -> None:
         self._reactor = reactor
+        self._longest = longest
         self._trust_root = trust_root
         self._allow_private = allow_private
 
@@ -151,7 +154,7 @@ class _Endpoints:
         resolver = _Resolver(self._reactor.nameResolver, allow_private=self._allow_private)
         endpoint = HostnameEndpoint(_Reactor(self._reactor, resolver), host, uri.port)
         options = optionsForClientTLS(host.decode("ascii"), trustRoot=self._trust_root)
-        return _Bounded(wrapClientTLS(options, endpoint), resolver)
+        return _Bounded(wrapClientTLS(options, endpoint), resolver, self._reactor, self._longest)
 
 
 @implementer(IReactorPluggableNameResolver)
@@ -214,11 +217,13 @@ class _Receiver:
 
 @implementer(IStreamClientEndpoint)
 class _Bounded:
-    """Ends a connection from which more comes than an answer may have."""
+    """Ends a connection from which more comes than an answer may have, or that lasts longer than `longest` seconds."""
 
-    def __init__(self, endpoint: IStreamClientEndpoint, resolver: _Resolver) -> None:
+    def __init__(self, endpoint: IStreamClientEndpoint, resolver: _Resolver, reactor: Any, longest: float) -> None:
         self._endpoint = endpoint
         self._resolver = resolver
+        self._reactor = reactor
+        self._longest = longest
 
     def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
         """See IStreamClientEndpoint."""
@@ -226,7 +231,12 @@ class _Bounded:
         wrapping: WrappingFactory[_Counted] = WrappingFactory(protocolFactory)
         wrapping.protocol = _Counted
         connected: Deferred[Any] = self._endpoint.connect(wrapping)
-        return connected.addCallbacks(lambda wrapper: wrapper.wrappedProtocol, self._failed)
+        return connected.addCallbacks(self._connected, self._failed)
+
+    def _connected(self, wrapper: _Counted) -> IProtocol:
+        wrapper.deadline = self._reactor.callLater(self._longest, wrapper.transport.abortConnection)
+        inside: IProtocol = wrapper.wrappedProtocol
+        return inside
 
     def _failed(self, failure: Failure) -> Failure:
         if failure.check(DNSLookupError) and self._resolver.refused:
@@ -236,6 +246,7 @@ class _Bounded:
 
 class _Counted(ProtocolWrapper):
     octets = 0
+    deadline: IDelayedCall | None = None
     transport: Any
 
     def dataReceived(self, data: bytes) -> None:
@@ -244,3 +255,8 @@ class _Counted(ProtocolWrapper):
             self.transport.abortConnection()
         else:
             super().dataReceived(data)  # type: ignore[no-untyped-call]
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        if self.deadline is not None and self.deadline.active():
+            self.deadline.cancel()
+        super().connectionLost(reason)  # type: ignore[no-untyped-call]

@@ -27,6 +27,7 @@ from stalwart.web.jmap_push_client import PushAnswer
 from stalwart.web.jmap_subscriber import Subscriber, host_of
 
 _log = Logger(namespace="stalwart.jmap.push")
+_AGAIN_SECONDS = 5.0  # after the database could not be asked
 
 
 class _Loaded(msgspec.Struct, frozen=True, kw_only=True):
@@ -137,7 +138,9 @@ class PushSender:
             row = one.row
             known = self._subscribers.get(row.id)
             if known is not None:
-                known.renew(row)
+                if one.accounts != known.accounts:
+                    self._announcer.watch(known, one.accounts)
+                known.renew(row, one.accounts)
                 continue
             subscriber = self._subscribers[row.id] = Subscriber(self, row, one.principal, one.accounts)
             self._announcer.watch(subscriber, one.accounts)
@@ -192,10 +195,9 @@ class PushSender:
             store.delete_subscription(s, row.account_id, row.id)
 
     def accounts_changed(self, subscriber: Subscriber) -> None:
-        """Begin anew, with the accounts that the user has by now."""
-        self._drop(subscriber)
-        account = subscriber.row.account_id
-        self._run_in_thread(lambda: self._load(account), lambda loaded: self._take(loaded[1], verify=False))
+        """Go on with the accounts that the user has by now."""
+        self._announcer.watch(subscriber, subscriber.accounts)  # until those are known nothing may be missed
+        self._reload([subscriber.row.account_id])
 
     def revoked(self, subscriber: Subscriber) -> None:
         """The password was changed, or the account is gone."""
@@ -216,6 +218,15 @@ class PushSender:
     def _run_in_thread(self, function: Callable[[], Any], done: Callable[[Any], None]) -> None:
         if self._stopped:
             return
-        self._thread.run(function).addCallback(done).addErrback(
-            lambda failure: _log.failure("push subscriptions could not be read or removed", failure)
+
+        def again(failure: Failure) -> None:
+            _log.failure(
+                "push subscriptions could not be read or removed; tried again in {seconds:g} seconds",
+                failure,
+                seconds=_AGAIN_SECONDS,
+            )
+            self.reactor.callLater(_AGAIN_SECONDS, self._run_in_thread, function, done)
+
+        self._thread.run(function).addCallbacks(done, again).addErrback(
+            lambda failure: _log.failure("push subscriptions were not dealt with", failure)
         )

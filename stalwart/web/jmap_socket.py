@@ -15,14 +15,17 @@ from wsproto.frame_protocol import CloseReason
 
 from stalwart.http import Problem, Request
 from stalwart.http.exchange import Wire
+from stalwart.http.guarding import charge_account, refuse_banned
 from stalwart.jmap import push, wire
-from stalwart.jmap.errors import NotJson, NotRequest, RequestError
+from stalwart.jmap.errors import NotJson, NotRequest, OverLimit, RequestError
 from stalwart.jmap.push import Feed, Told
 from stalwart.web.jmap_streams import Streams
 from stalwart.web.jmap_surface import problem
 
 _log = Logger(namespace="stalwart.jmap.push")
 _CLOSING_SECONDS = 5.0
+_SMALL_MESSAGE = 65_536
+"""Octets that a socket may hold of a message that is coming in, before that counts as one of the account's requests."""
 
 
 class _Envelope(msgspec.Struct, frozen=True):
@@ -56,6 +59,7 @@ class JmapSocket:
         self._connection = Connection(ConnectionType.SERVER)
         self._wire: Wire | None = None
         self._message = bytearray()
+        self._leave: Callable[[], None] | None = None  # while a long message comes in
         self._running = 0
         self._draining = False
         self._heard = self._pinged = self._now()
@@ -72,11 +76,8 @@ class JmapSocket:
     def connected(self, wire: Wire) -> None:
         """The handshake is done."""
         self._wire = wire
-        if self._streams.announcer.closed:
-            self.drain()
-        else:
-            # Also without push: so that it is noticed when the credentials are revoked.
-            self._streams.announcer.watch(self, self._accounts)
+        # Also without push: so that it is noticed when the credentials are revoked.
+        self._streams.announcer.watch(self, self._accounts)
 
     def received(self, data: bytes) -> None:
         """Frames, or parts of them."""
@@ -92,6 +93,7 @@ class JmapSocket:
     def lost(self) -> None:
         """The connection is gone; what still runs is answered to nobody."""
         self._wire = None
+        self._forget_message()
         self._stop_pushing()
         self._streams.announcer.unwatch(self)
 
@@ -173,12 +175,23 @@ class JmapSocket:
     def _text(self, event: TextMessage) -> None:
         self._message += event.data.encode("utf-8")
         if len(self._message) > self._limit:
-            self._message.clear()
             self._close(CloseReason.MESSAGE_TOO_BIG, f"a message has at most {self._limit} octets")
         elif event.message_finished:
             message = bytes(self._message)
-            self._message.clear()
+            self._forget_message()
             self._take(message)
+        elif len(self._message) > _SMALL_MESSAGE and self._leave is None:
+            # As over HTTP, a request counts while its body comes in: else an account could have any number in memory.
+            try:
+                self._leave = self._streams.jmap.requests.enter(self.principal.account_id)
+            except OverLimit as over:
+                self._close(CloseReason.TRY_AGAIN_LATER, over.detail)
+
+    def _forget_message(self) -> None:
+        self._message.clear()
+        leave, self._leave = self._leave, None
+        if leave is not None:
+            leave()
 
     def _send(self, event: Event) -> None:
         if self._wire is not None:
@@ -193,6 +206,7 @@ class JmapSocket:
         if self._wire is None or self._connection.state is not ConnectionState.OPEN:
             return
         self._closing_since = self._now()
+        self._forget_message()
         self._stop_pushing()
         self._streams.announcer.unwatch(self)
         self._send(CloseConnection(code=code, reason=reason))
@@ -210,6 +224,7 @@ class JmapSocket:
             except (ValueError, RecursionError) as error:  # msgspec's errors are ValueErrors
                 raise NotJson(f"The message is not I-JSON (RFC 7493): {error}.") from None
             request_id = envelope.id
+            self._admit()
             if envelope.type == "Request":
                 leave = self._streams.jmap.requests.enter(self.principal.account_id)
                 self._start(self._answer(message, request_id), leave)
@@ -221,6 +236,17 @@ class JmapSocket:
                 raise NotRequest(f"There is no message of @type {envelope.type[:64]!r}.")
         except RequestError as error:
             self._refuse(problem(error), request_id)
+        except Problem as refused:
+            self._fail(refused, request_id)
+
+    def _admit(self) -> None:
+        """What holds for each HTTP request holds for each message. Raises Problem."""
+        guard = self._request.site.guard
+        if self._draining:
+            raise Problem(503, "The server is stopping.")
+        if guard is not None:
+            refuse_banned(guard, self._request)
+            charge_account(guard, self._request, self.principal.account_id)
 
     def _start(self, coroutine: object, leave: Callable[[], None]) -> None:
         self._running += 1
@@ -252,6 +278,8 @@ class JmapSocket:
     def _fail(self, refused: Problem, request_id: str | None) -> None:
         if refused.status == 401:
             self.revoked()
+        elif refused.status == 403:
+            self._close(CloseReason.POLICY_VIOLATION, refused.detail)
         else:
             self._refuse(refused, request_id)
 

@@ -11,6 +11,7 @@ from stalwart import store
 from stalwart.auth import Principal
 from stalwart.config import JmapSettings
 from stalwart.http import Problem, Request
+from stalwart.http.guarding import charge_account, charge_anonymous, refund_anonymous
 from stalwart.jmap.errors import SignInExpired
 from stalwart.jmap.push import Told, told_of
 from stalwart.jmap.session import accounts_of
@@ -82,7 +83,7 @@ class Streams:
         if tickets is not None:
             await self._by_ticket(request, tickets[0] if len(tickets) == 1 else "", purpose)
             return
-        cookie = None if request.header(b"authorization") is not None else _cookie(request)
+        cookie = None if request.header(b"authorization") is not None else cookie_of(request)
         if cookie is not None or purpose == "websocket":
             await self._check_origin(request, must_be_told=cookie is not None and purpose == "websocket")
         if cookie is not None:
@@ -105,6 +106,9 @@ class Streams:
             raise Problem(403, "A page of another site can open this with a ticket only: see POST /jmap/ticket.")
 
     async def _by_ticket(self, request: Request, ticket: str, purpose: Purpose) -> None:
+        guard = request.site.guard
+        # As with passwords: whoever shows a wrong one has used up one of the anonymous requests.
+        charged = guard is not None and charge_anonymous(guard, request)
         if not _TICKET.fullmatch(ticket):
             raise _refused()
         try:
@@ -117,6 +121,10 @@ class Streams:
         if principal is None:
             raise _refused()
         request.principal = principal
+        if guard is not None:
+            if charged:
+                refund_anonymous(guard, request)
+            charge_account(guard, request, principal.account_id)
 
     def _redeem(self, ticket: bytes, purpose: Purpose) -> Principal | None:
         """In a thread: who the ticket stands for; if it isn't the cookie it is used up."""
@@ -154,7 +162,8 @@ def _origin(url: str) -> str:
     return f"{scheme}://{rest.partition('/')[0]}".lower()
 
 
-def _cookie(request: Request) -> str | None:
+def cookie_of(request: Request) -> str | None:
+    """The ticket in the cookie that the request brings."""
     for field in request.header_values(b"cookie"):
         for pair in field.decode("latin-1").split(";"):
             name, _, value = pair.strip().partition("=")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import msgspec
+from twisted.internet.error import ConnectError, DNSLookupError
 from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -50,12 +51,14 @@ class Subscriber:
         self._not_before = sender.now()
         self._timer: IDelayedCall | None = None
 
-    def renew(self, row: SubscriptionRow) -> None:
-        """The row was written to."""
-        types_changed = row.types != self.row.types
-        self.row = row
-        if types_changed:
+    def renew(self, row: SubscriptionRow, accounts: Mapping[int, Told]) -> None:
+        """The row was written to, or the user sees other accounts; what waits to be pushed goes on waiting."""
+        changed = row.types != self.row.types or accounts != self.accounts
+        self.row, self.accounts = row, accounts
+        if changed:
+            waiting = self.feed.take()
             self.feed = self._new_feed()
+            self.feed.give_back(waiting)
             self._settled = False
             self._sender.settle(self)
         self._plan()
@@ -78,8 +81,8 @@ class Subscriber:
 
     def changed(self, account: int, states: Mapping[str, int]) -> None:
         """Something to be pushed, perhaps."""
-        # RFC 8620 §7.2: nothing but the verification before that was answered
-        if self.row.is_verified and self.feed.offer(account, states):
+        # Also before the verification, whose end is heard of a little later than it is told the client.
+        if self.feed.offer(account, states) and self.row.is_verified:
             self._tries = 0
             self._plan()
 
@@ -105,7 +108,7 @@ class Subscriber:
             self._verify_now()
 
     def _verify_now(self) -> None:
-        if self._stopped or self.row.is_verified:
+        if self._stopped or self.row.is_verified or self._expired():
             return
         body = _encode(
             {
@@ -128,13 +131,20 @@ class Subscriber:
         self._plan()
 
     def _verification_failed(self, failure: Failure) -> None:
-        if self._tries < self._sender.settings.push_attempts_max:
+        # RFC 8620 §7.2: no second request; so only where there was no connection for the first.
+        unsent = failure.check(ConnectError, DNSLookupError) is not None
+        if self.row.is_verified:
+            self._tries = 0
+            self._plan()  # the code has arrived all the same
+        elif unsent and self._tries < self._sender.settings.push_attempts_max:
             self._later(self._sender.settings.push_attempts_interval, self._verify_now)
         else:
+            self._tries = 0
             self._warn(f"its address can't be reached for verification: {failure.getErrorMessage()}")
 
     def _plan(self) -> None:
         """Push what there is as soon as that may be."""
+        # RFC 8620 §7.2: nothing but the verification before that was answered
         if self._stopped or self._busy or not self._settled or not self.row.is_verified or not self.feed:
             return
         if self._tries >= self._sender.settings.push_attempts_max:
@@ -146,9 +156,7 @@ class Subscriber:
             self._push()
 
     def _push(self) -> None:
-        if self.row.expires_at <= self._sender.wall():
-            # RFC 8620 §7.2: no further requests after this time
-            self._sender.gone(self, "it has expired")
+        if self._expired():
             return
         changed, body = self._message()
         headers = {
@@ -164,6 +172,14 @@ class Subscriber:
             lambda answer: self._answered(answer, changed),
             lambda failure: self._failed(changed, failure.getErrorMessage() or type(failure.value).__name__, None),
         )
+
+    def _expired(self) -> bool:
+        """Whether its time is over; then it is removed."""
+        expired = self.row.expires_at <= self._sender.wall()
+        if expired:
+            # RFC 8620 §7.2: no further requests after this time
+            self._sender.gone(self, "it has expired")
+        return expired
 
     def _message(self) -> tuple[Changed, bytes]:
         """What to push now; what doesn't fit into one encrypted record waits for the next one."""

@@ -17,6 +17,7 @@ from stalwart.jmap.errors import OverLimit, RequestError, SignInExpired
 from stalwart.jmap.limits import Limits
 from stalwart.ops.lanes import Crowded, Lanes
 from stalwart.ops.metrics import Metrics
+from stalwart.ops.prefixes import client_key
 from stalwart.store import DiskFull, Store, StoreBusy, UploadsFull
 
 T = TypeVar("T")
@@ -128,7 +129,9 @@ class Surface:
     async def sign_in(self, request: Request) -> Principal:
         """Who sends the request. Raises Problem: 401, or 429 when too many sign-ins of the client wait already."""
         try:
-            return await authenticate(request, self.authenticator, self._sign_ins.of(request.client_address))
+            return await authenticate(
+                request, self.authenticator, self._sign_ins.of(client_key(request.client_address))
+            )
         except Crowded as error:
             raise Problem(
                 429,

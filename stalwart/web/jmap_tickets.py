@@ -10,7 +10,7 @@ from stalwart import store
 from stalwart.auth import Principal
 from stalwart.http import Endpoint, Problem, Request, Response
 from stalwart.store import Purpose, TicketRow
-from stalwart.web.jmap_streams import COOKIE
+from stalwart.web.jmap_streams import COOKIE, cookie_of
 from stalwart.web.jmap_surface import Surface
 
 _TICKET_SECONDS = 60
@@ -44,12 +44,15 @@ class Tickets(Endpoint):
             raise Problem(400, "The parameter for must be eventsource, websocket or cookie.")
         lasts = _COOKIE_SECONDS if purpose == "cookie" else _TICKET_SECONDS
         ticket = secrets.token_urlsafe(32)
+        replaced = cookie_of(request) if purpose == "cookie" else None
 
         def keep(principal: Principal) -> bool:
             row = TicketRow(
                 account_id=principal.account_id, credential_version=principal.credential_version, purpose=purpose
             )
             with self._jmap.store.write() as s:
+                if replaced is not None:
+                    store.redeem_ticket(s, replaced.encode("latin-1"))  # or reloads of a page would use up all tickets
                 return store.add_ticket(s, ticket.encode("ascii"), row, lasts=lasts, most=_MOST_TICKETS)
 
         if not await self._jmap.in_thread(request, keep):

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from ipaddress import ip_network
 
+import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from stalwart.auth import Guard, GuardRules
+from stalwart.auth import Guard, GuardRules, bans
 from stalwart.config import Rate
 from stalwart.ops.metrics import Metrics
 from stalwart.store import BanRow
@@ -50,7 +51,7 @@ class GuardTestCase(SynchronousTestCase):
         """Which of them are kept out."""
         return [self.guard.ban_of(address) is not None for address in addresses]
 
-    def fail(self, address: str, name: str = "ada@example.org", times: int = 1) -> None:  # type: ignore[override]
+    def miss(self, address: str, name: str = "ada@example.org", times: int = 1) -> None:
         """Fail to sign in."""
         for _ in range(times):
             self.guard.sign_in_failed(address, name)
@@ -81,6 +82,18 @@ class ListTests(GuardTestCase):
         self.now += 10
         self.assertEqual(self.banned(A, B, "2001:db8::5"), [False, False, True])
 
+    def test_replaced(self) -> None:
+        """What is taken for all bans is all of them: others are lifted, and those that differ changed."""
+        row = BanRow(network=A, reason="manual", since=0, until=int(self.now) + 10)
+        other = BanRow(network="203.0.113.0/24", reason="manual", since=0, until=None)
+        self.guard.replace_bans([row, other])
+        self.guard.replace_bans([msgspec.structs.replace(row, until=int(self.now) + 20)])
+        self.assertEqual(self.banned(A, B), [True, False])
+        self.now += 10
+        self.assertEqual(self.banned(A), [True])
+        self.now += 10
+        self.assertEqual(self.banned(A), [False])
+
     def test_allowed_inside_banned(self) -> None:
         """An allowed address inside a banned network is let in."""
         self.guard.replace_bans([BanRow(network="2001:db8:a::/64", reason="manual", since=0, until=None)])
@@ -89,10 +102,48 @@ class ListTests(GuardTestCase):
     def test_connections(self) -> None:
         """Connections of the banned are closed and counted, but not those of proxies, who speak for others."""
         self.guard.replace_bans([BanRow(network=PROXY, reason="manual", since=0, until=None)])
-        self.assertEqual([self.guard.closes(a) for a in ("192.0.2.1", PROXY, A)], [True, False, False])
+        peers = ("192.0.2.1", PROXY, A)
+        self.assertEqual([self.guard.closes(a, by_request=True) for a in peers], [True, False, False])
         self.assertEqual(self.banned(PROXY), [True])
         value = self.metrics.registry.get_sample_value("stalwart_ban_refusals_total", {"what": "connection"})
         self.assertEqual(value, 1)
+        # By LMTP nobody forwards requests of others, and there is no second look.
+        self.assertEqual([self.guard.closes(a, by_request=False) for a in peers], [True, True, False])
+
+    def test_neighbour_of_proxy(self) -> None:
+        """A proxy isn't kept out, nor its health checks, when another of its /64 is banned by the server."""
+        self.guard.configure(GuardRules(proxies=(ip_network("2001:db8::1"),), scan_paths=("*.php",), ban_seconds=DAY))
+        self.guard.not_found("2001:db8::bad", "/x.php")
+        self.assertEqual(self.banned("2001:db8::bad", "2001:db8::2", "2001:db8::1"), [True, True, False])
+        self.assertFalse(self.guard.closes("2001:db8::1", by_request=False))
+        self.guard.replace_bans([BanRow(network="2001:db8::/64", reason="manual", since=0, until=None)])
+        self.assertEqual(self.banned("2001:db8::1"), [True])
+
+    def test_full(self) -> None:
+        """Whoever comes from ever new networks doesn't fill the memory; bans by hand don't count, nor ended ones."""
+        self.patch(bans, "MOST_AUTOMATIC", 3)
+        self.guard.replace_bans([BanRow(network=f"10.0.0.{n}", reason="manual", since=0, until=None) for n in range(5)])
+        for number in range(6):
+            self.guard.not_found(f"2001:db8:{number}::1", "/x.php")
+        self.assertEqual(len(self.made), 3)
+        self.now += DAY
+        self.assertEqual(self.banned("2001:db8:1::1", "2001:db8:1::2", "2001:db8:0::1"), [False] * 3)
+        self.guard.not_found("2001:db8:4::1", "/x.php")
+        self.assertEqual(self.banned("2001:db8:4::1", "2001:db8:5::1", "10.0.0.1"), [True, False, True])
+
+    def test_counted_meanwhile(self) -> None:
+        """Another thread may count the bans while one comes."""
+        guard = self.guard
+
+        class Meanwhile(int):
+            def __gt__(self, other: object) -> bool:
+                guard.not_found(A, "/x.php")
+                return True
+
+        rows = [BanRow(network=f"10.0.0.{n}", reason="manual", since=0, until=Meanwhile(0)) for n in range(2)]
+        for row in rows:
+            guard.bans.add(row)
+        self.assertLessEqual({row.network for row in rows}, guard.bans.networks())
 
     def test_other_rules(self) -> None:
         """New rules hold at once; bans and counts stay."""
@@ -108,7 +159,7 @@ class ListTests(GuardTestCase):
     @given(st.text())
     def test_any_address(self, address: str) -> None:
         """What is no address is never banned, and makes no trouble."""
-        self.fail(address, times=7)
+        self.miss(address, times=7)
         self.guard.not_found(address, "/x.php")
         if not self.guard._watches(address):
             self.assertEqual(self.banned(address), [False])
@@ -148,10 +199,21 @@ class AutomaticTests(GuardTestCase):
         """Proxies, allowed addresses and loopback are never banned."""
         for address in (PROXY, "2001:db8:a::1", "192.0.2.9", "127.0.0.1", "::1", "unix", "unknown"):
             self.guard.not_found(address, "/x.php")
-            self.fail(address, times=20)
+            self.miss(address, times=20)
             for _ in range(9):
                 self.guard.garbled(address)
         self.assertEqual(self.made, [])
+
+    def test_where_users_work(self) -> None:
+        """A page or a mail that has a user's browser ask for banned paths doesn't lock the user out."""
+        self.guard.sign_in_succeeded("2001:db8::1", "ada@example.org")
+        self.guard.not_found("2001:db8::2", "/x.php")
+        for _ in range(9):
+            self.guard.garbled("2001:db8::1")
+        self.assertEqual(self.made, [])
+        self.now += DAY + 1
+        self.guard.not_found("2001:db8::2", "/x.php")
+        self.assertEqual(self.banned("2001:db8::1"), [True])
 
     def test_for_good(self) -> None:
         """Without a period a ban has no end."""
@@ -161,12 +223,12 @@ class AutomaticTests(GuardTestCase):
 
     def test_lifted(self) -> None:
         """Whose ban was lifted begins anew: the next mistake doesn't bring it back."""
-        self.fail(A, times=6)
+        self.miss(A, times=6)
         for _ in range(4):
             self.guard.garbled("2001:db8::1")
         self.assertEqual(self.banned(A, "2001:db8::1"), [True, True])
         self.guard.replace_bans([])
-        self.fail(A)
+        self.miss(A)
         self.guard.garbled("2001:db8::1")
         self.assertEqual(self.banned(A, "2001:db8::1"), [False, False])
 
@@ -183,42 +245,44 @@ class SignInTests(GuardTestCase):
     def test_one_address(self) -> None:
         """An address that fails too often is banned, whichever names it tries."""
         for number in range(5):
-            self.fail(A, f"user{number}@example.org")
+            self.miss(A, f"user{number}@example.org")
         self.assertEqual(self.banned(A), [False])
-        self.fail(A, "other@example.org")
+        self.miss(A, "other@example.org")
         self.assertEqual(self.banned(A, B), [True, False])
         self.assertEqual(self.made[0].reason, "auth-failure")
 
     def test_one_name(self) -> None:
         """When one name fails too often, those who took part are banned, and nobody else."""
-        self.fail(A, times=3)
-        self.fail(C, "bob@example.org")
-        self.fail(B, times=3)
+        self.miss(A, times=3)
+        self.miss(C, "bob@example.org")
+        self.miss(B, times=3)
         self.assertEqual(self.banned(A, B, C), [True, True, False])
 
     def test_mistyped(self) -> None:
         """Whoever mistyped a password once or twice while others attack the name isn't banned with them."""
-        self.fail(C, times=2)
-        self.fail(A, " ADA@example.org ", times=4)
+        self.miss(C, times=2)
+        self.miss(A, " ADA@example.org ", times=4)
         self.assertEqual(self.banned(A, C), [True, False])
-        self.fail(C, times=1)
+        self.miss(C, times=1)
         self.assertEqual(self.banned(C), [False])
 
     def test_owner_spared(self) -> None:
         """Nothing bans the address from which the name's owner signs in, and nothing keeps the owner waiting there."""
         self.guard.sign_in_succeeded(C, "ada@example.org")
-        self.fail(C, times=30)
-        self.fail(A, times=4)
-        self.assertEqual(self.banned(A, C), [True, False])
+        self.miss(B, times=3)
+        self.miss(C, times=30)
+        self.assertEqual(self.banned(B, C), [False, False])
+        self.miss(A, times=3)
+        self.assertEqual(self.banned(A, B, C), [True, True, False])
         self.assertEqual(self.guard.sign_in_wait(C, "Ada@example.org"), 0)
 
     def test_failures_cleared(self) -> None:
         """A sign-in that succeeds takes back the failures of that name from there."""
-        self.fail(A, times=5)
+        self.miss(A, times=5)
         self.guard.sign_in_succeeded(A, "ada@example.org")
         self.now += DAY + 1  # the address isn't spared any more
         for _ in range(3):
-            self.fail(A, times=1)
+            self.miss(A, times=1)
         self.assertEqual(self.banned(A), [False])
 
     def test_own_account_is_no_cover(self) -> None:
@@ -228,8 +292,8 @@ class SignInTests(GuardTestCase):
         for number in range(100):
             name = f"user{number}@example.org"
             if not self.guard.sign_in_wait(A, name):
-                self.fail(A, name)
-                self.fail(A, "mallory@example.org", times=3)
+                self.miss(A, name)
+                self.miss(A, "mallory@example.org", times=3)
                 self.guard.sign_in_succeeded(A, "mallory@example.org")
                 tried += 1
         self.assertEqual(tried, 5)
@@ -250,7 +314,7 @@ class SignInTests(GuardTestCase):
     def test_switched_off(self) -> None:
         """Without a rate nobody is banned."""
         self.guard.configure(GuardRules())
-        self.fail(A, times=1000)
+        self.miss(A, times=1000)
         self.assertEqual((self.banned(A), self.guard.sign_in_wait(A, "x")), ([False], 0))
 
 

@@ -85,6 +85,7 @@ class BanCommandTests(SynchronousTestCase):
             ("add", "example.org"),
             ("add", "0.0.0.0/0"),
             ("add", "203.0.113.5", "--for", "soon"),
+            ("add", "203.0.113.5", "--for", "999999999999d"),
             ("add", "203.0.113.5/24"),
             ("remove",),
             ("remove", "203.0.113.5", "--all"),

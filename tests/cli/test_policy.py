@@ -205,12 +205,39 @@ class ExplainTests(Base):
             ("public-http", "203.0.113.9", ("--header", "x"), "no header field"),
             ("public-http", "203.0.113.9", ("--header", "a b: x"), "no header field"),
             ("public-http", "203.0.113.9", ("--lookup", "x"), "key_get"),
+            ("public-http", "203.0.113.9", ("--header", "Host: a", "--header", "host: b"), "there twice"),
+            ("public-http", "203.0.113.9", ("G T",), "no method"),
         ):
-            result = self.explain(path, listener, address, *more, "GET", "/")
+            method = () if more == ("G T",) else ("GET",)
+            result = self.explain(path, listener, address, *more, *method, "/")
             self.assertEqual(result.exit_code, 2)
             self.assertIn(wanted, result.output)
         broken = self.write('"starts_wth(path)"')
         self.assertEqual(self.explain(broken, "public-http", "203.0.113.9", "GET", "/").exit_code, 2)
+
+    def test_blocked(self) -> None:
+        """Whom the configuration keeps out is denied whatever the rule says; the allow-list wins."""
+        path = self.write('"200"', more='[server.blocked-ip]\n"203.0.113.0/24" = ""\n')
+        result = self.explain(path, "public-http", "203.0.113.9", "GET", "/")
+        self.assertEqual((result.output.splitlines()[0], result.exit_code), ("deny 403", 1))
+        self.assertIn("server.blocked-ip", result.output)
+        self.assertTrue(self.explain(path, "public-http", "198.51.100.4", "GET", "/").output.startswith("allow 200"))
+        table = self.run_command(path, "table").output
+        self.assertIn("server.blocked-ip keeps it out", table)
+        self.assertNotIn(" allow", table)
+        path.write_text(path.read_text() + '[server.allowed-ip]\n"203.0.113.9" = ""\n')
+        self.assertTrue(self.explain(path, "public-http", "203.0.113.9", "GET", "/").output.startswith("allow 200"))
+
+    def test_lookup_gives_a_number(self) -> None:
+        """What the daemon would get as a number is one: 0 is false, while the text '0' of a key is true."""
+        path = self.write("\"if_then(is_local_domain('', 'a.example'), 200, 403)\"")
+        for value, verdict in (("0", "deny 403"), ("false", "deny 403"), ("1", "allow 200")):
+            lookup = ("--lookup", f"is_local_domain(,a.example)={value}")
+            output = self.explain(path, "public-http", "203.0.113.9", *lookup, "GET", "/").output
+            self.assertEqual(output.splitlines()[0], verdict, value)
+        path = self.write("\"if_then(key_get('default', 'a'), 200, 403)\"")
+        output = self.explain(path, "public-http", "203.0.113.9", "--lookup", "key_get(default,a)=0", "GET", "/").output
+        self.assertEqual(output.splitlines()[0], "allow 200")
 
     def test_failing_rule(self) -> None:
         """A rule that fails denies with 500, and says where it failed."""
@@ -369,11 +396,28 @@ class ReplayTests(Base):
         self.assertEqual(result.exit_code, 0)
         self.assertIn("Nothing would be judged differently.", result.output)
 
+    def test_no_requests(self) -> None:
+        """A log without a request is no consent: exit code 2, so that a script stops."""
+        new = str(self.write('"404"', name="new.toml"))
+        for lines in (b"", b"what is this\n", sample().splitlines(keepends=True)[0][:30] + b"\n"):
+            result = self.replay("--log", "-", "--rules", new, stdin=lines)
+            self.assertEqual(result.exit_code, 2, lines)
+            self.assertIn("no request in the log", result.output)
+            self.assertNotIn("Nothing would be", result.output)
+
     def test_without_new_rules(self) -> None:
         """The present rule against what was answered well, and so let in."""
         result = self.replay("--log", "-", "--json", stdin=sample(), rule=JMAP.replace("/jmap", "/"))
         found = json.loads(result.output)
         self.assertEqual((found["judged"], found["not_judged"], found["differing"]), (4, 2, 4))
+
+    def test_denied_with_success(self) -> None:
+        """A rule that denies with a status of success is not held against the requests that it denied."""
+        lines = LogLines()
+        lines.add("/x", 204)
+        lines.add("/y", 200)
+        found = json.loads(self.replay("--log", "-", "--json", stdin=lines.bytes(), rule="204").output)
+        self.assertEqual((found["judged"], found["not_judged"], found["differing"]), (1, 1, 1))
 
     def test_what_the_log_lacks(self) -> None:
         """A rule that asks for what isn't in the log is told so."""
@@ -395,6 +439,16 @@ class ReplayTests(Base):
         result = self.replay("--log", "-", "--rules", broken, stdin=sample())
         self.assertEqual(result.exit_code, 2)
         self.assertIn("starts_wth", result.output)
+
+    def test_quoted(self) -> None:
+        """What looks like a request inside another line is none: clients choose texts that other loggers quote."""
+        lines = LogLines()
+        lines.add("/x")
+        request = lines.bytes().decode().rstrip()
+        other = "2027-01-15T08:00:09.000Z ERROR stalwart.http: http.allowed-endpoint failed and denies: "
+        self.assertIsInstance(read_line(request), Past)
+        self.assertIsInstance(read_line(f"Jan 15 08:00:01 host stalwart[7]: {request}"), Past)
+        self.assertIsNone(read_line(other + request))
 
     def test_patterns(self) -> None:
         """Ids and what lies deep are not told apart."""

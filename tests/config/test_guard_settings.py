@@ -102,6 +102,13 @@ class AutoBanTests(SynchronousTestCase):
         self.assertIsNone(load_text('server.auto-ban.period = "never"').auto_ban.period)
         self.assertEqual(load_text("server.auto-ban.scan.paths = []").auto_ban.scan_paths, ())
 
+    def test_too_many_scan_paths(self) -> None:
+        """Patterns that would cost each request too much are refused, before anything goes by them."""
+        text = "[server.auto-ban]\nscan.paths = [{}]"
+        [error] = errors_of(text.format(", ".join(f'"*{number:04}*"' for number in range(1000))))
+        self.assertIn("at most 4096 characters together", str(error))
+        self.assertEqual(len(load_text(text.format('"/x*", ' * 1000)).auto_ban.scan_paths), 1000)
+
     def test_wrong(self) -> None:
         """A pattern that is every path."""
         for pattern in ('"*"', '"/*"', '""', '"/**?"', "7"):

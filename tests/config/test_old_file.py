@@ -199,6 +199,9 @@ class ErrorTests(SynchronousTestCase):
         self.assertTrue(self.errors("log-level: info\na: \x07\n")[0].startswith("2: found a syntax error ("))
         self.assertTrue(self.errors(b"a: \xff\n")[0].startswith("1: found the octet 0xFF"))
         self.assertIn("nested too deeply", self.errors("a: " + "[" * 5000)[0])
+        for escape in ("\\U00110000", "\\UFFFFFFFF"):
+            (error,) = self.errors(f'log-level: info\njmap-url: "{escape}"\n')
+            self.assertTrue(error.startswith("2: found a syntax error (an escape that stands for no character)"), error)
 
 
 class ConvertTests(SynchronousTestCase):

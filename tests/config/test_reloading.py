@@ -61,6 +61,22 @@ class PlanTests(SynchronousTestCase):
         self.assertEqual(str(now.listeners[0].bind[0]), "127.0.0.1:8080")
         self.assertEqual(now.entries, settings(HEAD).entries)
 
+    def test_what_rules_ask(self) -> None:
+        """Stores that only rules ask hold at once; of those in use, and of the host's name, rules hear the old."""
+        hr = '[store.hr]\ntype = "sqlite"\npath = "/tmp/{}.sqlite"\n'
+        rule = "[http]\nallowed-endpoint = \"if_then(sql_query('hr', 'SELECT 1', []), 200, 404)\"\n"
+        text = HEAD.replace("mail.example.org", "other.example.org").replace("/tmp/db", "/tmp/other")
+        now, changed, waiting = self.plan(text + hr.format("new") + rule)
+        self.assertIn("store.hr.path", changed)
+        self.assertNotIn("store.hr.path", waiting)
+        self.assertEqual(now.rule_names.databases, {"db": "/tmp/db.sqlite", "hr": "/tmp/new.sqlite"})
+        self.assertEqual(now.rule_names.lookups["default"]["hostname"], "mail.example.org")
+        now, changed, _ = self.plan(HEAD + hr.format("new") + rule, HEAD + hr.format("old") + rule)
+        self.assertEqual((changed, now.rule_names.databases["hr"]), (("store.hr.path",), "/tmp/new.sqlite"))
+        now, changed, _ = self.plan(HEAD, HEAD + hr.format("old") + rule)
+        self.assertIn("store.hr.path", changed)
+        self.assertEqual(now.rule_names.databases, {"db": "/tmp/db.sqlite"})
+
     def test_listeners(self) -> None:
         """Listeners that come or go wait, each told as a whole."""
         text = HEAD.replace("listener.one", "listener.two")

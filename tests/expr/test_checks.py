@@ -153,7 +153,7 @@ class PatternCostTests(SynchronousTestCase):
         """Many patterns cost as much as a large one."""
         pattern = "matches('(abc|def|ghi|jkl)+x', path)"
         self.assertEqual(self.warnings(pattern, "404", "200"), [])
-        [warning] = self.warnings(*((pattern, "404") * 20), "200")
+        [warning] = self.warnings(" || ".join([pattern] * 20), "404", "200")
         self.assertIn("all 20 of the rule", warning)
         with self.assertRaises(ExprError):
             self.warnings(*((pattern, "404") * 200), "200")
@@ -240,6 +240,19 @@ class RuleCheckTests(SynchronousTestCase):
         self.assertIn("never reached", found[1][1])
         self.assertEqual(rule.evaluate({}), 404)
 
+    def test_repeated(self) -> None:
+        """A condition that a clause before had already never decides, unless what it asks may change."""
+        for condition, count in (
+            ("is_tls &&url == '/'", 1),
+            ("matches('(a)', url)", 1),
+            ("$1 == 'a'", 0),
+            ("counter_incr('default', 'a', 1) > 1", 0),
+        ):
+            first = condition.replace("&&", " && ")
+            rule = compile_rule([(first, "403"), ("matches('(b)', url)", "404"), (condition, "405")], "200")
+            said = [finding for finding in rule.warnings if "never decides" in finding.message]
+            self.assertEqual([finding.place for finding in said], [Place(clause=2, part="if")] * count, condition)
+
     def test_constant_that_fails(self) -> None:
         """What can't be worked out for any request is an error."""
         self.assertIn("never be worked out", fault_of("if_then(1, [1], 2) * 3 == url").message)
@@ -251,6 +264,12 @@ class RuleCheckTests(SynchronousTestCase):
         self.assertEqual(value_of("'\"); import os; (\"' == url"), 0)
         with self.assertRaises(EvalError):
             compile_rule([], "url").evaluate({"url": object()})
+
+    def test_unsendable_status(self) -> None:
+        """What can't be the status of an answer is warned of: the request is denied with 500."""
+        for result, count in (("100", 1), ("'199'", 1), ("600", 1), ("999", 1), ("599", 0)):
+            warnings = compile_rule([("method == 'GET'", result)], "200", result="status").warnings
+            self.assertEqual(["denies with 500" in finding.message for finding in warnings], [True] * count, result)
 
     def test_success_that_denies(self) -> None:
         """A result from 201 to 399 denies all the same, and is warned of."""

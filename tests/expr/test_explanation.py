@@ -76,6 +76,15 @@ class ExplanationTests(SynchronousTestCase):
         self.assertIsNone(found.value)
         self.assertIn("no HTTP status", found.error or "")
 
+    def test_costly_pattern(self) -> None:
+        """A pattern that can't be reached costs the others nothing, here as in the rule itself."""
+        costly = "matches('[a-z]{900}[0-9]{900}', url_path)"
+        rule = [("matches('/x', url_path)", "404"), ("1 == 1", "403"), (costly, "401")]
+        compiled = compile_rule(rule, "200", result="status")
+        for length in (1_000, 5_000, 20_000, 60_000):
+            context = {**CONTEXT, "url_path": "/" * length + "x"}
+            self.assertEqual(explain(compiled.tree, context, nobody).value, compiled.evaluate(context), length)
+
     def test_unknown_lookup(self) -> None:
         """A lookup without an answer is taken as '' and named."""
         found = explained("key_get('default', remote_ip) == 'banned'", "403", "200")

@@ -172,6 +172,42 @@ class DnsTests(SynchronousTestCase):
             self.servers.answer(record(dns.Record_A("192.0.2.7"), ttl=1000))
         self.assertEqual(len(self.dns._kept), 2)
 
+    def test_nobody_waits(self) -> None:
+        """A query whose turn hasn't come is dropped when nobody waits for it any more; one that came back is asked."""
+        for number in range(answers.MOST_AT_ONCE):
+            self.ask(f"h{number}.example", "ipv4")
+        for _ in range(2):
+            first, second = self.ask("late.example", "ipv4"), self.ask("late.example", "ipv4")
+            for leaving in (first, second):
+                leaving.addErrback(lambda _: None)
+                leaving.cancel()
+            self.assertEqual((len(self.dns._queued), len(self.dns._waiting)), (0, answers.MOST_AT_ONCE))
+        again = self.ask("late.example", "ipv4")
+        for _ in range(answers.MOST_AT_ONCE + 1):
+            self.servers.answer(record(dns.Record_A("192.0.2.7")))
+        self.assertEqual(self.servers.queries.count(("late.example", dns.A)), 1)
+        self.assertEqual(self.successResultOf(again), ("192.0.2.7",))
+
+    def test_one_makes_another_leave(self) -> None:
+        """Whoever is told the answer may have others leave who wait for the same one."""
+        first, second = self.ask("a.example", "ipv4"), self.ask("a.example", "ipv4")
+        told: list[object] = []
+        for one, other in ((first, second), (second, first)):
+            one.addCallbacks(told.append, lambda _: None)
+            one.addCallback(lambda _, other: other.cancel(), other)
+        self.servers.answer(record(dns.Record_A("192.0.2.7")))
+        self.assertEqual(told, [("192.0.2.7",)])
+        self.assertTrue(first.called and second.called)
+
+    def test_many_fail_at_once(self) -> None:
+        """However many wait for their turn, a network that goes away fails them all."""
+        waiting = [self.ask(f"h{number}.example", "mx") for number in range(2000)]
+        self.servers.query = lambda query, timeout=None: fail(OSError("no network"))  # type: ignore[method-assign]
+        for _ in range(answers.MOST_AT_ONCE):
+            self.servers.deny(DNSServerError, code=dns.ESERVER)
+        for one in waiting:
+            self.failureResultOf(one, EvalError)
+
     def test_no_resolver(self) -> None:
         """A resolver that refuses at once is a failure too."""
         self.servers.query = lambda query, timeout=None: fail(OSError("no network"))  # type: ignore[method-assign]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
@@ -64,6 +66,18 @@ class ForwardedTests(SynchronousTestCase):
             (b"", []),
         ):
             self.assertEqual(parse_forwarded([value]), elements, value)
+
+    def test_every_cut(self) -> None:
+        """A field that ends early loses nothing before its last element, or is refused; two lines are one list."""
+        value = b'for=192.0.2.1;by="[2001:db8::2]:80", for="_ab";host="x,\\"y";by=unknown, for="[2001:db8::3]"'
+        whole = parse_forwarded([value])
+        self.assertEqual(len(whole), 3)
+        for at in range(len(value) + 1):
+            with contextlib.suppress(BadForwarded):
+                cut = parse_forwarded([value[:at]])
+                self.assertEqual(cut[:-1], whole[: max(len(cut) - 1, 0)], value[:at])
+            if value[at : at + 2] == b", ":
+                self.assertEqual(parse_forwarded([value[:at], value[at + 2 :]]), whole)
 
     def test_lines(self) -> None:
         """Several lines are one list, in their order."""

@@ -276,6 +276,28 @@ class Requests(SynchronousTestCase):
         clients = [json.loads(answer.body)["client"] for answer in wire.answers()]
         self.assertEqual(clients, ["192.0.2.0", "192.0.2.1", "192.0.2.2", _PROXY])
 
+    def test_every_cut(self) -> None:
+        """However the head is cut, octet by octet too, the request has the same origin, and the next one its own."""
+        for fields in (
+            b'Forwarded: for=10.9.9.9, for="[2001:db8::9]:4711";proto=https;host="m.example.org"\r\n',
+            b"X-Forwarded-For: 10.9.9.9, 2001:db8::9\r\n"
+            b"X-Forwarded-Proto: https\r\nX-Forwarded-Host: m.example.org\r\n",
+        ):
+            sent = b"GET /where HTTP/1.1\r\nHost: a\r\n%s\r\nGET /where HTTP/1.1\r\nHost: a\r\n\r\n" % fields
+            cuts = [[sent[:at], sent[at:]] for at in range(len(sent))] + [
+                [sent[at : at + 1] for at in range(len(sent))]
+            ]
+            for pieces in cuts:
+                wire = _bed(_tcp(_PROXY)).connect()
+                for piece in pieces:
+                    wire.send(piece)
+                seen = [json.loads(answer.body) for answer in wire.answers()]
+                self.assertEqual(
+                    [(one["client"], one["scheme"], one["authority"]) for one in seen],
+                    [("2001:db8::9", "https", "m.example.org"), (_PROXY, "http", "a")],
+                    pieces,
+                )
+
     def test_http2(self) -> None:
         """Each stream is its own."""
         client = Client(_bed(_tcp(_PROXY), tls=True))

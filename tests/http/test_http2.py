@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
+from typing import Any
 
 from h2.config import H2Configuration
 from h2.connection import H2Connection
@@ -26,6 +27,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from stalwart.http import Endpoint, Limits, Problem, Request, Response
 from stalwart.http.http2 import Http2Channel
+from stalwart.http.policy import PolicyRequest
 from tests.http.bed import Bed, Transport, until
 
 
@@ -102,6 +104,23 @@ class Client:
                 self.h2.end_stream(stream)
         self.pump()
         return stream
+
+
+class Patient:
+    """A policy that lets in when the test says so."""
+
+    def __init__(self) -> None:
+        self.waiting: list[Deferred[int]] = []
+
+    def decide(self, request: PolicyRequest) -> Coroutine[Any, Any, int]:
+        """What the test gives."""
+        waiting: Deferred[int] = Deferred()
+        self.waiting.append(waiting)
+
+        async def later() -> int:
+            return await waiting
+
+        return later()
 
 
 class Large(Endpoint):
@@ -287,6 +306,23 @@ class Http2(SynchronousTestCase):
         self.bed.guarded.gate.callback(None)
         self.client.pump()
         self.assertEqual((self.client.status[held], self.client.body[held]), (200, b"0"))
+
+    def test_empty_body(self) -> None:
+        """A body that is told to be empty and ends later: handled once, when it has ended and was let in."""
+        policy = Patient()
+        for bed in (Bed(), Bed(policy=policy)):
+            client = Client(bed)
+            stream = client.ask("/later", method="POST", fields=[("content-length", "0")], end=False)
+            self.assertEqual(len(bed.later.waiting), 0)
+            client.h2.end_stream(stream)
+            client.pump()
+            for waiting in policy.waiting:
+                self.assertEqual(len(bed.later.waiting), 0)
+                waiting.callback(200)
+            self.assertEqual(len(bed.later.waiting), 1)
+            bed.later.waiting[0].callback(Response(body=b"once"))
+            client.pump()
+            self.assertEqual((client.status[stream], client.body[stream]), (200, b"once"))
 
     def test_side_by_side(self) -> None:
         """Streams don't wait for each other."""

@@ -124,6 +124,18 @@ class KeptTests(StoreTestCase):
         self.clock.advance(9)
         self.assertEqual(self.rows(), {"k": "2"})
 
+    def test_disk_stays_full(self) -> None:
+        """While nothing can be written, what made room for others doesn't pile up."""
+        self.patch(kept, "MOST_KEYS", 3)
+        self.pool.error = DiskFull("full")
+        for number in range(100):
+            self.kept.increment("s", f"k{number}", 1)
+            self.clock.advance(1)
+        self.assertLessEqual(len(self.kept._changed), 7)
+        self.pool.error = None
+        self.clock.advance(10)
+        self.assertEqual(self.rows(), {"k97": "1", "k98": "1", "k99": "1"})
+
     def test_slow_disk(self) -> None:
         """While one write is under way there is no second; what changes meanwhile is written after it."""
         slow: Deferred[None] = Deferred()

@@ -11,6 +11,7 @@ from stalwart.auth import GuardRules, Principal
 from stalwart.http import Endpoint, Problem, Request, Response, SiteSettings, TrustedProxies
 from stalwart.http.lockout import LockedOut, locked_out
 from stalwart.http.policy import PolicyRequest
+from stalwart.ops.networks import Networks
 from tests.http.bed import Bed
 from tests.http.test_http2 import Client
 
@@ -90,6 +91,24 @@ class LockOutTests(SynchronousTestCase):
         self.assertEqual((found.address, found.status), ("192.0.2.7", 403))
         allowed = (ip_network("192.0.2.7"),)
         self.assertEqual(self.out(SiteSettings(), rules=GuardRules(blocked=blocked, allowed=allowed)), [])
+
+    def test_proxy_headers(self) -> None:
+        """Who comes without a PROXY header and would have to send one, or with one that isn't wanted, can't connect."""
+        self.bed.get("/admin")
+        nobody, peer, others = Networks(()), Networks([ip_network("192.0.2.7")]), Networks([ip_network("192.0.2.8")])
+        for now, then, statuses in (
+            (nobody, peer, [None]),
+            (peer, others, [None]),
+            (peer, peer, []),
+            (nobody, others, []),
+        ):
+            settings = self.bed.site.settings
+            found = self.successResultOf(
+                Deferred.fromCoroutine(
+                    locked_out(self.bed.site.admin_visits, settings, settings, GuardRules(), (now, then))
+                )
+            )
+            self.assertEqual([out.status for out in found], statuses)
 
     def test_account(self) -> None:
         """An administrator's account makes any page count, another account none."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Coroutine
+from contextlib import closing
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -15,7 +16,7 @@ from stalwart.expr import EvalError, Value, compile_rule
 from stalwart.http.dns import DnsAnswers
 from stalwart.http.evaluation import Evaluator
 from stalwart.http.kept import Kept
-from stalwart.http.lookups import ServerAnswers
+from stalwart.http.lookups import ServerAnswers, WithoutWriting
 from stalwart.http.rules import check_rule
 from stalwart.ops.metrics import Metrics, metric_names
 from stalwart.store import ReadOnlyDatabase, StoreError, add_alias, foreign
@@ -123,6 +124,18 @@ class AnswerTests(StoreTestCase):
         self.assertEqual(self.value("counter_get('visits', '192.0.2.7')"), 4)
         self.assertIn("'elsewhere'", self.fails("counter_get(method, 'x')", method="elsewhere"))
 
+    def test_without_writing(self) -> None:
+        """A rule can be asked what it would give without counting or keeping anything."""
+        self.value("counter_incr('visits', 'x', 2)")
+        rehearsed = WithoutWriting(self.answers)
+        text = (
+            "[counter_incr('visits', 'x', 3), key_set('visits', 'k', 'v'), key_get('visits', 'k'), config_get('a.b')]"
+        )
+        for _ in range(2):
+            found = Evaluator(compile_rule([], text), rehearsed, self.clock).start({})
+            self.assertEqual(found, (5, 1, "", "c"))
+        self.assertEqual(self.value("counter_get('visits', 'x')"), 2)
+
     def test_sql(self) -> None:
         """A cell, a row, a column or all; arguments are bound, never pasted."""
         one = "sql_query('hr', 'SELECT age FROM person WHERE name = ?', method)"
@@ -158,6 +171,18 @@ class AnswerTests(StoreTestCase):
             self.assertTrue(self.fails(f'sql_query("hr", "{query}", [])'), query)
         self.assertEqual(self.value("sql_query('hr', 'SELECT count(*) FROM person', [])"), 3)
         self.assertFalse(os.path.exists("x.sqlite"))
+
+    def test_sql_file_replaced(self) -> None:
+        """A file that is moved into the place of the old one is asked from then on; one that is gone is told."""
+        count = "sql_query('hr', 'SELECT count(*) FROM person', [])"
+        self.assertEqual(self.value(count), 3)
+        path = os.path.join(self.folder, "other.sqlite")
+        with closing(sqlite3.connect(path + ".new")) as connection:
+            connection.execute("CREATE TABLE person (name TEXT)")
+        os.replace(path + ".new", path)
+        self.assertEqual(self.value(count), 0)
+        os.unlink(path)
+        self.assertIn("can't be opened", self.fails(count))
 
     def test_metric(self) -> None:
         """The sum of a metric's series, at most a second old."""

@@ -17,7 +17,55 @@ from stalwart.http.rules import RuleContext, RulePolicy, RuleUrl, check_rule
 from tests.http.bed import Bed
 
 FACTS = FactAnswers({"server.hostname": "mail.example.org", "system.domain": "example.org"})
-NAMES = RuleNames(lookups={"default": {"hostname": "mail.example.org"}}, databases={"hr": "/var/hr.sqlite"})
+NAMES = RuleNames(
+    lookups={"default": {"hostname": "mail.example.org"}},
+    databases={"hr": "/var/hr.sqlite"},
+    listeners=("private-http", "public-http"),
+)
+# Conditions that hold for no request, what is compared, and what is said of it.
+NEVER = (
+    ("listener == 'privat-http'", "'privat-http'", '"private-http"'),
+    ("is_tls || !('lmtp' != listener)", "'lmtp'", "private-http, public-http"),
+    ("protocol == 'HTTPS'", "'HTTPS'", "'https'"),
+    ("path == 'api'", "'api'", "begins with a slash"),
+    ("url_path == ''", "''", "begins with a slash"),
+    ("starts_with(url, 'https://')", "'https://'", "begins with a slash"),
+    ("starts_with(path, '//api')", "'//api'", "Write '/api'"),
+    ("starts_with(path, '/%61pi')", "'/%61pi'", "Write '/api'"),
+    ("path == '/x/../api'", "'/x/../api'", "Write '/api'"),
+    ("path == '/é'", "'/é'", "percent-encode"),
+    ("path == '/%c3%a9'", "'/%c3%a9'", "Write '/%C3%A9'"),
+    ("path == '/jmap?x'", "'/jmap?x'", "in url"),
+)
+# The text with a fault, its `then`, what the carets stand under, and whether it stops the start.
+CARETS = (
+    ("is_tls && metod == 'GET'", "404", "metod", True),
+    ("is_tls || starts_wth(url, '/a')", "404", "starts_wth", True),
+    ("!starts_with(url)", "404", "starts_with(url)", True),
+    ("is_tls && starts_with(headers, 'a')", "404", "headers", True),
+    ("matches('^/(a', url)", "404", "'^/(a'", True),
+    ("is_tls || remote_ip == '10.0.0.256'", "404", "'10.0.0.256'", True),
+    ("is_ip_in_cidr(remote_ip, '10.0.0.0/33')", "404", "'10.0.0.0/33'", True),
+    ("is_tls", "65736", "65736", True),
+    ("is_tls", "'ok'", "'ok'", True),
+    ("is_tls", "notfound", "notfound", True),
+    ("is_tls", "not found", "found", True),
+    ("1 == 2", "404", "1 == 2", False),
+)
+SOMETIMES = (
+    "listener == 'public-http'",
+    "protocol == 'http'",
+    "path == '*'",
+    "starts_with(path, '')",
+    "starts_with(path, '/')",
+    "starts_with(path, '/x/.')",
+    "starts_with(path, '/x%')",
+    "starts_with(path, '/%C3%A')",
+    "starts_with(url, '/jmap?')",
+    "url == '/a%2Fb?//x=%61'",
+    "path == method",
+    "method == 'privat-http'",
+)
 
 
 def source(text: str, key: str = "http.allowed-endpoint") -> SourceText:
@@ -104,6 +152,7 @@ class RuleTests(SynchronousTestCase):
             ("protocol + '://x:' + local_port", "https://x:443"),
             ("'ftp://x'", None),
             ("'https://x\r\ny'", None),
+            ("protocol + '://' + config_get('lookup.default.nobody')", None),
         ):
             made = RuleUrl(RuleText(otherwise=source(text, "http.url"), key="http.url"), FACTS, Clock())
             self.assertEqual(self.successResultOf(Deferred.fromCoroutine(made(Asked()))), expected, text)
@@ -125,6 +174,32 @@ class RuleTests(SynchronousTestCase):
         [never] = self.faults("1 == 1", "200", "404")
         self.assertIn("never reached", never)
         self.assertFalse(never.startswith("error"))
+
+    def test_carets(self) -> None:
+        """The carets stand under the whole of what is meant, and nothing else."""
+        for condition, then, meant, is_error in CARETS:
+            [fault] = self.faults(condition, then, "200")
+            said, text, carets = fault.splitlines()
+            self.assertEqual(said.startswith("error"), is_error, fault)
+            at = carets.index("^")
+            self.assertEqual(text[at : at + carets.count("^")], meant, fault)
+        [unreachable] = self.faults("1 == 1", "200", "is_tls", "404", "200")
+        self.assertIn("never reached", unreachable)
+        self.assertTrue(unreachable.endswith("\n    is_tls\n    ^^^^^^"), unreachable)
+
+    def test_never_true(self) -> None:
+        """What no request has is warned of, with a caret under it; what one may have isn't."""
+        for condition, compared, message in NEVER:
+            [fault] = self.faults(condition, "404", "200")
+            said, text, carets = fault.splitlines()
+            self.assertIn(message, said, condition)
+            self.assertFalse(said.startswith("error"), said)
+            at = carets.index("^")
+            self.assertEqual(text[at : at + carets.count("^")], compared)
+        for condition in SOMETIMES:
+            self.assertEqual(self.faults(condition, "404", "200"), [], condition)
+        unknown = check_rule(rule("listener == 'x'", "404", "200"), "status")
+        self.assertEqual(list(unknown), [], "where no listeners are known, none is missing")
 
 
 class GateTests(SynchronousTestCase):

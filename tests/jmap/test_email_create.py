@@ -14,7 +14,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from stalwart import store
+from stalwart.jmap import contents
 from stalwart.jmap.limits import Limits
+from stalwart.mail.message import Part, decode_structure
 from tests.jmap.bed import CORE, MAIL, NOW, Bed, message
 
 TEXT = {"bodyValues": {"t": {"value": "Hi there."}}, "textBody": [{"partId": "t", "type": "text/plain"}]}
@@ -233,6 +235,18 @@ class CreateTests(CreateBed):
         mailbox, made = response[0][1]["created"]["m"]["id"], response[1][1]["created"]["k"]["id"]
         self.assertEqual(self.email(made, "mailboxIds")["mailboxIds"], {mailbox: True})
 
+    def test_reused_creation_ids(self) -> None:
+        """RFC 8620 §5.3: there a creation id stands for the Mailbox, though an Email is made under the same one."""
+        names = {"a": {"name": "A"}, "b": {"name": "B"}}
+        emails = {"a": {"mailboxIds": {"#b": True}}, "b": {"mailboxIds": {"#b": True}}}
+        response = self.request(
+            ("Mailbox/set", {"accountId": self.account_id, "create": names}),
+            ("Email/set", {"accountId": self.account_id, "create": emails}),
+            ("Email/get", {"accountId": self.account_id, "ids": ["#a", "#b"], "properties": ["mailboxIds"]}),
+        )["methodResponses"]
+        mailbox = response[0][1]["created"]["b"]["id"]
+        self.assertEqual([one["mailboxIds"] for one in response[2][1]["list"]], [{mailbox: True}] * 2, response)
+
 
 class RefusalTests(CreateBed):
     """RFC 8621 §4.6: what may not be (rule 73)."""
@@ -402,6 +416,24 @@ class SizeTests(CreateBed):
         finally:
             tracemalloc.stop()
         self.assertLess(peak, 2.6 * size)
+
+    def test_many_parts_attached(self) -> None:
+        """The parts of one message are looked up in one reading of it, however many are attached."""
+        parts = "".join(f"--b\r\nContent-Type: text/plain\r\n\r\n{number}\r\n" for number in range(900))
+        data = message(body=parts + "--b--", Content_Type="multipart/mixed; boundary=b")
+        found = self.email(self.deliver(data), "attachments", "textBody", bodyProperties=["blobId"])
+        attachments = [*found["textBody"], *found["attachments"]]
+        self.assertEqual(len(attachments), 900)
+        read: list[bytes] = []
+
+        def decode(structure: bytes) -> Part:
+            read.append(structure)
+            return decode_structure(structure)
+
+        self.patch(contents, "decode_structure", decode)
+        made = self.create(attachments=attachments)
+        self.assertEqual(len(read), 1)
+        self.assertEqual(len(self.email(made, "attachments")["attachments"]), 900)
 
     def test_deep_and_wide(self) -> None:
         """Trees deeper or wider than what can be read again are refused, in bounded time."""

@@ -84,6 +84,12 @@ class ImportTests(CreateBed):
         times = [self.email(response["created"][key]["id"], "receivedAt")["receivedAt"] for key in "ab"]
         self.assertEqual(times, [RECEIVED, "2023-11-14T22:13:20Z"])
 
+    def test_received_out_of_time(self) -> None:
+        """RFC 8621 §4.8: a Received field whose date no UTCDate can say doesn't count, and the Email can be read."""
+        blob = self.upload(b"Received: by x; Fri, 31 Dec 9999 23:59:59 -0100\r\n" + message())
+        made = self.imported(k={"blobId": blob})["created"]["k"]["id"]
+        self.assertEqual(self.email(made, "receivedAt")["receivedAt"], "2023-11-14T22:13:20Z")
+
     def test_duplicates(self) -> None:
         """The same octets twice are two Emails with mailboxes and keywords of their own."""
         blob = self.upload(message())

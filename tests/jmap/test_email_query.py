@@ -169,6 +169,8 @@ class FilterTests(Bed):
         self.assertEqual(self.found(header=["references", "a@b> <c@d"]), {three})
         self.assertEqual(self.found(header=["references", "c@d"]), {three})
         self.assertEqual(self.found(header=["message-id", "three"]), set())
+        junk = self.deliver(message(Message_ID="not an id"))
+        self.assertEqual(self.found(header=["message-id", "not"]), {junk})
         self.store.blobs.delete(self.email(one, "blobId")["blobId"][1:])
         self.assertEqual(self.found(header=["x-odd"]), {one, two})
         self.assertEqual(self.found(header=["x-odd", ""]), {two})
@@ -190,6 +192,15 @@ class BoundTests(Bed):
         self.assertEqual(refused["type"], "unsupportedFilter")
         self.assertEqual(len(self.query(filter={"header": ["x-long"]})), 10)
         self.assertEqual(self.query(filter={"header": ["x-rare", "here"]}), [rare])
+
+    def test_ids_of_much_mail(self) -> None:
+        """RFC 8621 §4.4.1: looking for many message ids costs a bounded amount of work, too."""
+        for number in range(10):
+            self.deliver(message(Message_ID=f"<{number}@ids>"))
+        ids: list[object] = [{"header": ["message-id", f"{number}@ids"]} for number in range(6)]
+        self.assertEqual(len(self.query(filter={"operator": "OR", "conditions": ids[:2]})), 2)
+        refused = self.refused("Email/query", filter={"operator": "OR", "conditions": ids * 2})
+        self.assertEqual(refused["type"], "unsupportedFilter")
 
 
 class SortTests(Bed):

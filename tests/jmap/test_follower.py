@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
 from twisted.trial.unittest import SynchronousTestCase
 
+from stalwart import store
 from tests.jmap.bed import NOW, Bed, message
 
 _COUNTS = ("totalEmails", "unreadEmails", "totalThreads", "unreadThreads")
@@ -67,6 +68,8 @@ class Machine(RuleBasedStateMachine):
         super().__init__()
         self.client = _Client()
         self.client.setUp()
+        with self.client.store.write() as s:
+            store.share_account(s, self.client.other.id, self.client.account.id, writing=True)
         self.clock = 0
         self.copies: dict[str, dict[str, Any]] = {"Mailbox": {}, "Thread": {}, "Email": {}}
         self.states = {name: self.client.call(f"{name}/get", ids=[])["state"] for name in self.copies}
@@ -151,6 +154,34 @@ class Machine(RuleBasedStateMachine):
         if role != "keep":
             patch["role"] = role
         self.client.call("Mailbox/set", update={self.pick("Mailbox", one): patch for one in mailboxes})
+
+    @rule(one=_numbers, another=_numbers)
+    def swap_mailboxes(self, one: int, another: int) -> None:
+        """Two mailboxes change their names and roles with each other."""
+        found = self.client.call("Mailbox/get", ids=[self.pick("Mailbox", one), self.pick("Mailbox", another)])["list"]
+        patches = [{"name": of["name"], "role": of["role"], "parentId": of["parentId"]} for of in found[::-1]]
+        self.client.call("Mailbox/set", update={of["id"]: patch for of, patch in zip(found, patches, strict=True)})
+
+    @rule(thread=st.integers(0, 4), place=_numbers, remove=st.booleans())
+    def copy_in(self, thread: int, place: int, remove: bool) -> None:
+        """Mail of a shared account is copied here, or moved."""
+        self.clock += 1
+        source = self.client.other.id
+        data = message(f"Hello {thread}", Message_ID=f"<{self.clock}@x>", References=f"<thread{thread}@x>")
+        email = self.client.deliver(data, account=source)
+        responses = self.client.request(
+            (
+                "Email/copy",
+                {
+                    "accountId": self.client.account_id,
+                    "fromAccountId": f"A{source}",
+                    "create": {"c": {"id": email, "mailboxIds": {self.pick("Mailbox", place): True}}},
+                    "onSuccessDestroyOriginal": remove,
+                },
+            ),
+            ("Email/get", {"accountId": f"A{source}", "ids": [email], "properties": ["id"]}),
+        )["methodResponses"]
+        assert responses[-1][1]["notFound"] == ([email] if remove else []), responses
 
     @rule(mailboxes=st.lists(_numbers, min_size=1, max_size=2), remove=st.booleans())
     def destroy_mailboxes(self, mailboxes: list[int], remove: bool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -89,6 +90,20 @@ class CreateTests(MailboxSetCase):
         self.assertEqual(response["notUpdated"][made["c"]]["properties"], ["name"])
         self.assertEqual(self.names(made["a"], made["b"], made["c"]), ["B", "A", "C"])
 
+    def test_updates_below_what_is_destroyed(self) -> None:
+        """RFC 8620 §5.3: updates that wait for others are refused in any order when their place is gone by then."""
+        for names in (("x", "y", "z"), ("x", "z", "y")):
+            made = self.create(**{name: {"name": name} for name in names})
+            updates = {
+                "y": {"parentId": made["x"], "role": "trash"},
+                "z": {"parentId": made["y"], "role": "junk"},
+            }
+            response = self.set(update={made[name]: updates[name] for name in names[1:]}, destroy=[made["x"]])
+            self.assertEqual(response["destroyed"], [made["x"]])
+            self.assertEqual(response["notUpdated"][made["y"]]["properties"], ["parentId"])
+            self.assertEqual(response["notUpdated"][made["z"]]["properties"], ["role"])
+            self.set(destroy=[made["y"], made["z"]])
+
     def test_destroyed_with_emails(self) -> None:
         """RFC 8621 §2.5: with onDestroyRemoveEmails those that are nowhere else are destroyed with it."""
         work = self.make_mailbox("Work")
@@ -157,6 +172,14 @@ class RoleTests(MailboxSetCase):
 
 class UpdateTests(MailboxSetCase):
     """Changed mailboxes."""
+
+    def test_long_wrong_values(self) -> None:
+        """RFC 8620 §5.3: values of any length and content are refused in no time, by the name of their property."""
+        started = time.thread_time()
+        for name, value in (("role", " - at `$" * 16_000), ("name", "a" + "\u0315" * 20_000 + "\u0300" * 20_000)):
+            response = self.set(update={self.mailboxes["junk"]: {name: value}})
+            self.assertEqual(response["notUpdated"][self.mailboxes["junk"]]["properties"], [name])
+        self.assertLess(time.thread_time() - started, 3.0)
 
     def test_nothing_changes(self) -> None:
         """RFC 8620 §5.3: an update that changes nothing succeeds, also with a whole object, and moves no state."""

@@ -71,6 +71,20 @@ class FeedTests(SynchronousTestCase):
         feed.offer(1, {"Email": 8})
         feed.give_back(taken)
         self.assertEqual(feed.take(), {"A1": {"Email": "8", "Mailbox": "6"}})
+        feed = self.feed("Email")
+        feed.give_back({**taken, "A9": {"Email": "5"}})
+        self.assertEqual(feed.take(), {"A1": {"Email": "5"}})
+
+    def test_long_token(self) -> None:
+        """RFC 8620 §7.3: where the states of all accounts are too many for an event id, coming back tells them all."""
+        accounts = {number: Told(id=f"A{number}", types=PUSHED_TYPES) for number in range(300)}
+        current = {number: {"Email": 10**6} for number in accounts}
+        feed = Feed(accounts, PUSHED_TYPES)
+        feed.settle(current, None)
+        self.assertLess(len(feed.token()), 8192)
+        again = Feed(accounts, PUSHED_TYPES)
+        again.settle(current, read_token(feed.token()))
+        self.assertEqual(len(again.take()), 300)
 
     @given(before=_EVENTS, after=_EVENTS)
     @settings(deadline=None, max_examples=100)

@@ -101,6 +101,8 @@ class VapidTests(SynchronousTestCase):
         header, claims, signed, signature, key = self.parts(field)
         self.assertEqual(header, {"typ": "JWT", "alg": "ES256"})
         self.assertEqual(claims["aud"], "https://push.example.net:8443")
+        other = vapid.authorization("https://Push.Example.net:443/", 0.0)
+        self.assertEqual(self.parts(other)[1]["aud"], "https://push.example.net")
         self.assertEqual(claims["sub"], "mailto:postmaster@mail.example.org")
         self.assertEqual(claims["exp"], 1_700_000_000 + 12 * 3600)
         self.assertEqual(key, vapid.application_server_key)

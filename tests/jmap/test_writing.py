@@ -42,6 +42,7 @@ class Notes:
             prefix="N",
             of_user=of_user,
             singleton=singleton,
+            refers_to_itself=True,
             properties=table(
                 Property(name="id", type=Id, read=lambda row: self.type.id_of(row.id), set_by="server", immutable=True),
                 Property(name="text", type=text, read=field("text"), immutable=True),

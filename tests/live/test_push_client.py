@@ -193,6 +193,18 @@ class PushClientTests(TestCase):
         self.service.answer = talk
         self.assertIsInstance(await self.error(self.client()), ResponseFailed)
 
+    async def test_dripping_body(self) -> None:
+        """RFC 8620 §8.6: a body that comes in drips, or not at all, keeps no connection for longer than it may take."""
+        lost: Deferred[None] = Deferred()
+
+        def drip(transport: Any) -> None:
+            transport.protocol.connectionLost = lambda reason: lost.callback(None)
+            transport.write(b"HTTP/1.1 201 Created\r\nContent-Length: 1000\r\n\r\nx")
+
+        self.service.answer = drip
+        self.assertEqual((await self.post(self.client(timeout=0.3))).status, 201)
+        await lost.addTimeout(5, reactor)
+
     async def test_endless_body(self) -> None:
         """Of a body that never ends the status counts, and the connection is closed."""
         self.service.answer = lambda transport: transport.write(b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * 500_000)

@@ -164,6 +164,30 @@ class ReloadTests(SynchronousTestCase):
         self.assertEqual(self.reload(daemon, "--force").returncode, 0)
         self.assertEqual(self.get(connection, "/jmap/session", Authorization=credentials)[0], 403)
 
+    def test_lock_out_by_proxy_header(self) -> None:
+        """A reload after which an administrator's connections need a PROXY header is refused as well."""
+        daemon = self.start(OPEN)
+        daemon.create_account(CHIEF, "--admin")
+        credentials = "Basic " + b64encode(f"{CHIEF}:{PASSWORD}".encode()).decode()
+        self.assertEqual(self.get(self.connect(daemon), "/jmap/session", Authorization=credentials)[0], 200)
+        text = daemon.config_path.read_text()
+        daemon.config_path.write_text(text.replace("[server]\n", '[server]\nproxy.trusted-networks = ["127.0.0.1"]\n'))
+        done = self.reload(daemon)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("proxy.trusted-networks", done.stderr)
+        self.assertEqual(self.reload(daemon, "--force").returncode, 0)
+
+    def test_lock_out_counts_nothing(self) -> None:
+        """A rule that counts requests doesn't count those that a reload asks it about."""
+        rule = "allowed-endpoint = \"if_then(counter_incr('visits', remote_ip, 1) > 2, 429, 200)\""
+        daemon = self.start(rule, more="[lookup.visits]\n")
+        daemon.create_account(CHIEF, "--admin")
+        credentials = "Basic " + b64encode(f"{CHIEF}:{PASSWORD}".encode()).decode()
+        connection = self.connect(daemon)
+        for status in (200, 200, 429):
+            self.assertEqual(self.get(connection, "/jmap/session", Authorization=credentials)[0], status)
+            self.reload(daemon)
+
     def test_certificates(self) -> None:
         """New handshakes get the certificates of the files as they are now; open connections keep theirs."""
         port = free_port()

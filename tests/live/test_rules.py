@@ -58,6 +58,25 @@ TABLE = (
     ("no jmap but preflights", "public-http", PUBLIC, "GET", "/.well-known/jmap", None),
 )
 
+# Spellings of a path that a rule denies. None may get to another answer than the plain one does.
+SPELLINGS = (
+    ("no api but from loopback", "/api", "//api /%61pi /x/../api /./api /%2e/api /api/ /api?x /x/%2E%2e/api"),
+    ("no jmap but preflights", "/jmap", "//jmap /%6aMAP/../%6Amap /x/../jmap ///jmap /jmap/ /jmap?x /.//jmap"),
+    (
+        "private listener or public paths",
+        "/healthz/live",
+        "/jmap/../healthz/live /jmap/%2e%2e/healthz/live //healthz//live /robots.txt/../healthz/live",
+    ),
+    (
+        "lan or public paths",
+        "/healthz/live",
+        "/.well-known/../healthz/live /robots.txt/..//healthz/live /%68ealthz/live",
+    ),
+)
+# Other names, which nothing serves: a rule needn't deny them.
+NOTHING_THERE = ("/API", "/%6aMAP", "/JMAP", "/Healthz/live", "/api%2Fx/../Jmap", "/%2fjmap", "/x%2f..%2fjmap")
+BAD_PATHS = ("/../jmap", "/%2e%2e/jmap", "/jmap%00", "/%zz", "/jmap%ff")
+
 
 class RulesTests(SynchronousTestCase):
     """One daemon for each rule, with two listeners; the addresses come from a proxy on loopback that is trusted."""
@@ -70,7 +89,11 @@ class RulesTests(SynchronousTestCase):
                 f'[server.listener.{listener}]\nprotocol = "http"\nbind = "127.0.0.1:{port}"\ntls.implicit = true\n'
                 for listener, port in ports.items()
             )
-            settings = f'[http]\nuse-x-forwarded = true\ntrusted-proxies = ["127.0.0.0/8"]\nallowed-endpoint = {rule}\n'
+            # Some of the paths are those of scanners.
+            settings = (
+                "[server.auto-ban]\nscan.paths = []\n[http]\nuse-x-forwarded = true\n"
+                f'trusted-proxies = ["127.0.0.0/8"]\nallowed-endpoint = {rule}\n'
+            )
             with (
                 tempfile.TemporaryDirectory() as home,
                 Daemon.start(Path(home), extra_config=listeners + settings) as daemon,
@@ -85,6 +108,21 @@ class RulesTests(SynchronousTestCase):
                             self.assertEqual(
                                 (status, kind), (denied, "application/problem+json"), (speak.__name__, row)
                             )
+                self.check_spellings(name, ports["public-http"])
+
+    def check_spellings(self, name: str, port: int) -> None:
+        """A path is denied in every spelling; another name is served nowhere, and what has no one form is 400."""
+        for speak in (over_http1, over_http2):
+            for rule, plain, spellings in SPELLINGS:
+                if rule == name:
+                    denied = speak(port, "GET", plain, PUBLIC)
+                    self.assertIn(denied[0], (400, 404))
+                    for path in spellings.split():
+                        self.assertEqual(speak(port, "GET", path, PUBLIC), denied, (speak.__name__, rule, path))
+            for path in NOTHING_THERE:
+                self.assertIn(speak(port, "GET", path, PUBLIC)[0], (400, 404), (speak.__name__, name, path))
+            for path in BAD_PATHS:
+                self.assertEqual(speak(port, "GET", path, LAN)[0], 400, (speak.__name__, name, path))
 
 
 def trusting(protocol: str) -> ssl.SSLContext:

@@ -66,6 +66,13 @@ class LeafTests(SynchronousTestCase):
         self.assertLessEqual(longest_line(octets), 998)
         self.assertTrue(octets.isascii())
 
+    def test_escapes_come_back(self) -> None:
+        """RFC 8621 §4.6: text that looks like another charset's escapes stays as it is."""
+        for text in ("\x1b$B$3$s\x1b(B", "\x1b[31mred\x1b[0m", "~{<:Ky~}", "+AGEAYg-"):
+            data = octets_of(NewPart(type="text/plain", content=text))
+            part = parse(data).structure
+            self.assertEqual(body_value(data[part.body_start : part.body_end], part).value, text)
+
     @_CASES
     @given(_BODY)
     def test_others_read_the_text(self, text: str) -> None:

@@ -168,3 +168,9 @@ class HeaderTests(SynchronousTestCase):
         # What is UTF-8 is UTF-8 whatever the body says, and with a fault too.
         self.assertEqual(decode_header("Säying".encode(), "koi8-r"), "Säying")
         self.assertEqual(decode_header("Säying ".encode() + b"\xff", "koi8-r"), "Säying \ufffd")
+
+    def test_line_ends(self) -> None:
+        """What charset is guessed doesn't depend on how lines end."""
+        text = b"x" + b"\n" * 5 + b"sfer-Encoding: base64=?utf-8?q?a=C3?= text/html; charset=\xff^\x91\xc0\n"
+        crlf = decode(text.replace(b"\n", b"\r\n"), "us-ascii").text
+        self.assertEqual(crlf.replace("\r\n", "\n"), decode(text, "us-ascii").text)

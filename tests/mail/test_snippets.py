@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
+import time
 from html import unescape
 
 from hypothesis import given, settings
@@ -54,6 +55,14 @@ class MarkerTests(SynchronousTestCase):
         self.assertTrue(found.endswith("…"))
         self.assertEqual(Marker(parse_terms("needle")).excerpt("a needle"), "a <mark>needle</mark>")
         self.assertIsNone(Marker(parse_terms("haystack")).excerpt(text))
+
+    def test_cost(self) -> None:
+        """Many words are looked for in one pass, and a letter of an unspaced script is folded once."""
+        text = "".join(map(chr, range(0x4E00, 0x9E00))) * 5
+        marker = Marker(parse_terms(" ".join(f"word{number}" for number in range(90)) + " \u9dff"))
+        start = time.process_time()
+        self.assertIsNotNone(marker.excerpt(text))
+        self.assertLess(time.process_time() - start, 1.3)  # a multiple of that otherwise
 
     @_CASES
     @given(_TEXT, _TEXT)

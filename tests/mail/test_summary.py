@@ -156,6 +156,12 @@ class SummaryTests(SynchronousTestCase):
         """A Received field without a date is passed over."""
         self.assertEqual(summarize(b"Received: x\r\nReceived: by y; 1 Jan 1970 00:01:00 +0000\r\n\r\n").received, 60)
 
+    def test_received_out_of_time(self) -> None:
+        """RFC 8620 §1.4: a moment that no UTCDate can say, for its offset leads out of the years, is no date."""
+        for date in ("31 Dec 9999 23:59:59 -0100", "1 Jan 0001 00:00:00 +0100"):
+            data = f"Received: by x; {date}\r\nReceived: by y; 1 Jan 1970 00:01:00 +0000\r\n\r\n".encode()
+            self.assertEqual(summarize(data).received, 60, date)
+
 
 class ThreadTests(SynchronousTestCase):
     def keys(self, header: str) -> tuple[bytes, ...]:
@@ -249,6 +255,25 @@ class SearchTests(SynchronousTestCase):
         for words in ("outer text", "[club] Grüße", "jane@example.org", "bis bald"):
             self.assertIn(words, search.body)
         self.assertEqual(search.attachments, "mail.eml\nÜbersicht.pdf")
+
+    def test_many_octets(self) -> None:
+        """Of very long texts the first are read, though there is little to be found in them."""
+        words = [f"word{number:02}" for number in range(11)]
+        texts = [word + " " * ((1 << 20) - 6) for word in words]
+        attached = [f"Content-Type: message/rfc822\n\n\n{text}" for text in texts[4:]]
+        search = with_parts(*(f"\n{text}" for text in texts[:4]), *attached).search
+        self.assertEqual(search.body.split(), words[:8])
+
+    def test_many_attached_messages(self) -> None:
+        """Of very many attached messages the first are read for search, however they are nested."""
+        inner = "Content-Type: multipart/digest; boundary=c\n\n" + "".join(
+            f"--c\n\nSubject: inner{number}x\n\n\n" for number in range(900)
+        )
+        digests = [f"Content-Type: message/rfc822\n\nSubject: outer{number}x\n{inner}" for number in range(40)]
+        start = time.process_time()
+        body = with_parts(*digests).search.body
+        self.assertLess(time.process_time() - start, 1)  # several times that when all are read
+        self.assertEqual(body.split(), ["outer0x", *(f"inner{number}x" for number in range(99))])
 
     def test_attached_texts(self) -> None:
         """Attached texts and delivery reports are found, other files aren't read."""

@@ -166,13 +166,43 @@ class KeeperTests(StoreTestCase):
             self.clock.advance(2)
         self.assertEqual(self.banned(), [True, False])
         lines = self.lines()
-        self.assertEqual(sum("could not be written" in line for line in lines), 1)
+        self.assertEqual(sum("can't be written" in line for line in lines), 1)
         self.assertEqual(sum("can't be read" in line for line in lines), 1)
         self.flushLoggedErrors(DiskFull)
         self.thread.error = None
         self.ban(B)
         self.clock.advance(2)
         self.assertEqual(self.banned(), [True, True])
+        with self.store.read() as s:
+            self.assertEqual([row.network for row in list_bans(s)], [B, A])
+
+    def test_written_together(self) -> None:
+        """Bans that come while others are written share a transaction; the guard isn't given its own again."""
+        replaced: list[object] = []
+        self.patch(self.guard, "replace_bans", replaced.append)
+        self.clock.advance(2)
+        self.thread.held = True
+        for number in range(9):
+            self.guard.not_found(f"203.0.113.{number}", "/x.php")
+        self.assertEqual(len(self.thread.jobs), 1)
+        self.thread.jobs.pop(0)()
+        self.assertEqual(len(self.thread.jobs), 1)
+        self.thread.held = False
+        self.thread.work()
+        with self.store.read() as s:
+            self.assertEqual(len(list_bans(s)), 9)
+        self.clock.advance(2)
+        self.assertEqual(replaced, [])
+
+    def test_written_at_the_end(self) -> None:
+        """What waits to be written when the daemon stops is written."""
+        self.thread.held = True
+        self.guard.not_found(A, "/x.php")
+        self.guard.not_found(B, "/x.php")
+        self.keeper.stopService()
+        self.thread.work()
+        with self.store.read() as s:
+            self.assertEqual([row.network for row in list_bans(s)], [A, B])
 
     def test_tidy(self) -> None:
         """Bans that are over leave the database in time."""

@@ -94,7 +94,8 @@ class ConnectionTests(SynchronousTestCase):
         self.result = waiting
         connection, transport = self.connect()
         connection.dataReceived(b'{"command":"reload"}\n')
-        self.assertFalse(transport.disconnecting)
+        self.clock.advance(3600)
+        self.assertFalse(transport.disconnecting or transport.aborted)
         waiting.callback(Answer(done=False))
         self.assertFalse(self.answer(transport).done)
 

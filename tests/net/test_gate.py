@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
+from twisted.internet.address import IPv4Address
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IHandshakeListener
 from twisted.internet.protocol import Factory, Protocol, connectionDone
@@ -91,23 +91,6 @@ class Counting(SynchronousTestCase):
         self.assertEqual(self.value("stalwart_connections", protocol="http"), 1)
         self.assertIsNotNone(self.connect())
         self.assertEqual(self.value("stalwart_connections_refused_total"), 1)
-
-    def test_banned(self) -> None:
-        """A banned peer's connection is closed at once, before it counts or anything is made for it."""
-        asked: list[str] = []
-
-        def closes(address: str) -> bool:
-            asked.append(address)
-            return address == "192.0.2.7"
-
-        self.gate = ConnectionGate("y", "lmtp", 2, self.metrics, self.clock.seconds, closes)
-        self.gate.factory = Factory.forProtocol(Note)
-        self.assertIsNone(self.connect())
-        self.assertEqual(self.gate.connections, set())
-        mapped = self.gate.buildProtocol(IPv6Address("TCP", "::ffff:192.0.2.7", 1))
-        self.assertIsNone(mapped)
-        self.assertIsNotNone(self.gate.buildProtocol(UNIXAddress(None)))
-        self.assertEqual(asked, ["192.0.2.7", "192.0.2.7", "unix"])
 
     def test_told_once_a_minute(self) -> None:
         """The log is told once a minute, with the number."""

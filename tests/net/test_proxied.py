@@ -74,6 +74,17 @@ class Memory(SynchronousTestCase):
             connection.dataReceived(line + b"x")
             self.assertEqual((transport.disconnecting, self.inside(connection) is None), (closed, closed))
 
+    def test_banned_peer(self) -> None:
+        """A banned peer that sends no header is closed before anything is made for it, however it is written."""
+        for peer in (IPv4Address("TCP", "192.0.2.66", 1), IPv6Address("TCP", "::ffff:192.0.2.66", 1)):
+            self.assertIsNone(self.gate.buildProtocol(peer))
+        self.assertEqual(self.gate.connections, set())
+        self.assertIsNotNone(self.gate.buildProtocol(UNIXAddress(None)))
+        # A balancer must send one: whom it names is looked at then.
+        self.factory.closes = lambda address: True
+        self.connect(_PROXY)
+        self.assertIsNone(self.gate.buildProtocol(IPv4Address("TCP", "192.0.2.7", 1)))
+
     def connect(self, peer: IAddress = _PROXY) -> tuple[Counted, Transport]:
         """A connection from `peer`."""
         connection = self.gate.buildProtocol(peer)

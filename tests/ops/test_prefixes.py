@@ -39,6 +39,16 @@ class PrefixTests(SynchronousTestCase):
         self.assertEqual(table.find(address), max(found, key=lambda network: network.prefixlen, default=None))
         self.assertEqual(len(table), len(set(listed)))
 
+    @settings(deadline=None, max_examples=200)
+    @given(st.lists(networks(), max_size=12, unique=True), st.integers(0, 12), ADDRESSES)
+    def test_removed(self, listed: list[IPNetwork], count: int, address: str) -> None:
+        """What was removed is as if it had never been there; removing it again does nothing."""
+        table = PrefixTable((network, network) for network in listed)
+        for network in (*listed[:count], *listed[:count]):
+            table.remove(network)
+        left = PrefixTable((network, network) for network in listed[count:])
+        self.assertEqual((table.find(address), len(table)), (left.find(address), len(left)))
+
     def test_no_address(self) -> None:
         """What is no address lies in no network, and stands for itself."""
         table = PrefixTable([(ip_network("0.0.0.0/0"), True), (ip_network("::/0"), True)])
@@ -55,3 +65,6 @@ class PrefixTests(SynchronousTestCase):
         self.assertEqual(client_key("::ffff:192.0.2.1"), "192.0.2.1")
         self.assertEqual(str(client_network("192.0.2.1")), "192.0.2.1/32")
         self.assertEqual(str(client_network("2001:db8:a:b:c::1")), "2001:db8:a:b::/64")
+        # Everybody on the same wire has this /64.
+        self.assertNotEqual(client_key("fe80::1"), client_key("fe80::2"))
+        self.assertEqual(str(client_network("fe80::1")), "fe80::1/128")

@@ -139,6 +139,12 @@ class SearchTests(StoreTestCase):
         self.assert_found("שלום", "zusammenarbeit", "Zusammen\u00adarbeit", "zerowidth", "が")
         self.assert_not_found("か", "ﱞ")
 
+    def test_case(self) -> None:
+        """Letter case doesn't count in any alphabet, those that FTS5 doesn't know among them."""
+        utf8 = "text/plain; charset=utf-8"
+        self.found = self.add(message(body="Ꮳꮃꭹ 𞤀𞤁𞤂 𐐀𐐨 ΟΔΌΣ", MIME_Version="1.0", Content_Type=utf8)).id
+        self.assert_found("ꮳꮃꭹ", "ᏣᎳᎩ", "𞤢𞤣𞤤", "𐐨𐐨", "𐐀𐐀", "οδος", "ΟΔΟΣ")
+
     def test_nothing_to_look_for(self) -> None:
         """An empty query holds for all; one of punctuation alone for none."""
         self.assert_found("", "  \t")

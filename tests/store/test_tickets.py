@@ -111,16 +111,19 @@ class SubscriptionTests(StoreTestCase):
         self.assertEqual(heard, [{PUSH_SUBSCRIPTION}] * 3)
 
     def test_dead(self) -> None:
-        """RFC 8620 §7.2: expired ones, and those whose password was changed, are not listed and can be swept away."""
-        self.subscribe(expires_at=NOW)
-        self.assertEqual(self.listed(), [])
+        """RFC 8620 §7.2: expired ones, and those whose password was changed, are not listed and can be swept away.
+
+        That is announced, so that their addresses are forgotten in memory as well.
+        """
         self.subscribe()
+        self.subscribe(expires_at=NOW)
         self.assertEqual(len(self.listed()), 1)
         with self.store.write() as s:
             set_password_hash(s, self.account_id, "other")
         self.assertEqual(self.listed(), [])
         with self.store.write() as s:
             self.assertEqual(delete_dead_subscriptions(s), 2)
+            self.assertIsNotNone(s.moved_state(self.account_id, PUSH_SUBSCRIPTION))
 
     def test_erased(self) -> None:
         """RFC 8620 §7.2: the URL of one that was destroyed is gone from the database file."""

@@ -114,6 +114,16 @@ class StreamBed(WebBed):
         self, path: str = "/jmap/ws", password: str | None = PASSWORD, **fields: str | None
     ) -> tuple[Wire, Answer]:
         """Ask for a WebSocket; a field that is None is left out."""
+        wire = self.http.connect()
+        wire.send(self.handshake_head(path, password, **fields))
+        octets = wire.raw()
+        head, _, rest = octets.partition(b"\r\n\r\n")
+        status_line, *lines = head.decode().split("\r\n")
+        headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
+        return wire, Answer("HTTP/1.1", int(status_line.split(" ")[1]), "", headers, rest)
+
+    def handshake_head(self, path: str = "/jmap/ws", password: str | None = PASSWORD, **fields: str | None) -> bytes:
+        """The request that asks for a WebSocket."""
         wanted: dict[str, str | None] = {
             "Upgrade": "websocket",
             "Connection": "Upgrade",
@@ -122,15 +132,7 @@ class StreamBed(WebBed):
             "Sec_WebSocket_Protocol": "jmap",
         }
         wanted.update(fields)
-        wire = self.http.connect()
-        wire.send(
-            self.head("GET", path, password, **{name: value for name, value in wanted.items() if value is not None})
-        )
-        octets = wire.raw()
-        head, _, rest = octets.partition(b"\r\n\r\n")
-        status_line, *lines = head.decode().split("\r\n")
-        headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
-        return wire, Answer("HTTP/1.1", int(status_line.split(" ")[1]), "", headers, rest)
+        return self.head("GET", path, password, **{name: value for name, value in wanted.items() if value is not None})
 
     def socket(self, path: str = "/jmap/ws", password: str | None = PASSWORD, **fields: str | None) -> Socket:
         """An open WebSocket."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import Any
 
 from hypothesis import given, settings
@@ -13,7 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from stalwart import store
 from stalwart.http import Problem
 from stalwart.store import FsBlobs, Store, StoreBusy
-from stalwart.web.jmap_eventsource import read_parameters
+from stalwart.web.jmap_eventsource import EventStream, read_parameters
 from tests.jmap.bed import message
 from tests.web.streams import Events, StreamBed
 
@@ -245,6 +246,20 @@ class StreamTests(StreamBed):
         socket.wire.channel.readConnectionLost()
         self.assertTrue(socket.wire.closed)
 
+    def test_half_closed_early(self) -> None:
+        """So too when it left while the states were being read, or before the handshake was answered."""
+        for head in (self.head("GET", "/jmap/eventsource/?types=*"), self.handshake_head()):
+            self.threads.held = True
+            wire = self.http.connect()
+            wire.send(head)
+            wire.channel.readConnectionLost()
+            while self.threads.waiting:
+                self.threads.waiting.pop(0)()
+            self.threads.release()
+            self.assertTrue(wire.closed or wire.transport.aborted)
+            wire.hang_up()
+            self.assertEqual(self.watchers(), 0)
+
     def test_leaving_early(self) -> None:
         """So too when it leaves while the states are being read."""
         self.events().wire.hang_up()
@@ -306,6 +321,38 @@ class StreamTests(StreamBed):
         self.assertEqual(events.read(), [])
         self.assertTrue(events.ended)
         self.problem(self.get("/jmap/eventsource/?types=*"), 503)
+
+    def test_stopping_meanwhile(self) -> None:
+        """One that was being opened when the stop came ends too: nothing would ever end it later."""
+        self.threads.held = True
+        events = self.events()
+        while not self.streams._open._running:
+            self.threads.waiting.pop(0)()
+        self.announcer.close()
+        while self.threads.waiting:
+            self.threads.waiting.pop(0)()
+        events.read()
+        self.assertTrue(events.ended)
+
+    def test_fault_in_a_watcher(self) -> None:
+        """A fault in what one client is told by keeps nobody else from being told, now or later."""
+        broken, events = self.events(), self.events()
+        events.read()
+        watcher = next(iter(self.announcer._watched))
+        self.assertTrue(broken.wire)
+
+        def fail(account: int, states: object) -> None:
+            raise ZeroDivisionError
+
+        self.patch(EventStream, "changed", _only(watcher, fail, EventStream.changed))
+        own, self.store = self.store, self.elsewhere()
+        for _ in range(2):
+            self.mail()
+            self.clock.pump([0.25] * 8)
+            told = [*broken.read(), *events.read()]
+            self.assertEqual([data["changed"] for _, data in told], [{self.account_id: self.states()}])
+        self.store = own
+        self.assertTrue(self.flushLoggedErrors(ZeroDivisionError))
 
     def elsewhere(self) -> Store:
         """The same database as another process opens it."""
@@ -436,3 +483,16 @@ class StreamTests(StreamBed):
             self.assertTrue(events.ended)
             self.assertEqual(socket.closed_with(), 1001)
         self.assertEqual(self.watchers(), 0)
+
+
+def _only(
+    watcher: object, instead: Callable[[int, Any], None], usual: Callable[[Any, int, Any], None]
+) -> Callable[[Any, int, Any], None]:
+    """A method that does `instead` for `watcher`, and what is usual for others."""
+
+    def method(self: Any, account: int, states: Any) -> None:
+        if self is watcher:
+            instead(account, states)
+        usual(self, account, states)
+
+    return method

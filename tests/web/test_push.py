@@ -11,13 +11,14 @@ from twisted.internet.defer import Deferred
 from twisted.internet.error import TCPTimedOutError
 from twisted.logger import capturedLogs
 from twisted.python.failure import Failure
+from twisted.web.client import ResponseNeverReceived
 
 from stalwart import store
 from stalwart.config import JmapSettings
 from stalwart.jmap.limits import Limits
 from stalwart.jmap.push import PUSHED_TYPES, Told
 from stalwart.jmap.webpush import Vapid, make_key
-from stalwart.store import SubscriptionRow
+from stalwart.store import StoreBusy, SubscriptionRow
 from stalwart.web.jmap_push_client import PushAnswer
 from stalwart.web.jmap_push_sender import PushSender
 from tests.jmap.bed import NOW
@@ -131,6 +132,10 @@ class SenderTests(StreamBed):
         step = 0.5 if seconds <= 300 else 10.0
         self.clock.pump([step] * int(seconds / step))
 
+    def at(self, seconds: float) -> None:
+        """Have it be so many seconds after the start, by the clock on the wall."""
+        self.store.clock = self.sender.wall = lambda: NOW + seconds
+
     # Verification.
 
     def test_verification(self) -> None:
@@ -155,7 +160,6 @@ class SenderTests(StreamBed):
         self.mail()
         self.assertEqual(self.service.take(), [])
         self.set(update={found: {"verificationCode": self.row(found).verification_code}})
-        self.mail()
         self.assertEqual(self.change(), {self.account_id: self.states()})
 
     def test_verification_refused(self) -> None:
@@ -183,6 +187,49 @@ class SenderTests(StreamBed):
         self.assertEqual(len(self.service.take()), 1)
         self.pass_time(600)
         self.assertEqual(self.service.take(), [])
+
+    def test_verification_may_have_arrived(self) -> None:
+        """RFC 8620 §7.2: a code that may have been sent gets no second request, though no answer came."""
+        self.service.next[self.URL] = ResponseNeverReceived([])
+        self.subscribe()
+        self.assertEqual(len(self.service.take()), 1)
+        self.pass_time(600)
+        self.assertEqual(self.service.take(), [])
+
+    def test_verified_before_the_answer(self) -> None:
+        """RFC 8620 §7.2.3: a client may be faster than its push service, whose answer may never come."""
+        self.service.next[self.URL] = None
+        found = self.subscribe()
+        (posted,) = self.service.take()
+        del self.service.next[self.URL]
+        self.set(update={found: {"verificationCode": self.row(found).verification_code}})
+        self.mail()
+        self.assertEqual(self.service.take(), [])
+        posted.answer.errback(ResponseNeverReceived([]))
+        self.assertEqual(self.change(), {self.account_id: self.states()})
+
+    def test_verification_expired(self) -> None:
+        """RFC 8620 §7.2: no request after `expires`, nor one for the verification; the subscription is removed."""
+        self.service.next[self.URL] = TCPTimedOutError()
+        self.subscribe(expires="2023-11-14T22:13:50Z")
+        self.assertEqual(len(self.service.take()), 1)
+        self.at(31)
+        self.pass_time(120)
+        self.assertEqual(self.service.take(), [])
+        self.assertEqual(self.sender._subscribers, {})
+
+    def test_change_before_verification_is_noted(self) -> None:
+        """RFC 8620 §7.1: what changes before this side has heard of the verification is pushed when it has."""
+        found = self.subscribe()
+        self.service.take()
+        self.threads.held = True
+        row = self.row(found)
+        with self.store.write() as s:
+            store.update_subscription(s, msgspec.structs.replace(row, is_verified=True))
+        self.mail()
+        self.assertEqual(self.service.take(), [])
+        self.threads.release()
+        self.assertEqual(self.change(), {self.account_id: self.states()})
 
     def test_verification_flood(self) -> None:
         """RFC 8620 §8.6: who makes and destroys subscriptions in a row has no stranger flooded with codes."""
@@ -384,7 +431,7 @@ class SenderTests(StreamBed):
     def test_expired(self) -> None:
         """RFC 8620 §7.2: after `expires` there is no further request, and it is removed."""
         self.verified(expires="2023-11-14T22:14:20Z")
-        self.store.clock = self.sender.wall = lambda: NOW + 60.0
+        self.at(60)
         self.mail()
         self.assertEqual(self.service.take(), [])
         self.assertEqual(self.rows(), [])
@@ -411,6 +458,54 @@ class SenderTests(StreamBed):
         self.assertEqual(self.service.take(), [])
         self.mail()
         self.assertEqual(self.change(), {self.account_id: self.states()})
+
+    def test_dead_ones_are_erased(self) -> None:
+        """RFC 8620 §7.2: expired ones, which the limit doesn't count, are not piled up in the database."""
+        self.subscribe(expires="2023-11-14T22:13:21Z")
+        self.at(2)
+        self.subscribe()
+        with self.store.read() as s:
+            self.assertEqual(s.driver.execute("SELECT count(*) FROM push_subscription").fetchone()[0], 1)
+        self.assertEqual(len(self.sender._subscribers), 1)
+        self.at(8 * 86_400)
+        with self.store.write() as s:
+            self.assertEqual(store.delete_dead_subscriptions(s), 1)
+        self.assertEqual(self.sender._subscribers, {})
+
+    def test_database_in_trouble(self) -> None:
+        """RFC 8620 §7.2.2: when the database is busy the code is sent as soon as it isn't."""
+        self.threads.held = True
+        self.subscribe_held()
+        read = self.store.read
+
+        def broken() -> Any:
+            raise StoreBusy("locked")
+
+        self.patch(self.store, "read", broken)
+        self.threads.release()
+        self.assertEqual(self.service.take(), [])
+        self.store.read = read  # type: ignore[method-assign]
+        self.pass_time(6)
+        self.assertEqual(len(self.service.take()), 1)
+        self.assertTrue(self.flushLoggedErrors(StoreBusy))
+
+    def subscribe_held(self) -> None:
+        """A subscription that is in the database, and that the sender has still to look for."""
+        with self.store.write() as s:
+            store.add_subscription(
+                s,
+                SubscriptionRow(
+                    account_id=self.account.id,
+                    credential_version=store.get_account(s, self.account.id).credential_version,
+                    device_client_id="d",
+                    url=self.URL,
+                    p256dh=None,
+                    auth=None,
+                    verification_code="c",
+                    expires_at=NOW + 1000,
+                    types=None,
+                ),
+            )
 
     def test_stopped(self) -> None:
         """At the stop running requests are given up and nothing is planned any more."""
@@ -442,7 +537,7 @@ class SenderTests(StreamBed):
         self.assertEqual(len(told), 200)
 
     def test_shared_account(self) -> None:
-        """A subscription hears of an account from when it is shared with its user until it no longer is."""
+        """RFC 8620 §7.1: it hears of an account from when it is shared with its user until it no longer is."""
         self.verified(types=["Email"])
         self.pass_time(2)
         with self.store.write() as s:
@@ -456,4 +551,31 @@ class SenderTests(StreamBed):
         self.deliver(b"Subject: x\r\n\r\n", account=self.other.id)
         self.assertEqual(self.service.take(), [])
         self.mail()
+        self.assertEqual(self.change(), {self.account_id: self.states("Email")})
+
+    def test_waiting_while_sharing_changes(self) -> None:
+        """RFC 8620 §7.1: what waits isn't lost when an account is unshared, and of that one nothing is told."""
+        with self.store.write() as s:
+            store.share_account(s, self.other.id, self.account.id, writing=False)
+        self.verified()
+        self.service.next[self.URL] = PushAnswer(status=503, retry_after=30.0)
+        self.mail()
+        self.deliver(b"Subject: x\r\n\r\n", account=self.other.id)
+        self.service.take()
+        with self.store.write() as s:
+            store.unshare_account(s, self.other.id, self.account.id)
+        self.pass_time(2)
+        del self.service.next[self.URL]
+        self.pass_time(60)
+        self.assertEqual(self.change(), {self.account_id: self.states()})
+
+    def test_waiting_while_types_change(self) -> None:
+        """RFC 8620 §7.2: what waits to be pushed is not lost when the client asks for other types."""
+        found = self.verified()
+        self.service.next[self.URL] = PushAnswer(status=503, retry_after=30.0)
+        self.mail()
+        self.service.take()
+        self.set(update={found: {"types": ["Email"]}})
+        del self.service.next[self.URL]
+        self.pass_time(60)
         self.assertEqual(self.change(), {self.account_id: self.states("Email")})

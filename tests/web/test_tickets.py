@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 
 from stalwart import store
+from stalwart.auth import GuardRules
+from stalwart.config import Rate
 from tests.jmap.bed import NOW
 from tests.web.streams import StreamBed
 
@@ -112,6 +114,26 @@ class TicketTests(StreamBed):
             self.problem(self.get("/jmap/eventsource/?types=*", password=None, Cookie=cookie, **fields), 403)
         self.problem(self.handshake("/jmap/ws", None, Cookie=cookie)[1], 403)
         self.problem(self.handshake("/jmap/ws", None, Cookie=cookie, Origin=ELSEWHERE)[1], 403)
+
+    def test_cookie_renewed(self) -> None:
+        """A browser that asks for its cookie each time a page is loaded has one, and uses up no tickets."""
+        first = cookie = self.cookie()
+        for _ in range(110):
+            answer = self.post("/jmap/ticket?for=cookie", b"", Cookie=cookie)
+            self.assertEqual(answer.status, 204)
+            cookie = answer.headers["set-cookie"].partition(";")[0]
+        self.assertEqual(self.events("types=*", None, Cookie=cookie).read(), [])
+        self.problem(self.get("/jmap/eventsource/?types=*", password=None, Cookie=first), 403)
+
+    def test_rates(self) -> None:
+        """Tickets and cookies are no way around rates: a stream counts for its account, a wrong one for its address."""
+        self.http.guard.configure(GuardRules(account=Rate(count=2, period=60.0), anonymous=Rate(count=2, period=60.0)))
+        cookie = self.cookie()
+        self.http.site.guard = self.http.guard
+        statuses = [self.handshake(password=None, Cookie=cookie, Origin=OWN)[1].status for _ in range(3)]
+        self.assertEqual(statuses, [101, 101, 429])
+        path = "/jmap/eventsource/?types=*&ticket=" + "x" * 43
+        self.assertEqual([self.get(path, password=None).status for _ in range(3)], [403, 403, 429])
 
     def test_cookie_for_streams_only(self) -> None:
         """Nothing else takes it for a sign-in."""

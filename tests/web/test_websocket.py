@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from ipaddress import ip_network
 from typing import Any
 
 from hypothesis import given, settings
@@ -11,6 +12,9 @@ from twisted.trial.unittest import SynchronousTestCase
 from wsproto.connection import Connection, ConnectionType
 
 from stalwart import store
+from stalwart.auth import GuardRules
+from stalwart.config import Rate
+from stalwart.web import jmap_socket
 from stalwart.web.jmap_websocket import accept_token
 from tests.jmap.bed import CORE
 from tests.web.streams import (
@@ -207,6 +211,39 @@ class RequestTests(StreamBed):
             self.threads.release()
         self.api()
 
+    def test_requests_in_memory(self) -> None:
+        """RFC 8887 §4.2: a long message counts as a request while it comes in, as it does over HTTP."""
+        self.patch(jmap_socket, "_SMALL_MESSAGE", 1000)
+        sockets = [self.socket() for _ in range(3)]
+        for socket in sockets:
+            socket.send(TextMessage(data="x" * 1001, message_finished=False))
+        self.assertEqual([socket.closed_with() for socket in sockets], [None, None, 1013])
+        sockets[0].wire.hang_up()
+        sockets[1].send(TextMessage(data="", message_finished=True))
+        self.assertEqual(sockets[1].messages()[0]["type"], "urn:ietf:params:jmap:error:notJSON")
+        self.assertEqual(self.jmap.requests._running, {})
+
+    def guarded(self, rules: GuardRules) -> None:
+        """Have the site go by these rules."""
+        self.http.guard.configure(rules)
+        self.http.site.guard = self.http.guard
+
+    def test_rate(self) -> None:
+        """Each message counts toward the account's rate, as a request over HTTP does."""
+        self.guarded(GuardRules(account=Rate(count=3, period=60.0)))
+        socket = self.socket()
+        for _ in range(3):
+            socket.tell(type="Request", id="1", **ECHO)
+        self.assertEqual([answer.get("status", 200) for answer in socket.messages()], [200, 200, 429])
+
+    def test_banned(self) -> None:
+        """Who is banned is served no more, also on a socket that is open."""
+        self.guarded(GuardRules())
+        socket = self.socket()
+        self.guarded(GuardRules(blocked=(ip_network("192.0.2.0/24"),)))
+        socket.tell(type="Request", id="1", **ECHO)
+        self.assertEqual(socket.closed_with(), 1008)
+
     def test_size(self) -> None:
         """A message over maxSizeRequest closes with 1009, before more of it is kept."""
         socket = self.socket()
@@ -374,6 +411,18 @@ class PushTests(StreamBed):
         assert isinstance(answer, TextMessage)
         assert isinstance(close, CloseConnection)
         self.assertEqual(close.code, 1001)
+
+    def test_asking_on_while_stopping(self) -> None:
+        """Who goes on asking while the server stops can't hold it up."""
+        socket = self.socket()
+        self.threads.held = True
+        socket.tell(type="Request", id="1", **ECHO)
+        self.announcer.close()
+        socket.tell(type="Request", id="2", **ECHO)
+        (refused,) = socket.messages()
+        self.assertEqual((refused["requestId"], refused["status"]), ("2", 503))
+        self.threads.release()
+        self.assertEqual([type(event) for event in socket.events()], [TextMessage, CloseConnection])
 
     def test_draining(self) -> None:
         """The site's own stop ends them too."""

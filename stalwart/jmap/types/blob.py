@@ -10,7 +10,7 @@ from typing import Any
 from stalwart import store
 from stalwart.jmap.arguments import AccountArguments, Id, UnsignedInt
 from stalwart.jmap.call import Account, Call
-from stalwart.jmap.contents import Content, find_content
+from stalwart.jmap.contents import Content
 from stalwart.jmap.declare import Method
 from stalwart.jmap.errors import (
     FromAccountNotFound,
@@ -49,12 +49,6 @@ def of_account(limits: Limits, is_own: bool) -> Mapping[str, Any]:
     }
 
 
-def find(call: Call, account: Account, text: str) -> Content | None:
-    """What a blobId names for the user in an account."""
-    user = call.principal.account_id
-    return find_content(call.session, call.blobs, account.row, user, text, call.exchange.charge_read)
-
-
 class CopyBlobArguments(AccountArguments, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
     """RFC 8620 §6.3."""
 
@@ -87,7 +81,7 @@ def _prepare_copy(call: Call, arguments: CopyBlobArguments) -> Mapping[str, Made
     copies: dict[str, Made | SetError] = {}
     for text in wanted:
         try:
-            content = find(call, source, call.resolve(text))
+            content = call.on(source).content(text)
             if content is None:
                 raise _no_blob(text)
             copies[text] = maker.copy(content)
@@ -101,7 +95,7 @@ def _copy(call: Call, arguments: CopyBlobArguments) -> object:
     copied: dict[str, str] = {}
     failed: dict[str, object] = {}
     for text, made in call.prepared.items():
-        if isinstance(made, Made) and find(call, source, call.resolve(text)) is None:
+        if isinstance(made, Made) and call.on(source).content(text) is None:
             made = _no_blob(text)  # it went since it was looked at
         if isinstance(made, SetError):
             failed[text] = made.value()
@@ -134,7 +128,7 @@ def _get(call: Call, arguments: GetBlobArguments) -> object:
     _check_count(len(ids), call.limits.max_objects_in_get)
     for text in ids:
         real_id = call.resolve(text)
-        content = find(call, call.account, real_id)
+        content = call.content(text)
         if content is None:
             missing.append(text)
         else:
@@ -192,7 +186,7 @@ def _lookup(call: Call, arguments: LookupArguments) -> object:
     _check_count(len(ids), call.limits.max_objects_in_get)
     for text in ids:
         real_id = call.resolve(text)
-        content = find(call, call.account, real_id)
+        content = call.content(text)
         if content is None:
             missing.append(text)
             continue

@@ -14,7 +14,7 @@ import msgspec
 
 from stalwart.jmap.arguments import AccountArguments, CreationId, Id, UnsignedInt, invalid
 from stalwart.jmap.call import Call
-from stalwart.jmap.contents import Content, find_content
+from stalwart.jmap.contents import Content
 from stalwart.jmap.declare import Method
 from stalwart.jmap.errors import RequestTooLarge, SetError, invalid_properties
 from stalwart.jmap.ids import blob_id
@@ -222,8 +222,7 @@ class _Uploads:
                 pieces=lambda: iter((blobs.get(blob_hash),)),
                 origin=blob_hash,
             )
-        account, user = call.account.row, call.principal.account_id
-        return find_content(call.session, call.blobs, account, user, call.resolve(text), call.exchange.charge_read)
+        return call.content(text)
 
 
 def _run(call: Call, arguments: UploadArguments) -> object:

@@ -12,7 +12,6 @@ import msgspec
 from stalwart import store
 from stalwart.jmap.arguments import SetArguments
 from stalwart.jmap.call import Call
-from stalwart.jmap.contents import Content, find_content
 from stalwart.jmap.declare import Creation
 from stalwart.jmap.errors import SetError, invalid_properties
 from stalwart.jmap.types.email_fields import CONVENIENCE, Fields, Problems
@@ -44,7 +43,7 @@ def prepare(call: Call, creation: Creation, arguments: SetArguments) -> KeptMess
     given = {name: value for name, value in creation.values.items() if name in creation.given}
     problems = Problems()
     header = _header(given, problems)
-    parts = Parts(body_values(given.get("bodyValues", {}), problems), _finder(call), problems)
+    parts = Parts(body_values(given.get("bodyValues", {}), problems), call.content, problems)
     body = _body(given, parts, header, problems)
     problems.check()
     _check_size(call, parts.octets, call.limits.max_size_attachments_per_email)
@@ -132,20 +131,6 @@ def seconds_of(date: str) -> int:
 def _check_size(call: Call, octets: int, most: int) -> None:
     if octets > most:
         raise SetError("tooLarge", f"{octets} octets are more than the {most} that are allowed.", maxSize=most)
-
-
-def _finder(call: Call) -> Any:
-    def find(blob_id: str) -> Content | None:
-        return find_content(
-            call.session,
-            call.blobs,
-            call.account.row,
-            call.principal.account_id,
-            call.resolve(blob_id),
-            call.exchange.charge_read,
-        )
-
-    return find
 
 
 def _header(given: Mapping[str, Any], problems: Problems) -> Fields:

@@ -7,7 +7,7 @@ field, as many as one request may cost.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from stalwart import store
 from stalwart.jmap.call import Call
@@ -25,6 +25,9 @@ _BEGINNING = 8192
 """Octets of a message that are read at first: most headers are in them."""
 _LEAST_PRICE = 1000
 """Octets that looking at one message counts for at least: opening a file costs more than reading it."""
+_ROW_PRICE = 100
+"""Octets that looking at what is kept of one message counts for."""
+_IDS = {"message-id": "messageId", "in-reply-to": "inReplyTo", "references": "references"}
 _ID = re.compile(r"[a-z0-9.@+=_$!~-]{3,}", re.ASCII)
 _BLANK = re.compile(rb"\n\r*+\n")
 
@@ -45,16 +48,16 @@ def header_filter(call: Call, name: str, wanted: str | None) -> Filter:
 
 def _matching(call: Call, name: str, wanted: str) -> list[int]:
     values_of = _reader(name)
-    part = _id_in_summary(name, wanted)
-    every = store.ids_with_header(call.session, call.account.row, name, _MOST_MESSAGES + 1)
+    mentions = _in_summary(name, wanted)
+    if mentions:
+        _charge(call, _ROW_PRICE * store.get_account(call.session, call.account.row).message_count)
+    every = store.ids_with_header(call.session, call.account.row, name, _MOST_MESSAGES + 1, mentions)
     if len(every) > _MOST_MESSAGES:
         raise UnsupportedFilter(f"header: more than {_MOST_MESSAGES} messages have that field; that is too much mail.")
     matching: list[int] = []
     for start in range(0, len(every), _ROWS_AT_ONCE):
         rows = store.get_emails(call.session, call.account.row, every[start : start + _ROWS_AT_ONCE])
         for row in rows.values():
-            if part is not None and part not in row.summary.lower():
-                continue
             header = _header(call, row)
             values = values_of(header) if header is not None else ()
             charset = None
@@ -79,14 +82,14 @@ def _reader(name: str) -> Callable[[bytes], list[bytes]]:
     return read
 
 
-def _id_in_summary(name: str, wanted: str) -> bytes | None:
-    """What a message's summary has in it if one of its ids has `wanted`; None where the summary can't tell.
+def _in_summary(name: str, wanted: str) -> Sequence[str]:
+    """What a message's summary has in it if one of its ids has `wanted`; nothing where the summary can't tell.
 
     Clients look for messages by their Message-ID more than by anything else.
     """
-    part = wanted.strip(" <>")
-    known = name.lower() in ("message-id", "in-reply-to", "references")
-    return part.encode("ascii") if known and _ID.fullmatch(part) else None
+    part, member = wanted.strip(" <>"), _IDS.get(name.lower())
+    # A field in which no ids were found may have the text nevertheless.
+    return (part, f'"{member}":null'.lower()) if member is not None and _ID.fullmatch(part) else ()
 
 
 def _header(call: Call, row: EmailRow) -> bytes | None:

@@ -12,7 +12,6 @@ import msgspec
 
 from stalwart.jmap.arguments import AccountArguments, CreationId, Id, UTCDate, invalid
 from stalwart.jmap.call import Call
-from stalwart.jmap.contents import find_content
 from stalwart.jmap.declare import Method
 from stalwart.jmap.errors import RequestTooLarge, SetError, invalid_properties
 from stalwart.jmap.ids import blob_id
@@ -68,12 +67,10 @@ def _prepare_one(call: Call, given: Mapping[str, Any]) -> _Prepared:
     except msgspec.ValidationError as error:
         problem = invalid(error)
         raise invalid_properties(problem.description, problem.names) from None
-    text = call.resolve(wanted.blob_id)
-    charge = call.exchange.charge_read
-    content = find_content(call.session, call.blobs, call.account.row, call.principal.account_id, text, charge)
+    content = call.content(wanted.blob_id)
     if content is None:
         # RFC 8621 §4.8: an id that isn't found is invalidProperties here
-        raise invalid_properties(f"blobId: there is no blob {text[:100]!r}.", ["blobId"])
+        raise invalid_properties(f"blobId: there is no blob {wanted.blob_id[:100]!r}.", ["blobId"])
     if content.size > call.limits.max_size_email:
         most = call.limits.max_size_email
         raise SetError("tooLarge", f"A message may have at most {most} octets.", maxSize=most)
@@ -81,7 +78,7 @@ def _prepare_one(call: Call, given: Mapping[str, Any]) -> _Prepared:
         raise SetError("invalidEmail", "The blob does not begin like a message: with a header field.")
     mailboxes = {call.resolve(mailbox): value for mailbox, value in wanted.mailbox_ids.items()}
     check_room(call, {"mailboxIds": mailboxes, "keywords": wanted.keywords}, content.size)
-    charge(content.size)
+    call.exchange.charge_read(content.size)
     octets = content.read(0, content.size)
     # Put anew, so that an upload isn't swept away before it is named as a message.
     kept = call.blobs.put(octets)

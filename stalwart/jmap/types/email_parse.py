@@ -8,7 +8,7 @@ import msgspec
 
 from stalwart.jmap.arguments import AccountArguments, Id, UnsignedInt
 from stalwart.jmap.call import Call
-from stalwart.jmap.contents import Content, find_content
+from stalwart.jmap.contents import Content
 from stalwart.jmap.declare import Method
 from stalwart.jmap.errors import RequestTooLarge
 from stalwart.jmap.types import mail
@@ -66,16 +66,14 @@ def _parse(call: Call, arguments: EmailParseArguments) -> dict[str, Any]:
     not_found: list[str] = []
     not_parsable: list[str] = []
     for given in blob_ids:
-        text = call.resolve(given)
-        charge = call.exchange.charge_read
-        content = find_content(call.session, call.blobs, call.account.row, call.principal.account_id, text, charge)
+        content = call.content(given)
         if content is None:
             not_found.append(given)
             continue
-        charge(content.size)
+        call.exchange.charge_read(content.size)
         octets = content.read(0, content.size)
         if begins_like_mail(octets):
-            parsed[given] = view.show(octets, content, text)
+            parsed[given] = view.show(octets, content, call.resolve(given))
         else:
             not_parsable.append(given)
     return {

@@ -164,9 +164,6 @@ def _search(call: Call, search: Search[Filter], arguments: EmailQueryArguments) 
         raise AnchorNotFound("The anchor is not among the results.") from None
     except store.FilterTooComplex as error:
         raise UnsupportedFilter(f"The filter is too complex: {error}.") from None
-    except store.QueryTooSlow as error:
-        # RFC 8620 §5.5: the client should suggest that the user simplify the search.
-        raise UnsupportedFilter(f"This search takes too long in this mailbox: {error}. Narrow it.") from None
     return Found(rows=result.ids, position=result.position, total=result.total)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated
 
@@ -33,6 +32,7 @@ from stalwart.jmap.ids import row_of
 from stalwart.jmap.standard import splice, window
 from stalwart.jmap.types import mail
 from stalwart.jmap.types.mailbox_set import WRITE, MailboxRights, rights_of
+from stalwart.mail.normal import normalized
 from stalwart.store import Changes, MailboxRow, Role
 
 Test = Callable[[MailboxRow], bool]
@@ -114,7 +114,7 @@ def _subscribed(call: Call, value: bool) -> Test:
 
 
 def _folded(text: str) -> str:
-    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
+    return normalized("NFKC", normalized("NFKC", text).casefold())
 
 
 def _search(call: Call, search: Search[Test], arguments: MailboxQueryArguments) -> Found:
@@ -241,6 +241,7 @@ MAILBOX: DataType[MailboxRow, Test] = DataType(
     view=_view,
     also_changed=_updated_properties,
     write=WRITE,
+    refers_to_itself=True,
     query=Query(
         arguments=MailboxQueryArguments,
         filters={

@@ -253,7 +253,7 @@ def _check(call: Call, new: MailboxRow, tree: Tree) -> None:
         depth += 1
         if above == new.id:
             raise _conflict("parentId", "a mailbox can't be inside itself")
-        above = tree[above].parent_id if depth <= len(tree) else None
+        above = tree[above].parent_id if above in tree and depth <= len(tree) else None
     if depth + _height(new.id, tree) > call.limits.max_mailbox_depth:
         raise _conflict("parentId", f"mailboxes can be at most {call.limits.max_mailbox_depth} deep")
     for other in tree.values():
