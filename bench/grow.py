@@ -55,7 +55,6 @@ def grow(path: str, account: int, copies: int) -> int:
             "WHERE account_id = :account AND type IN ('Email', 'Thread', 'Mailbox')",
             factor,
         )
-        database.execute("ANALYZE")
         (count,) = database.execute("SELECT count(*) FROM email WHERE account_id = ?", (account,)).fetchone()
     return int(count)
 
@@ -102,7 +101,12 @@ _STATEMENTS = (
         "account_id mailbox_id received_at email_id thread_id",
         _MINE.format("email_id"),
     ),
-    _copied("email_keyword", _EMAIL, "account_id keyword email_id", _MINE.format("email_id")),
+    _copied(
+        "email_mark",
+        _EMAIL | _THREAD | _TIMES,
+        "account_id mark mailbox_id received_at email_id thread_id",
+        _MINE.format("email_id"),
+    ),
     _copied(
         "email_text",
         _EMAIL,

@@ -2,11 +2,13 @@
 
 Beside each figure stands its ratio to reading 50 rows by primary key with bare `sqlite3` in the same run, as the
 machine's speed differs from run to run. Figures are medians of many calls, with the lowest and the highest of five
-rounds. `python bench/jmap.py 1000 20000 1000000` takes about ten minutes, most of it to make the mailboxes.
+rounds. `python bench/jmap.py 1000 20000 1000000` takes about ten minutes, most of it to make the mailboxes, and 7 GB
+below $TMPDIR. `--keep FOLDER` keeps them there, and takes those that are there already.
 """
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import json
 import random
@@ -15,7 +17,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +53,7 @@ LISTED = (
     *("id", "threadId", "mailboxIds", "keywords", "from", "to"),
     *("subject", "receivedAt", "size", "preview", "hasAttachment"),
 )
+_KEYWORDS = {"$seen": 0.9, "$answered": 0.1, "$flagged": 0.01}
 USING = ["urn:ietf:params:jmap:core", "urn:ietf:params:jmap:mail"]
 
 
@@ -60,11 +63,16 @@ class Mailbox:
     def __init__(self, folder: Path, size: int) -> None:
         self.path = str(folder / "stalwart.sqlite")
         blobs = FsBlobs(str(folder / "blobs"))
+        is_made = (folder / "stalwart.sqlite").exists()
         with contextlib.closing(self._open(blobs)) as store:
-            _deliver(store)
+            if not is_made:
+                _deliver(store)
             with store.read() as session:
                 account = _account(session)
-        self.count, self.seconds = timed(self.path, account.id, size // ORIGINALS)
+        if is_made:
+            self.count, self.seconds = account.message_count, 0.0
+        else:
+            self.count, self.seconds = timed(self.path, account.id, size // ORIGINALS)
         self.store = self._open(blobs)
         limits = Limits()
         self.engine = Engine(self.store, limits, Metrics("bench"), still_valid=lambda session, principal: True)
@@ -110,7 +118,7 @@ def _deliver(store: Store) -> None:
         create_account(session, ADDRESS, password_hash="-")
     with store.read() as session:
         account = _account(session)
-        (inbox,) = [row.id for row in list_mailboxes(session, account.id) if row.role == "inbox"]
+        roles = {row.role: row.id for row in list_mailboxes(session, account.id)}
     chance = random.Random(1)
     for first in range(0, ORIGINALS, 200):
         batch = [message(number, THREADS) for number in range(first, first + 200)]
@@ -122,8 +130,8 @@ def _deliver(store: Store) -> None:
                     blob_hash=blob_hash,
                     size=len(octets),
                     received_at=int(digest.received or 0),
-                    mailbox_ids=(inbox,),
-                    keywords=frozenset({"$seen"} if chance.random() < 0.9 else ()),
+                    mailbox_ids=(roles["inbox"],) if chance.random() < 0.9 else (roles["inbox"], roles["archive"]),
+                    keywords=frozenset(word for word, share in _KEYWORDS.items() if chance.random() < share),
                     digest=digest,
                 )
                 add_email(session, account.id, new)
@@ -164,15 +172,45 @@ def works(mailbox: Mailbox) -> Iterator[tuple[str, Callable[[], object], int]]:
         request = mailbox.request(*calls)
         return lambda: mailbox.engine.handle(request, mailbox.caller)
 
+    def listed(**more: Any) -> Callable[[], object]:
+        return plain(["Email/query", {**here, **more}])
+
+    def among(*conditions: dict[str, Any], **more: Any) -> Callable[[], object]:
+        return listed(filter={"operator": "AND", "conditions": [here["filter"], *conditions]}, **more)
+
+    unread, total = {"notKeyword": "$seen"}, {"calculateTotal": True}
+    middle = mailbox.ask(["Email/query", {**here, "position": mailbox.count // 2, "limit": 1}])[0]["ids"][0]
     yield "Core/echo", plain(["Core/echo", {}]), 200
     yield "Email/query + Email/get of 50", plain(["Email/query", here], get), 100
-    collapsed = {**here, "collapseThreads": True, "calculateTotal": True}
-    yield "the same, threads collapsed, with the total", plain(["Email/query", collapsed], get), 100
-    unread = {**here, "filter": {"operator": "AND", "conditions": [here["filter"], {"notKeyword": "$seen"}]}}
-    yield "Email/query of 50 unread", plain(["Email/query", unread]), 30
-    yield "Email/query at position 10,000", plain(["Email/query", {**here, "position": 10_000}]), 30
-    yield "Email/query by two words", plain(["Email/query", {"filter": {"text": "garden repair"}, "limit": 50}]), 10
-    yield "Email/query by a rare word", plain(["Email/query", {"filter": {"text": "321"}, "limit": 50}]), 10
+    yield (
+        "the same, threads collapsed, with the total",
+        plain(["Email/query", {**here, **total, "collapseThreads": True}], get),
+        100,
+    )
+    yield "unread in the mailbox", among(unread), 30
+    yield "unread, threads collapsed, with the total", among(unread, collapseThreads=True, **total), 10
+    yield "flagged in the mailbox, with the total", among({"hasKeyword": "$flagged"}, **total), 30
+    yield "flagged in any mailbox", listed(filter={"hasKeyword": "$flagged"}), 30
+    yield "threads with something flagged", among({"someInThreadHaveKeyword": "$flagged"}), 10
+    flagged_first = [{"property": "hasKeyword", "keyword": "$flagged", "isAscending": False}, *newest]
+    yield "flagged first, then newest", listed(sort=flagged_first), 30
+    yield "all but trash, with the total", listed(filter={"inMailboxOtherThan": [mailbox.trash]}, **total), 30
+    yield "from position 10,000", listed(position=10_000), 30
+    yield "from the middle", listed(position=mailbox.count // 2), 10
+    yield "from an anchor in the middle", listed(anchor=middle), 10
+    yield "not drafts, with the total", among({"notKeyword": "$draft"}, **total), 5
+    yield "by subject", listed(sort=[{"property": "subject"}]), 5
+    for name, text in {
+        "a word that all have": "number",
+        "a word that one in six has": "garden",
+        "two words (3 %)": "garden repair",
+        "a phrase": '"about the garden"',
+        "the beginning of a word": "gard",
+        "a word of 0.1 %": "321",
+        "a word that none has": "zebra",
+    }.items():
+        yield f"text: {name}", among({"text": text}), 5
+    yield "text: two words, with the total", among({"text": "garden repair"}, **total), 5
     (first,) = mailbox.ask(["Email/query", {**here, "limit": 1}])
     (email,) = first["ids"]
 
@@ -197,12 +235,16 @@ def works(mailbox: Mailbox) -> Iterator[tuple[str, Callable[[], object], int]]:
 
 def main() -> None:
     """Print a table, one column a size."""
-    sizes = [int(size) for size in sys.argv[1:]] or list(SIZES)
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--keep", metavar="FOLDER", type=Path)
+    parser.add_argument("sizes", metavar="SIZE", type=int, nargs="*", default=SIZES)
+    options = parser.parse_args()
+    sizes: Sequence[int] = options.sizes
     rows: dict[str, list[str]] = {}
     stock: list[str] = []
     for size in sizes:
-        with tempfile.TemporaryDirectory(prefix="stalwart-bench-") as folder:
-            mailbox = Mailbox(Path(folder), size)
+        with _folder(options.keep, size) as folder:
+            mailbox = Mailbox(folder, size)
             print(f"{mailbox.count:,} messages, copied in {mailbox.seconds:.0f} s", file=sys.stderr)
             yardstick = statistics.median(cpu(_bare_rows(mailbox.path), 200))
             stock.append(f"{yardstick:,.0f}")
@@ -217,6 +259,17 @@ def main() -> None:
     print("| 50 rows by key, bare sqlite3 | " + " | ".join(stock) + " |")
     for name, cells in rows.items():
         print(f"| {name} | " + " | ".join(cells) + " |")
+
+
+@contextlib.contextmanager
+def _folder(kept: Path | None, size: int) -> Iterator[Path]:
+    if kept is not None:
+        folder = kept / str(size)
+        folder.mkdir(parents=True, exist_ok=True)
+        yield folder
+    else:
+        with tempfile.TemporaryDirectory(prefix="stalwart-bench-") as temporary:
+            yield Path(temporary)
 
 
 def _bare_rows(path: str) -> Callable[[], object]:

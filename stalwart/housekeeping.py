@@ -15,6 +15,7 @@ from stalwart.store import (
     Store,
     delete_dead_subscriptions,
     expire_uploads,
+    finish_deletions,
     forget_destroyed,
     forget_expired_lookups,
     sweep,
@@ -92,6 +93,7 @@ class Housekeeping(Service):
             delete_dead_subscriptions(session)
             forget_destroyed(session, int(self._store.clock()) - _TOMBSTONE_SECONDS)
             forget_expired_lookups(session)
+        finish_deletions(self._store, wanted=lambda: bool(self.running))
         return sweep(self._store, wanted=lambda: bool(self.running))
 
     def _done(self, blobs: int) -> None:

@@ -21,6 +21,7 @@ from stalwart.store import (
     create_account,
     delete_account,
     find_account,
+    finish_deletions,
     guests_of,
     list_accounts,
     list_mailboxes,
@@ -227,6 +228,7 @@ def delete(config_path: str | None, address: str, yes: bool) -> None:
             click.confirm(question, abort=True)
         with store.write() as session:
             delete_account(session, row.id)
+        finish_deletions(store)
     click.echo(f"account {row.address} deleted")
 
 

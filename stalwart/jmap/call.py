@@ -46,7 +46,7 @@ class Sessions:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
     ) -> None:
-        self._leave()
+        self.leave()
 
     def reading(self) -> Session:
         """The snapshot."""
@@ -57,10 +57,11 @@ class Sessions:
 
     def writing(self) -> AbstractContextManager[Session]:
         """A transaction, for one call."""
-        self._leave()
+        self.leave()
         return self._store.write()
 
-    def _leave(self) -> None:
+    def leave(self) -> None:
+        """End the snapshot; the next read begins a new one."""
         snapshot, self._snapshot, self._session = self._snapshot, None, None
         if snapshot is not None:
             snapshot.__exit__(None, None, None)

@@ -27,7 +27,7 @@ from stalwart.jmap.arguments import (
 from stalwart.jmap.call import Call
 from stalwart.jmap.errors import InvalidArguments, SetError
 from stalwart.jmap.ids import row_of
-from stalwart.store import Changes
+from stalwart.store import Changes, Store
 
 Row = TypeVar("Row")
 F = TypeVar("F")
@@ -61,6 +61,10 @@ class FilterCondition(msgspec.Struct, Generic[F], frozen=True, kw_only=True):
 
     type: Any
     build: Callable[[Call, Any], F]
+
+
+Ahead = Callable[[Store], None]
+"""What is done to the store before a call's own transaction, in transactions of its own."""
 
 
 class SortKey(msgspec.Struct, frozen=True, kw_only=True):
@@ -154,6 +158,8 @@ class Write(msgspec.Struct, Generic[Row], frozen=True, kw_only=True):
 
     `prepare` sees a new record before the transaction begins, to do what takes long or waits for the disk (writing
     blobs); ids of records that the same call creates are not known to it yet. It may raise `SetError`.
+    `ahead` may give something to do before that in transactions of its own, so that a long piece of work doesn't keep
+    all other writers waiting; the call does what is left of it.
     `create` gives the number of the new row.
     `update` gets the row and the new values of those properties that differ, and gives the properties that changed in
     another way than was asked for (RFC 8620 §5.3, `updated`), or None.
@@ -167,6 +173,7 @@ class Write(msgspec.Struct, Generic[Row], frozen=True, kw_only=True):
 
     arguments: type[SetArguments] | type[UserSetArguments] = SetArguments
     prepare: Callable[[Call, Creation, Any], Any] | None = None
+    ahead: Callable[[Call, Any], Ahead | None] | None = None
     create: Callable[[Call, Creation, Any], int] | None = None
     update: Callable[[Call, Row, Mapping[str, Any], Any], Mapping[str, object] | None] | None = None
     update_together: (
@@ -231,8 +238,8 @@ class Method(msgspec.Struct, frozen=True, kw_only=True):
     """A method that clients can call. `run` gets the `Call` and the decoded arguments; it gives those of the response.
 
     `arguments` None leaves them as they came. `writes` gives the call a transaction of its own; `prepare` then runs
-    before it, on a snapshot, and what it gives is in `call.prepared`. On an account that the user may only read it is
-    refused unless `open_to_readers` says otherwise of its arguments.
+    before it, on a snapshot, and what it gives is in `call.prepared`. `ahead` runs before both, see `Write`. On an
+    account that the user may only read it is refused unless `open_to_readers` says otherwise of its arguments.
     """
 
     name: str
@@ -242,6 +249,7 @@ class Method(msgspec.Struct, frozen=True, kw_only=True):
     writes: bool = False
     prepare: Callable[[Call, Any], object] | None = None
     open_to_readers: Callable[[Any], bool] | None = None
+    ahead: Callable[[Call, Any], Ahead | None] | None = None
 
 
 def table(*properties: Property[Row]) -> Mapping[str, Property[Row]]:

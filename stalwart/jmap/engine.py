@@ -15,7 +15,7 @@ from stalwart.jmap import wire
 from stalwart.jmap.arguments import AccountArguments, decode_arguments
 from stalwart.jmap.call import Account, Call, Exchange, Sessions
 from stalwart.jmap.catalog import CAPABILITIES, METHODS
-from stalwart.jmap.declare import Method
+from stalwart.jmap.declare import Ahead, Method
 from stalwart.jmap.errors import (
     AccountNotFound,
     AccountNotSupportedByMethod,
@@ -200,6 +200,8 @@ class _Run:
         decoded: Any = arguments if method.arguments is None else decode_arguments(arguments, method.arguments)
         blobs = self._engine.store.blobs
         if method.writes:
+            if method.ahead is not None:
+                self._do_ahead(method, method.ahead, decoded)
             prepared = None
             if method.prepare is not None:
                 reading = self._sessions.reading()
@@ -217,6 +219,14 @@ class _Run:
                 raise
         reading = self._sessions.reading()
         return method.run(Call(reading, blobs, self._account(method, decoded, reading), self._exchange), decoded)
+
+    def _do_ahead(self, method: Method, ahead: Callable[[Call, Any], Ahead | None], decoded: Any) -> None:
+        reading = self._sessions.reading()
+        account = self._account(method, decoded, reading)
+        work = ahead(Call(reading, self._engine.store.blobs, account, self._exchange), decoded)
+        if work is not None:
+            self._sessions.leave()  # a snapshot that is held for long keeps the database's log from being emptied
+            work(self._engine.store)
 
     def _account(self, method: Method, arguments: object, session: Session) -> Account:
         """The account that a call is about, with the user's rights in the snapshot or transaction of the call."""

@@ -16,7 +16,17 @@ from stalwart.jmap.arguments import (
 )
 from stalwart.jmap.call import Call
 from stalwart.jmap.copying import copy_records, prepare_copy
-from stalwart.jmap.declare import DataType, Found, FoundChanges, Method, Query, Search, SearchChanges, show_plainly
+from stalwart.jmap.declare import (
+    Ahead,
+    DataType,
+    Found,
+    FoundChanges,
+    Method,
+    Query,
+    Search,
+    SearchChanges,
+    show_plainly,
+)
 from stalwart.jmap.errors import (
     AnchorNotFound,
     CannotCalculateChanges,
@@ -67,6 +77,7 @@ def methods_of(data_type: DataType[Row, F]) -> tuple[Method, ...]:
                 write.arguments,
                 lambda call, arguments: set_records(call, data_type, write, arguments),
                 lambda call, arguments: prepare_set(call, data_type, write, arguments),
+                write.ahead,
                 open_to_readers=write.open_to_readers,
             )
         )
@@ -89,6 +100,8 @@ def _method(
     shape: type[Arguments],
     run: Run,
     prepare: Run | None = None,
+    ahead: Callable[[Call, Any], Ahead | None] | None = None,
+    *,
     open_to_readers: Callable[[Any], bool] | None = None,
 ) -> Method:
     return Method(
@@ -99,6 +112,7 @@ def _method(
         writes=prepare is not None,
         prepare=prepare,
         open_to_readers=open_to_readers,
+        ahead=ahead,
     )
 
 

@@ -28,6 +28,7 @@ from stalwart.store.blobs import BlobStore, BlobWriter, FsBlobs, blob_hash
 from stalwart.store.blobs_sqlite import SqliteBlobs
 from stalwart.store.changes import changes, state
 from stalwart.store.database import Store
+from stalwart.store.deletions import empty_mailbox, finish_deletions
 from stalwart.store.edits import destroy_email, forget_destroyed, update_email
 from stalwart.store.emails import add_email, get_emails, get_threads, has_blob, ids_with_header, list_email_ids
 from stalwart.store.errors import (
@@ -256,6 +257,7 @@ __all__ = [
     "destroy_identity",
     "destroy_mailbox",
     "discard_uploads",
+    "empty_mailbox",
     "evict_uploads",
     "expire_uploads",
     "find_account",
@@ -264,6 +266,7 @@ __all__ = [
     "find_recipient",
     "find_ticket",
     "find_upload",
+    "finish_deletions",
     "forget_destroyed",
     "forget_expired_lookups",
     "get_account",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Row, bindparam, delete, insert, select, update
+from sqlalchemy import Row, bindparam, delete, insert, or_, select, update
 
 from stalwart.store.addresses import normalise_address, normalise_domain, without_tag
 from stalwart.store.errors import AlreadyExists, InvalidAddress, NoSuchDomain, NotFound, StillInUse
@@ -13,7 +13,7 @@ from stalwart.store.mailboxes import create_standard_mailboxes
 from stalwart.store.prepared import Prepared
 from stalwart.store.rows import AccountRow
 from stalwart.store.session import Session
-from stalwart.store.tables import account, address, domain, email
+from stalwart.store.tables import DELETED, IS_LIVE, account, address, domain, push_subscription, share, type_state
 
 _DOMAIN_ID = select(domain.c.id).where(domain.c.name == bindparam("name"))
 _DOMAINS = select(domain.c.name).order_by(domain.c.name)
@@ -35,15 +35,17 @@ _ACCOUNTS = select(
     account.c.credential_version,
     account.c.created_at,
 )
-_ALL_ACCOUNTS = _ACCOUNTS.order_by(account.c.address)
-_ACCOUNT = _ACCOUNTS.where(account.c.id == bindparam("account"))
+_ALL_ACCOUNTS = _ACCOUNTS.where(IS_LIVE).order_by(account.c.address)
+_ACCOUNT = _ACCOUNTS.where(account.c.id == bindparam("account"), IS_LIVE)
 _ACCOUNT_OF = _ACCOUNTS.where(account.c.address == bindparam("address"))
 _RECIPIENT = _ACCOUNTS.join_from(account, address, address.c.account_id == account.c.id).where(
     address.c.address == bindparam("address")
 )
 _ALIASES = select(address.c.account_id, address.c.address).where(address.c.is_alias).order_by(address.c.address)
 _ALIASES_OF = _ALIASES.where(address.c.account_id == bindparam("account"))
-_CREDENTIAL_VERSION = Prepared(select(account.c.credential_version).where(account.c.id == bindparam("account")))
+_CREDENTIAL_VERSION = Prepared(
+    select(account.c.credential_version).where(account.c.id == bindparam("account"), IS_LIVE)
+)
 
 _INSERT_ACCOUNT = insert(account)
 _INSERT_ADDRESS = insert(address)
@@ -51,10 +53,18 @@ _TAKEN = select(address.c.account_id).where(address.c.address == bindparam("addr
 _DELETE_ALIAS = delete(address).where(
     address.c.address == bindparam("wanted"), address.c.account_id == bindparam("account"), address.c.is_alias
 )
-_DELETE_SOME_EMAILS = delete(email).where(
-    email.c.id.in_(select(email.c.id).where(email.c.account_id == bindparam("account")).limit(1000))
+# Nothing that belongs to it is reached any more, and its address is free for another.
+_MARK_DELETED = (
+    update(account)
+    .where(account.c.id == bindparam("account"), IS_LIVE)
+    .values(address=bindparam("mark"), credential_version=account.c.credential_version + 1)
 )
-_DELETE_ACCOUNT = delete(account).where(account.c.id == bindparam("account"))
+_TAKE_AWAY = (
+    delete(address).where(address.c.account_id == bindparam("account")),
+    delete(share).where(or_(share.c.guest_id == bindparam("account"), share.c.owner_id == bindparam("account"))),
+    delete(push_subscription).where(push_subscription.c.account_id == bindparam("account")),
+    delete(type_state).where(type_state.c.account_id == bindparam("account")),
+)
 _SET_PASSWORD = (
     update(account)
     .where(account.c.id == bindparam("account"))
@@ -184,12 +194,15 @@ def remove_alias(s: Session, account_id: int, address: str) -> None:
 
 
 def delete_account(s: Session, account_id: int) -> None:
-    """Remove the account with everything in it; its blobs are left to the sweep. NotFound."""
-    # By portions, because SQLite keeps in memory what it takes to undo one statement.
-    while s.connection.execute(_DELETE_SOME_EMAILS, {"account": account_id}).rowcount:
-        pass
-    if not s.connection.execute(_DELETE_ACCOUNT, {"account": account_id}).rowcount:
+    """Take the account away: nobody can sign in, deliver, or see it any more. NotFound.
+
+    What it holds may be much, so `finish_deletions` removes that later, in portions.
+    """
+    gone = {"account": account_id, "mark": f"{DELETED} {account_id}"}
+    if not s.connection.execute(_MARK_DELETED, gone).rowcount:
         raise _no_account(account_id)
+    for statement in _TAKE_AWAY:
+        s.connection.execute(statement, {"account": account_id})
     s.drop(account_id)
 
 

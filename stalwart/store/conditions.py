@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
+import msgspec
 from sqlalchemy import (
     ColumnElement,
     FromClause,
@@ -15,10 +16,13 @@ from sqlalchemy import (
     cast,
     exists,
     false,
+    func,
+    literal,
     not_,
     or_,
     select,
     true,
+    tuple_,
 )
 
 from stalwart.store import search
@@ -43,8 +47,9 @@ from stalwart.store.filters import (
     Text,
     ThreadKeyword,
 )
+from stalwart.store.marks import ANYWHERE, SEEN, UNSEEN
 from stalwart.store.sqlite import listed
-from stalwart.store.tables import email, email_keyword, email_mailbox
+from stalwart.store.tables import email, email_mailbox, email_mark, thread
 
 _MOST_CONDITIONS = 400
 _DEEPEST = 30
@@ -52,63 +57,106 @@ _MOST_SMALL = 10
 _NO_NUMBER = 2**63 - 1
 
 _other = email_mailbox.alias("other")
-_sibling = email.alias("sibling")
+_mark = email_mark.alias("mark")
 
 
-def build(account_id: int, condition: Filter | None, sorts: Sequence[Sort]) -> Select[int, int]:
+class Walk(msgspec.Struct, frozen=True, kw_only=True):
+    """The list that is walked: of a mailbox, of what has a mark there or anywhere; or all e-mails of the account."""
+
+    mailbox_id: int | None = None
+    mark: str | None = None
+
+    def implies(self, node: Filter) -> bool:
+        """Whether everything in the list fulfils the condition because it is there."""
+        if isinstance(node, InMailbox):
+            return node.id == self.mailbox_id
+        return self.mark is not None and _mark_of(node) == self.mark
+
+
+def choose_walk(condition: Filter | None) -> Walk:
+    """The shortest list that all matches must be in, as far as the filter tells."""
+    if names_emails(condition):
+        return Walk()
+    demands = list(demanded(condition))
+    found = [mark for node in demands if (mark := _mark_of(node)) is not None]
+    mark = next((mark for mark in found if mark != UNSEEN), found[0] if found else None)
+    mailbox_id = next((node.id for node in demands if isinstance(node, InMailbox)), None)
+    return Walk(mailbox_id=mailbox_id, mark=mark)
+
+
+def is_bare(condition: Filter | None) -> bool:
+    """Whether the filter says no more than in which list the matches are."""
+    walk = choose_walk(condition)
+    return not names_emails(condition) and all(walk.implies(node) for node in demanded(condition))
+
+
+def build(
+    account_id: int, condition: Filter | None, sorts: Sequence[Sort], *, before: tuple[int, int] | None = None
+) -> Select[int, int]:
     """A select of (email id, thread id) in order. FilterTooComplex for trees no database should be given.
 
-    If the filter demands one mailbox, the mailbox's own list is walked; it is in the order of receivedAt already.
-    If it names the e-mails, these are looked at one by one.
+    The list that is walked is in the order of receivedAt already. If the filter names the e-mails, these are looked
+    at one by one. `before` (time of receipt and id of an e-mail) leaves what comes earlier than that one, for a sort
+    by receivedAt alone.
     """
     _count(condition)
-    named = _names_emails(condition)
-    mailbox_id = None if named else _demanded_mailbox(condition)
-    query = _Query(account_id, walks_mailbox=mailbox_id is not None)
-    where = [query.in_account(by_index=not named)]
-    if mailbox_id is not None:
-        where.append(email_mailbox.c.mailbox_id == mailbox_id)
+    walk = choose_walk(condition)
+    query = _Query(account_id, walk)
+    where = query.in_list(by_index=not names_emails(condition))
     if condition is not None:
-        where.append(query.condition(condition, leave_out=mailbox_id))
+        where.append(query.condition(condition, walk))
     order = [key.asc() if sort.ascending else key.desc() for sort in sorts for key in (query.sort_key(sort),)]
     # RFC 8620 §5.5: the order must be stable, so the id comes last.
     order.append(query.id.asc() if sorts[-1].ascending else query.id.desc())
+    if before is not None:
+        where.append(query.comes_before(*before, ascending=sorts[-1].ascending))
     return select(query.id, query.thread_id).select_from(query.source()).where(*where).order_by(*order)
 
 
 class _Query:
     """The columns a condition may use, and whether `email` has to be joined for them."""
 
-    def __init__(self, account_id: int, *, walks_mailbox: bool) -> None:
+    def __init__(self, account_id: int, walk: Walk) -> None:
         self._account_id = account_id
-        self._walks_mailbox = walks_mailbox
-        self._needs_email = not walks_mailbox
-        self.id: ColumnElement[int] = email_mailbox.c.email_id if walks_mailbox else email.c.id
-        self.thread_id: ColumnElement[int] = email_mailbox.c.thread_id if walks_mailbox else email.c.thread_id
-        self._received_at: ColumnElement[int] = email_mailbox.c.received_at if walks_mailbox else email.c.received_at
+        self._walk = walk
+        self._list = email if walk == Walk() else email_mailbox if walk.mark is None else email_mark
+        self._needs_email = self._list is email
+        self.id: ColumnElement[int] = email.c.id if self._list is email else self._list.c.email_id
+        self.thread_id: ColumnElement[int] = self._list.c.thread_id
+        self._received_at: ColumnElement[int] = self._list.c.received_at
 
-    def in_account(self, *, by_index: bool) -> ColumnElement[bool]:
-        account_id = (email_mailbox if self._walks_mailbox else email).c.account_id
-        return (account_id if by_index else account_id + 0) == self._account_id
+    def in_list(self, *, by_index: bool) -> list[ColumnElement[bool]]:
+        columns = self._list.c
+        where = [(columns.account_id if by_index else columns.account_id + 0) == self._account_id]
+        if self._walk.mark is not None:
+            where.append(columns.mark == self._walk.mark)
+            where.append(columns.mailbox_id == (self._walk.mailbox_id or ANYWHERE))
+        elif self._walk.mailbox_id is not None:
+            where.append(columns.mailbox_id == self._walk.mailbox_id)
+        return where
+
+    def comes_before(self, received_at: int, email_id: int, *, ascending: bool) -> ColumnElement[bool]:
+        place, other = tuple_(self._received_at, self.id), tuple_(literal(received_at), literal(email_id))
+        return place < other if ascending else place > other
 
     def source(self) -> FromClause:
-        if not self._walks_mailbox:
-            return email
-        if self._needs_email:
-            return email_mailbox.join(email, email.c.id == email_mailbox.c.email_id)
-        return email_mailbox
+        if self._list is not email and self._needs_email:
+            return self._list.join(email, email.c.id == self.id)
+        return self._list
 
-    def condition(self, node: Filter, leave_out: int | None = None) -> ColumnElement[bool]:
-        """The node as SQL; a demand for the mailbox `leave_out` that must hold anyhow is true."""
+    def condition(self, node: Filter, walk: Walk | None = None) -> ColumnElement[bool]:
+        """The node as SQL. What the list that is walked implies is true, where `walk` says that it must hold."""
+        if walk is not None and walk.implies(node):
+            return true()
         match node:
             case AllOf():
-                return and_(true(), *(self.condition(child, leave_out) for child in node.children))
+                return and_(true(), *(self.condition(child, walk) for child in node.children))
             case AnyOf():
                 return or_(false(), *map(self.condition, node.children))
             case NoneOf():
                 return not_(or_(false(), *map(self.condition, node.children)))
             case InMailbox():
-                return true() if node.id == leave_out else self._in_mailbox(node.id)
+                return self._in_mailbox(node.id)
             case InMailboxOtherThan():
                 # RFC 8621 §4.4.1: in at least one mailbox not in this list.
                 return exists().where(_other.c.email_id == self.id, _other.c.mailbox_id.not_in(listed(node.ids)))
@@ -174,38 +222,77 @@ class _Query:
         )
 
     def _has_keyword(self, keyword: str) -> ColumnElement[bool]:
-        return self.id.in_(self._with_keyword(keyword))
+        keyword = keyword.lower()
+        if keyword == SEEN:
+            return not_(self._has_mark(UNSEEN))
+        return self._has_mark(keyword)
 
-    def _thread_keyword(self, mode: str, keyword: str) -> ColumnElement[bool]:
-        threads = select(_sibling.c.thread_id).where(_sibling.c.account_id == self._account_id)
-        has = _sibling.c.id.in_(self._with_keyword(keyword))
-        match mode:
-            case "some":
-                return self.thread_id.in_(threads.where(has))
-            case "none":
-                return self.thread_id.not_in(threads.where(has))
-            case _:
-                return self.thread_id.not_in(threads.where(not_(has)))
-
-    def _with_keyword(self, keyword: str) -> Select[int]:
-        # A set that is made once, and not a look-up for each e-mail: a rare keyword must not cost a walk with look-ups.
-        return select(email_keyword.c.email_id).where(
-            email_keyword.c.account_id == self._account_id, email_keyword.c.keyword == keyword.lower()
+    def _has_mark(self, mark: str) -> ColumnElement[bool]:
+        # A look-up of the whole key for each e-mail; where the mark is demanded, its list is walked instead.
+        return exists().where(
+            _mark.c.account_id == self._account_id,
+            _mark.c.mark == mark,
+            _mark.c.mailbox_id == ANYWHERE,
+            _mark.c.received_at == self._received_at,
+            _mark.c.email_id == self.id,
         )
 
+    def _thread_keyword(self, mode: str, keyword: str) -> ColumnElement[bool]:
+        keyword = keyword.lower()
+        if keyword == SEEN:
+            # All have it: none is unseen. None has it: all are unseen.
+            opposite = {"all": "none", "none": "all", "some": "not all"}[mode]
+            return self._thread_mark(opposite, UNSEEN)
+        return self._thread_mark(mode, keyword)
 
-def _demanded_mailbox(node: Filter | None) -> int | None:
-    """A mailbox that every match must be in, if the filter says so."""
-    if isinstance(node, InMailbox):
-        return node.id
-    if isinstance(node, AllOf):
-        return next((found for child in node.children if (found := _demanded_mailbox(child)) is not None), None)
+    def _thread_mark(self, mode: str, mark: str) -> ColumnElement[bool]:
+        match mode:
+            case "some":
+                return self.thread_id.in_(threads_with(self._account_id, mark))
+            case "none":
+                return self.thread_id.not_in(threads_with(self._account_id, mark))
+            case "all":
+                return self.thread_id.in_(threads_full_of(self._account_id, mark))
+            case _:
+                return self.thread_id.not_in(threads_full_of(self._account_id, mark))
+
+
+def threads_with(account_id: int, mark: str) -> Select[int]:
+    """The threads in which an e-mail has the mark."""
+    return select(_mark.c.thread_id).where(
+        _mark.c.account_id == account_id, _mark.c.mark == mark, _mark.c.mailbox_id == ANYWHERE
+    )
+
+
+def threads_full_of(account_id: int, mark: str) -> Select[int]:
+    """The threads in which every e-mail has the mark."""
+    size = select(thread.c.emails).where(thread.c.id == _mark.c.thread_id).scalar_subquery()
+    return threads_with(account_id, mark).group_by(_mark.c.thread_id).having(func.count() == size)
+
+
+def _mark_of(node: Filter) -> str | None:
+    """The mark that e-mails have exactly if they fulfil the condition, if it is of that kind."""
+    if isinstance(node, HasKeyword) and node.keyword.lower() != SEEN:
+        return node.keyword.lower()
+    if isinstance(node, NotKeyword) and node.keyword.lower() == SEEN:
+        return UNSEEN
+    if isinstance(node, NoneOf) and len(node.children) == 1 and isinstance(node.children[0], HasKeyword):
+        return UNSEEN if node.children[0].keyword.lower() == SEEN else None
     return None
 
 
-def _names_emails(node: Filter | None) -> bool:
-    children = node.children if isinstance(node, AllOf) else (node,)
-    return any(isinstance(child, AmongIds) for child in children)
+def demanded(node: Filter | None) -> Iterator[Filter]:
+    """The conditions that every match must fulfil; all of them together are the filter."""
+    if isinstance(node, AllOf):
+        for child in node.children:
+            yield from demanded(child)
+    elif node is not None:
+        yield node
+
+
+def names_emails(node: Filter | None) -> bool:
+    """Whether the filter lists the only e-mails that can match."""
+    return any(isinstance(one, AmongIds) for one in demanded(node))
 
 
 def is_large(condition: Filter | None) -> bool:

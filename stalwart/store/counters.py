@@ -65,13 +65,15 @@ UPDATE thread SET
     unread_elsewhere = (
         SELECT count(*) FROM email AS e
         WHERE e.thread_id = thread.id
-        AND NOT EXISTS (SELECT 1 FROM email_keyword WHERE email_id = e.id AND keyword IN ('$seen', '$draft'))
+        AND EXISTS (SELECT 1 FROM email_mark WHERE email_id = e.id AND mark = 'not $seen')
+        AND NOT EXISTS (SELECT 1 FROM email_mark WHERE email_id = e.id AND mark = '$draft')
         AND EXISTS (SELECT 1 FROM email_mailbox WHERE email_id = e.id AND mailbox_id IS NOT :trash)
     ),
     unread_in_trash = (
         SELECT count(*) FROM email AS e
         WHERE e.thread_id = thread.id
-        AND NOT EXISTS (SELECT 1 FROM email_keyword WHERE email_id = e.id AND keyword IN ('$seen', '$draft'))
+        AND EXISTS (SELECT 1 FROM email_mark WHERE email_id = e.id AND mark = 'not $seen')
+        AND NOT EXISTS (SELECT 1 FROM email_mark WHERE email_id = e.id AND mark = '$draft')
         AND EXISTS (SELECT 1 FROM email_mailbox WHERE email_id = e.id AND mailbox_id IS :trash)
     )
 WHERE id IN (SELECT thread_id FROM thread_mailbox WHERE mailbox_id IN (:old_trash, :trash))

@@ -8,12 +8,12 @@ from collections.abc import Iterable
 import msgspec
 from sqlalchemy import bindparam, delete, insert, select, update
 
-from stalwart.store import counters
+from stalwart.store import counters, marks
 from stalwart.store.emails import check_mailboxes, fill, normal_keywords
 from stalwart.store.errors import NotFound
 from stalwart.store.prepared import Prepared
 from stalwart.store.session import Session
-from stalwart.store.tables import email, email_keyword, email_mailbox, thread, tombstone, type_state
+from stalwart.store.tables import email, email_mailbox, thread, tombstone, type_state
 
 _EMAIL = Prepared(
     select(
@@ -37,14 +37,6 @@ _DROP_MAILBOX = Prepared(
         email_mailbox.c.mailbox_id == bindparam("mailbox"),
         email_mailbox.c.received_at == bindparam("received"),
         email_mailbox.c.email_id == bindparam("email"),
-    )
-)
-_ADD_KEYWORD = Prepared(insert(email_keyword))
-_DROP_KEYWORD = Prepared(
-    delete(email_keyword).where(
-        email_keyword.c.account_id == bindparam("account"),
-        email_keyword.c.keyword == bindparam("word"),
-        email_keyword.c.email_id == bindparam("email"),
     )
 )
 _DELETE_EMAIL = Prepared(delete(email).where(email.c.id == bindparam("email")))
@@ -126,8 +118,8 @@ def update_email(
         "thread_id": old.thread_id,
     }
     _ADD_MAILBOX.run_many(s.driver, [{**row, "mailbox_id": mailbox_id} for mailbox_id in places - old.mailbox_ids])
-    _DROP_KEYWORD.run_many(s.driver, [{**where, "word": word} for word in old.keywords - words])
-    _ADD_KEYWORD.run_many(s.driver, [{**row, "keyword": word} for word in words - old.keywords])
+    before, after = marks.marks_of(old.mailbox_ids, old.keywords), marks.marks_of(places, words)
+    marks.move(s, account_id, email_id, old.thread_id, old.received_at, before, after)
     counters.move(
         s,
         account_id,

@@ -11,17 +11,19 @@ from sqlalchemy import Text, bindparam, cast, exists, func, insert, or_, select,
 
 from stalwart.mail.message import encode_structure
 from stalwart.mail.summary import Digest, encode_summary
-from stalwart.store import counters, search
+from stalwart.store import counters, marks, search
 from stalwart.store.errors import NotFound, OverQuota
 from stalwart.store.prepared import Prepared
 from stalwart.store.rows import EmailRow, NewEmail, StoredEmail
 from stalwart.store.session import Session
-from stalwart.store.tables import account, email, email_content, email_keyword, email_mailbox, mailbox
+from stalwart.store.tables import IS_LIVE, account, email, email_content, email_mailbox, mailbox
 from stalwart.store.threads import join_thread
 
 _LONGEST_SORT_KEY = 255
 
-_ROOM = Prepared(select(account.c.address, account.c.quota, account.c.used).where(account.c.id == bindparam("account")))
+_ROOM = Prepared(
+    select(account.c.address, account.c.quota, account.c.used).where(account.c.id == bindparam("account"), IS_LIVE)
+)
 _HAS_QUOTA = Prepared(select(account.c.id).where(account.c.id == bindparam("account"), account.c.quota.is_not(None)))
 _FILL = Prepared(
     update(account)
@@ -38,7 +40,6 @@ _TRASH = Prepared(select(mailbox.c.id).where(mailbox.c.account_id == bindparam("
 _INSERT = Prepared(insert(email))
 _INSERT_CONTENT = Prepared(insert(email_content))
 _INSERT_MAILBOX = Prepared(insert(email_mailbox))
-_INSERT_KEYWORD = Prepared(insert(email_keyword))
 _IDS = select(email.c.id).where(email.c.account_id == bindparam("account")).order_by(email.c.created_modseq)
 _SOME_IDS = _IDS.limit(bindparam("most"))
 _WITH_BLOB = (
@@ -119,11 +120,7 @@ def add_email(s: Session, account_id: int, new: NewEmail) -> StoredEmail:
             for mailbox_id in mailbox_ids
         ],
     )
-    if keywords:
-        _INSERT_KEYWORD.run_many(
-            s.driver,
-            [{"account_id": account_id, "keyword": keyword, "email_id": email_id} for keyword in keywords],
-        )
+    marks.move(s, account_id, email_id, thread_id, new.received_at, marks.NONE, marks.marks_of(mailbox_ids, keywords))
     search.add_text(s, account_id, email_id, digest.search)
     counters.move(
         s,

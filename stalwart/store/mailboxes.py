@@ -68,10 +68,11 @@ _SET_ASIDE = Prepared(
 )
 _CHILD = Prepared(select(mailbox.c.id).where(mailbox.c.parent_id == bindparam("parent")).limit(1))
 _EMAILS = Prepared(
-    select(email_mailbox.c.email_id).where(
-        email_mailbox.c.account_id == bindparam("account"), email_mailbox.c.mailbox_id == bindparam("mailbox")
-    )
+    select(email_mailbox.c.email_id)
+    .where(email_mailbox.c.account_id == bindparam("account"), email_mailbox.c.mailbox_id == bindparam("mailbox"))
+    .limit(bindparam("most"))
 )
+_ALL = 2**62
 _DELETE = Prepared(delete(mailbox).where(mailbox.c.id == bindparam("mailbox")))
 
 
@@ -174,16 +175,22 @@ def destroy_mailbox(s: Session, account_id: int, mailbox_id: int) -> None:
         raise NotFound(f"mailbox {mailbox_id} does not exist in account {account_id}")
     if _CHILD.run(s.driver, {"parent": mailbox_id}).fetchone() is not None:
         raise StillInUse(f"mailbox {mailbox_id} has mailboxes in it")
-    where = {"account": account_id, "mailbox": mailbox_id}
+    remove_emails(s, account_id, mailbox_id, _ALL)
+    _DELETE.run(s.driver, {"mailbox": mailbox_id})
+    s.touch(account_id, "Quota")
+    bury(s, account_id, "Mailbox", mailbox_id, row.created_modseq)
+
+
+def remove_emails(s: Session, account_id: int, mailbox_id: int, most: int) -> int:
+    """Take at most so many e-mails out of a mailbox, and destroy those that are in no other one; gives how many."""
+    where = {"account": account_id, "mailbox": mailbox_id, "most": most}
     emails = {email_id for (email_id,) in _EMAILS.run(s.driver, where)}
     for email_id, places in read_places(s, account_id, emails).items():
         if places == {mailbox_id}:
             destroy_email(s, account_id, email_id)
         else:
             update_email(s, account_id, email_id, mailbox_ids=places - {mailbox_id})
-    _DELETE.run(s.driver, {"mailbox": mailbox_id})
-    s.touch(account_id, "Quota")
-    bury(s, account_id, "Mailbox", mailbox_id, row.created_modseq)
+    return len(emails)
 
 
 def create_standard_mailboxes(s: Session, account_id: int) -> None:

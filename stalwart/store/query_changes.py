@@ -26,7 +26,7 @@ from stalwart.store.filters import (
     Sort,
     ThreadKeyword,
 )
-from stalwart.store.query import NEWEST_FIRST, Matches
+from stalwart.store.query import NEWEST_FIRST, Matches, within_time
 from stalwart.store.session import Session
 
 _MOST_CANDIDATES = 20_000
@@ -83,12 +83,26 @@ def query_email_changes(
     `up_to`: nothing that comes after this e-mail matters, as long as the query is on nothing that can change.
     CannotCalculateChanges if the state is unknown or the answer would take too much work; FilterTooComplex.
     """
+    with within_time(s):
+        return _query_changes(s, account_id, filter, sorts, collapse_threads, since, up_to, calculate_total)
+
+
+def _query_changes(
+    s: Session,
+    account_id: int,
+    condition: Filter | None,
+    sorts: Sequence[Sort],
+    collapse_threads: bool,
+    since: int,
+    up_to: int | None,
+    calculate_total: bool,
+) -> QueryChanges:
     current = check_since(s, account_id, "Email", since)
-    source = Matches(s, account_id, filter, tuple(sorts) or NEWEST_FIRST, collapse_threads)
+    source = Matches(s, account_id, condition, tuple(sorts) or NEWEST_FIRST, collapse_threads)
     total = source.total() if calculate_total else None
     if since == current:
         return QueryChanges(removed=[], added=[], total=total)
-    depends = _depends(filter, sorts)
+    depends = _depends(condition, sorts)
     driver, most = s.driver, _MOST_CANDIDATES + 1
     created = dict(driver.execute(_CREATED, (account_id, since, most)).fetchall())
     updated: dict[int, int] = {}

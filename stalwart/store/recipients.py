@@ -13,7 +13,7 @@ from stalwart.ops.cache import Cache
 from stalwart.store.accounts import resolve_recipient
 from stalwart.store.prepared import Prepared
 from stalwart.store.session import Session
-from stalwart.store.tables import account
+from stalwart.store.tables import IS_LIVE, account
 
 # SQLite fires these for rows that go by cascade, too.
 DDL = (
@@ -23,7 +23,7 @@ DDL = (
 )
 
 _RECIPIENT = Prepared(
-    select(account.c.address, account.c.quota, account.c.used).where(account.c.id == bindparam("account"))
+    select(account.c.address, account.c.quota, account.c.used).where(account.c.id == bindparam("account"), IS_LIVE)
 )
 _NOBODY = 0  # ids of accounts begin with 1
 

@@ -16,10 +16,10 @@ from sqlalchemy.dialects.sqlite import insert
 from stalwart.store.errors import NotFound
 from stalwart.store.prepared import Prepared
 from stalwart.store.rows import IdCache, ShareCaches
-from stalwart.store.tables import account, directory, type_state
+from stalwart.store.tables import IS_LIVE, account, directory, type_state
 
 _DIRECTORY_VERSION = Prepared(select(directory.c.version))
-_MODSEQ = Prepared(select(account.c.modseq).where(account.c.id == bindparam("account")))
+_MODSEQ = Prepared(select(account.c.modseq).where(account.c.id == bindparam("account"), IS_LIVE))
 _SET_MODSEQ = Prepared(
     update(account).where(account.c.id == bindparam("account")).values(modseq=bindparam("new_modseq"))
 )

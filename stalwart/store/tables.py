@@ -47,7 +47,7 @@ account = Table(
     "account",
     metadata,
     Column("id", _Id, primary_key=True),
-    Column("address", Text, nullable=False, unique=True),  # normalised; also in `address`
+    Column("address", Text, nullable=False, unique=True),  # normalised; also in `address`, unless it is `DELETED`
     Column("name", Text, nullable=False),
     Column("password_hash", Text, nullable=False),
     Column("is_admin", Boolean, nullable=False),
@@ -61,6 +61,10 @@ account = Table(
     Column("quota_created_modseq", BigInteger, nullable=False, server_default="0"),  # when it got one
     sqlite_autoincrement=True,
 )
+
+#: What stands as the address of an account that was deleted, before its id, until all that it holds is removed.
+DELETED = "deleted"
+IS_LIVE = account.c.address.contains("@")
 
 # Every address that receives mail: each account's own one and its aliases.
 address = Table(
@@ -202,7 +206,7 @@ email = Table(
     Column("sent_at", BigInteger, nullable=False),  # for sorting; received_at if the Date can't be read
     Column("has_attachment", Boolean, nullable=False),
     Column("mailbox_ids", Text, nullable=False),  # ascending, with commas: "3,17"; the same as in email_mailbox
-    Column("keywords", Text, nullable=False),  # sorted, lower case, with spaces; the same as in email_keyword
+    Column("keywords", Text, nullable=False),  # sorted, lower case, with spaces; what email_mark is kept from
     Column("sort_from", Text, nullable=False),  # RFC 8621 §4.4.2, case folded
     Column("sort_to", Text, nullable=False),
     Column("sort_subject", Text, nullable=False),  # RFC 5256 base subject, case folded
@@ -245,14 +249,19 @@ email_mailbox = Table(
     sqlite_with_rowid=False,
 )
 
-email_keyword = Table(
-    "email_keyword",
+# By what e-mails are picked out of a mailbox, in the order of its list; also of the whole account, as mailbox 0. The
+# marks are the keywords, but $seen: since nearly everything is read, what isn't has the mark UNSEEN instead.
+email_mark = Table(
+    "email_mark",
     metadata,
-    Column("account_id", ForeignKey("account.id", ondelete="CASCADE"), nullable=False),
-    Column("keyword", Text, nullable=False),
+    Column("account_id", BigInteger, nullable=False),
+    Column("mark", Text, nullable=False),
+    Column("mailbox_id", BigInteger, nullable=False),
+    Column("received_at", BigInteger, nullable=False),
     Column("email_id", ForeignKey("email.id", ondelete="CASCADE"), nullable=False),
-    PrimaryKeyConstraint("account_id", "keyword", "email_id"),
-    Index("ix_email_keyword_email", "email_id"),
+    Column("thread_id", BigInteger, nullable=False),
+    PrimaryKeyConstraint("account_id", "mark", "mailbox_id", "received_at", "email_id"),
+    Index("ix_email_mark_email", "email_id"),
     sqlite_with_rowid=False,
 )
 

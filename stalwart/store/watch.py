@@ -10,11 +10,11 @@ from sqlalchemy import bindparam, func, select
 
 from stalwart.store.prepared import Prepared
 from stalwart.store.session import Session
-from stalwart.store.tables import account, type_state
+from stalwart.store.tables import IS_LIVE, account, type_state
 
 _AMONG = select(func.json_each(bindparam("accounts")).table_valued("value").c.value)
 _STANDINGS = Prepared(
-    select(account.c.id, account.c.modseq, account.c.credential_version).where(account.c.id.in_(_AMONG))
+    select(account.c.id, account.c.modseq, account.c.credential_version).where(account.c.id.in_(_AMONG), IS_LIVE)
 )
 _STATES = Prepared(
     select(type_state.c.account_id, type_state.c.type, type_state.c.modseq).where(type_state.c.account_id.in_(_AMONG))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from stalwart.jmap.limits import Limits
@@ -21,6 +22,11 @@ _PROPERTIES = (
     "myRights",
     "isSubscribed",
 )
+
+
+def commits_of(noted: list[int]) -> Callable[[Mapping[int, Mapping[str, int]]], None]:
+    """Notes each commit that changed something."""
+    return lambda moved: noted.append(len(moved))
 
 
 class MailboxSetCase(Bed):
@@ -108,6 +114,22 @@ class CreateTests(MailboxSetCase):
         self.assertEqual(response["destroyed"], [work])
         self.assertEqual(self.call("Email/get", ids=[only, both], properties=["id"])["notFound"], [only])
         self.assertEqual(self.email(both, "mailboxIds")["mailboxIds"], {self.inbox: True})
+
+    def test_destroyed_with_many(self) -> None:
+        """A large mailbox is emptied in short transactions, so that deliveries don't wait; what the client sees is one
+        destruction. What might keep the mailbox from being destroyed keeps all of its mail."""
+        for only_asked in (True, False):
+            work = self.make_mailbox("Work")
+            both = self.deliver(message("b"), work, "inbox")
+            only = [self.deliver(message(f"{number}"), work) for number in range(250)]
+            commits: list[int] = []
+            self.store.subscribe(commits_of(commits))
+            update = None if only_asked else {self.inbox: {"sortOrder": 7}}
+            response = self.set(destroy=[work], onDestroyRemoveEmails=True, update=update)
+            self.assertEqual(response["destroyed"], [work])
+            self.assertEqual(len(commits), 4 if only_asked else 1)
+            self.assertEqual(len(self.call("Email/get", ids=only, properties=["id"])["notFound"]), 250)
+            self.assertEqual(self.email(both, "mailboxIds")["mailboxIds"], {self.inbox: True})
 
 
 class RoleTests(MailboxSetCase):

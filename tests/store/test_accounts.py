@@ -19,6 +19,7 @@ from stalwart.store import (
     delete_account,
     delete_domain,
     find_account,
+    finish_deletions,
     get_account,
     list_accounts,
     list_domains,
@@ -122,25 +123,52 @@ class AccountTests(StoreTestCase):
             self.assertRaises(NotFound, remove_alias, s, self.account_id, "a@example.org")
             self.assertRaises(NotFound, remove_alias, s, self.account_id, "ada@example.org")
 
+    def test_deleted_in_portions(self) -> None:
+        """A deleted account is gone at once; what it held goes in short transactions, and goes on where it stopped."""
+        account_id = self.account_id
+        for number in range(150):
+            self.add(message(f"number {number}"))
+        with self.store.write() as s:
+            delete_account(s, account_id)
+        with self.store.read() as s:
+            self.assertIsNone(find_account(s, "jane@example.org"))
+            self.assertIsNone(resolve_recipient(s, "jane@example.org"))
+            self.assertIsNone(credential_version(s, account_id))
+            self.assertEqual(list_accounts(s), [])
+        self.assertRaises(NotFound, self.add, message("late"))
+        with self.store.write() as s:
+            again = create_account(s, "jane@example.org", password_hash="h").id
+        turns = iter([True, True, False])
+        pauses: list[float] = []
+        self.assertEqual(finish_deletions(self.store, wanted=lambda: next(turns), pause=pauses.append), 0)
+        with self.store.read() as s:
+            self.assertEqual(s.driver.execute("SELECT count(*) FROM email").fetchone()[0], 0)
+            self.assertEqual(s.driver.execute("SELECT count(*) FROM account").fetchone()[0], 2)
+        self.assertEqual(finish_deletions(self.store, pause=pauses.append), 1)
+        with self.store.read() as s:
+            self.assertEqual([row.id for row in list_accounts(s)], [again])
+            self.assertEqual(s.driver.execute("SELECT count(*) FROM thread").fetchone()[0], 0)
+
     def test_deleted(self) -> None:
         """With an account goes every row that is its own, also from the text index; others stay."""
         other = self.account_id
-        self.add(message("keep", body="stays"))
+        self.add(message("keep", body="stays"), keywords=["$seen"])
         with self.store.write() as s:
             self.account_id = create_account(s, "bob@example.org", password_hash="h").id
             add_alias(s, self.account_id, "b@example.org")
             parent = create_mailbox(s, self.account_id, "Parent")
             create_mailbox(s, self.account_id, "Child", parent.id)
             add_upload(s, self.account_id, self.account_id, "x", 1, "text/plain")
-        self.add(message("gone", body="vanishes"), keywords=["$seen"])
+        self.add(message("gone", body="vanishes"), keywords=["$flagged"])
         with self.store.write() as s:
             delete_account(s, self.account_id)
             self.assertEqual(state(s, self.account_id, "Email"), 0)
+        finish_deletions(self.store)
         with self.store.read() as s:
             for table in ("account", "mailbox", "email", "thread", "email_text", "email_content"):
                 count = s.driver.execute(f"SELECT count(*) FROM {table}").fetchone()[0]
                 self.assertEqual(count, 6 if table == "mailbox" else 1, table)
-            for table in ("email_keyword", "upload"):
+            for table in ("email_mark", "upload"):
                 self.assertEqual(s.driver.execute(f"SELECT count(*) FROM {table}").fetchone()[0], 0, table)
             search = "SELECT count(*) FROM email_search WHERE email_search MATCH ?"
             self.assertEqual(s.driver.execute(search, ("vanishes",)).fetchone()[0], 0)

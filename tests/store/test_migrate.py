@@ -22,6 +22,7 @@ from stalwart.store import (
     StoreDamaged,
     StoreInUse,
     create_domain,
+    create_mailbox,
     list_domains,
     migrate,
     recipients,
@@ -31,7 +32,7 @@ from stalwart.store import (
 )
 from stalwart.store.sqlite import make_engine
 from stalwart.store.tables import metadata
-from tests.store.bed import StoreTestCase
+from tests.store.bed import NOW, StoreTestCase, message
 
 _HEAD = migrate.HEAD
 _LATER = '''
@@ -218,3 +219,42 @@ class UpgradeTests(StoreTestCase):
         self.assertEqual(self.copies(), [f"stalwart.sqlite.before-9999-at-{_HEAD}"])
         with self.store.read() as s:
             self.assertEqual(list_domains(s), ["example.com", "example.org"])
+
+
+class MarkTests(StoreTestCase):
+    """Revision 0007: the marks are made from keywords."""
+
+    def test_marks(self) -> None:
+        """They are those that the same e-mails would get today, and the keywords' own table is gone."""
+        with self.store.write() as s:
+            archive = create_mailbox(s, self.account_id, "Other").id
+        for number, keywords in enumerate((["$seen"], [], ["$seen", "$flagged"], ["work"])):
+            places = [self.mailbox_id(), archive][: number % 2 + 1]
+            self.add(message(f"{number}"), keywords=keywords, mailbox_ids=places, received_at=NOW - number)
+        self.store.close()
+        connection = sqlite3.connect(self.path)
+        wanted = connection.execute("SELECT * FROM email_mark ORDER BY email_id, mark, mailbox_id").fetchall()
+        rows = connection.execute("SELECT id, account_id, keywords FROM email").fetchall()
+        connection.executescript(
+            """
+            DROP TABLE email_mark;
+            CREATE TABLE email_keyword (
+                account_id INTEGER NOT NULL, keyword TEXT NOT NULL, email_id INTEGER NOT NULL,
+                PRIMARY KEY (account_id, keyword, email_id)
+            ) WITHOUT ROWID;
+            UPDATE alembic_version SET version_num = '0006';
+            """
+        )
+        pairs = [(account, keyword, number) for number, account, words in rows for keyword in words.split()]
+        connection.executemany("INSERT INTO email_keyword VALUES (?, ?, ?)", pairs)
+        connection.commit()
+        connection.close()
+        migrate.upgrade(make_engine(self.path), self.path)
+        connection = sqlite3.connect(self.path)
+        self.assertEqual(
+            connection.execute("SELECT * FROM email_mark ORDER BY email_id, mark, mailbox_id").fetchall(), wanted
+        )
+        self.assertEqual(len(wanted), 11)
+        tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
+        connection.close()
+        self.assertNotIn("email_keyword", tables)

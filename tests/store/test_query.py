@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from itertools import groupby
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import msgspec
 from hypothesis import given, settings
@@ -36,6 +36,7 @@ from stalwart.store import (
     ThreadKeyword,
     create_account,
     list_mailboxes,
+    narrowing,
     query_emails,
 )
 from stalwart.store.filters import SortProperty
@@ -199,8 +200,14 @@ class QueryTestCase(StoreTestCase):
             word=word,
         )
 
-    def query(
+    def query(self, condition: Filter | None = None, sorts: Sequence[Sort] = (), **more: Any) -> QueryResult:
+        """Ask the store."""
+        with self.store.read() as s:
+            return self.ask(s, condition, sorts, **more)
+
+    def ask(
         self,
+        s: Session,
         condition: Filter | None = None,
         sorts: Sequence[Sort] = (),
         *,
@@ -211,20 +218,19 @@ class QueryTestCase(StoreTestCase):
         anchor_offset: int = 0,
         total: bool = False,
     ) -> QueryResult:
-        """Ask the store."""
-        with self.store.read() as s:
-            return query_emails(
-                s,
-                self.account_id,
-                condition,
-                sorts,
-                collapse_threads=collapse,
-                position=position,
-                limit=limit,
-                anchor=anchor,
-                anchor_offset=anchor_offset,
-                calculate_total=total,
-            )
+        """Ask the store in a session."""
+        return query_emails(
+            s,
+            self.account_id,
+            condition,
+            sorts,
+            collapse_threads=collapse,
+            position=position,
+            limit=limit,
+            anchor=anchor,
+            anchor_offset=anchor_offset,
+            calculate_total=total,
+        )
 
 
 _ids = st.integers(1, 12)
@@ -264,6 +270,13 @@ _sorts = st.lists(
     max_size=3,
 )
 
+_LISTS = [
+    Sort(property="receivedAt", ascending=False),
+    Sort(property="receivedAt"),
+    Sort(property="hasKeyword", keyword="$flagged", ascending=False),
+    Sort(property="someInThreadHaveKeyword", keyword="$seen"),
+]
+
 
 class ModelTests(QueryTestCase):
     """The store's answers and the model's."""
@@ -286,6 +299,30 @@ class ModelTests(QueryTestCase):
         result = self.query(condition, sorts, collapse=collapse, position=position, limit=limit, total=total)
         start = position if position >= 0 else max(0, len(everything) + position)
         self.assertEqual(result.position, start)
+        self.assertEqual(result.ids, everything[start:][:limit])
+        self.assertEqual(result.total, len(everything) if total else None)
+
+    @settings(deadline=None, max_examples=200)
+    @given(
+        st.lists(_leaves, min_size=1, max_size=3).map(lambda leaves: AllOf(children=tuple(leaves))),
+        st.lists(st.sampled_from(_LISTS), min_size=1, max_size=2),
+        st.booleans(),
+        st.booleans(),
+        st.integers(-8, 12),
+        st.integers(0, 9),
+    )
+    def test_common_words(
+        self, condition: Filter, sorts: list[Sort], collapse: bool, total: bool, position: int, limit: int
+    ) -> None:
+        """What few e-mails can match is found by these; for what many can match the list is walked in portions."""
+        few, first = narrowing._FEW, narrowing._FIRST_BATCH
+        narrowing._FEW, narrowing._FIRST_BATCH = 4, 2
+        try:
+            everything = expected(condition, sorts, self.mails, collapse=collapse)
+            result = self.query(condition, sorts, collapse=collapse, position=position, limit=limit, total=total)
+        finally:
+            narrowing._FEW, narrowing._FIRST_BATCH = few, first
+        start = position if position >= 0 else max(0, len(everything) + position)
         self.assertEqual(result.ids, everything[start:][:limit])
         self.assertEqual(result.total, len(everything) if total else None)
 
@@ -353,6 +390,28 @@ class WindowTests(QueryTestCase):
         for _ in range(100_000):
             deep = NoneOf(children=(deep,))
         self.assertRaises(FilterTooComplex, self.query, deep)
+
+    def test_lists(self) -> None:
+        """What clients show all the time comes out of an index: nothing is sorted, and no e-mail is looked at."""
+        inbox = InMailbox(id=self.mailbox_ids[0])
+        unread, flagged = NotKeyword(keyword="$seen"), HasKeyword(keyword="$flagged")
+        for condition in (
+            inbox,
+            AllOf(children=(inbox, unread)),
+            AllOf(children=(inbox, NoneOf(children=(HasKeyword(keyword="$Seen"),)))),
+            AllOf(children=(inbox, flagged)),
+            unread,
+            flagged,
+        ):
+            with self.store.read() as s:
+                statements: list[str] = []
+                s.driver.set_trace_callback(statements.append)
+                self.ask(s, condition, limit=5)
+                s.driver.set_trace_callback(None)
+                (statement,) = statements
+                plan = [row[3] for row in s.driver.execute(f"EXPLAIN QUERY PLAN {statement}")]
+            self.assertEqual(len(plan), 1, plan)
+            self.assertRegex(plan[0], "^SEARCH email_(mark|mailbox) USING PRIMARY KEY")
 
     def test_too_long(self) -> None:
         """A search that takes too much time ends, and the session goes on."""

@@ -16,6 +16,7 @@ from stalwart.store import (
     Filter,
     HasKeyword,
     InMailbox,
+    MinSize,
     NotKeyword,
     QueryResult,
     RecipientCache,
@@ -39,6 +40,7 @@ from stalwart.store.tables import email
 from tests.store.bed import NOW, StoreTestCase, message
 
 UNREAD = NotKeyword(keyword="$seen")
+SOME = AllOf(children=(UNREAD, MinSize(size=1)))  # no index has their list
 
 
 class IdTests(StoreTestCase):
@@ -85,15 +87,15 @@ class IdTests(StoreTestCase):
 
     def test_asked_again(self) -> None:
         """The same question is searched once: as a whole, in pages, by anchor, and for its total."""
-        self.assertEqual(self.searches(UNREAD, limit=4), 1)
-        self.assertEqual(self.searches(UNREAD, limit=4), 0)
-        self.assertEqual(self.searches(UNREAD, position=4, limit=4), 1)
+        self.assertEqual(self.searches(SOME, limit=4), 1)
+        self.assertEqual(self.searches(SOME, limit=4), 0)
+        self.assertEqual(self.searches(SOME, position=4, limit=4), 1)
         for window in ({"position": 6, "limit": 2}, {"position": -2}, {"anchor": self.emails[1]}, {"limit": 3}):
-            self.assertEqual(self.searches(UNREAD, calculate_total=True, **window), 0, window)
-        self.assertEqual(self.searches(UNREAD, collapse_threads=True), 1)
+            self.assertEqual(self.searches(SOME, calculate_total=True, **window), 0, window)
+        self.assertEqual(self.searches(SOME, collapse_threads=True), 1)
         for times in (1, 1, 0):  # the first look reads one page, the second everything
             self.assertEqual(self.searches(HasKeyword(keyword="$seen"), position=1, limit=1), times)
-        self.assertEqual(self.searches(UNREAD, sorts=[Sort(property="size")]), 1)
+        self.assertEqual(self.searches(SOME, sorts=[Sort(property="size")]), 1)
 
     def test_lists_by_date(self) -> None:
         """What an index gives at once takes no memory."""

@@ -13,12 +13,14 @@ import msgspec
 from stalwart import store
 from stalwart.jmap.arguments import SetArguments
 from stalwart.jmap.call import Account, Call
-from stalwart.jmap.declare import Creation, Write
+from stalwart.jmap.declare import Ahead, Creation, Write
 from stalwart.jmap.errors import Conflict, SetError, invalid_properties
 from stalwart.jmap.ids import row_of
-from stalwart.store import InvalidName, MailboxRow
+from stalwart.store import InvalidName, MailboxRow, Store
 
 Tree = Mapping[int, MailboxRow]
+_MANY = 200
+"""E-mails that are removed in the transaction that destroys their mailbox."""
 Outcome = SetError | Mapping[str, object] | None
 
 
@@ -150,6 +152,33 @@ def _update_together(
     return outcomes
 
 
+def _ahead(call: Call, arguments: MailboxSetArguments) -> Ahead | None:
+    """Empty large mailboxes that the call destroys, where nothing can keep them from being destroyed."""
+    if not arguments.on_destroy_remove_emails or not call.account.is_personal:
+        return None
+    if arguments.create or arguments.update or arguments.if_in_state is not None:
+        return None
+    tree = _tree(call)
+    parents = {row.parent_id for row in tree.values()}
+    rows = [tree.get(number) for text in arguments.destroy or () if (number := row_of("M", text)) is not None]
+    large = [
+        row.id
+        for row in rows
+        if row is not None
+        and row.total_emails > _MANY
+        and row.id not in parents
+        and rights_of(call.account, row).may_delete
+    ]
+    if not large:
+        return None
+
+    def empty(opened: Store) -> None:
+        for mailbox_id in large:
+            store.empty_mailbox(opened, call.account.row, mailbox_id)
+
+    return empty
+
+
 def _destroy(call: Call, row: MailboxRow, arguments: MailboxSetArguments) -> None:
     if any(other.parent_id == row.id for other in _tree(call).values()):
         # RFC 8621 §2.5; before anything else, so that no mail is lost for a mailbox that stays
@@ -259,6 +288,7 @@ def _open_to_readers(arguments: MailboxSetArguments) -> bool:
 
 WRITE: Write[MailboxRow] = Write(
     arguments=MailboxSetArguments,
+    ahead=_ahead,
     create=_create,
     update=_update,
     update_together=_update_together,
