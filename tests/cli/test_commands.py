@@ -306,10 +306,10 @@ class CommandTests(SynchronousTestCase):
         self.assertEqual(shown["mailboxes"][0], {"name": "Inbox", "role": "inbox", "messages": 0, "unread": 0})
 
     def test_import_keeps_dates_that_jmap_can_name(self) -> None:
-        """A Received field from after the year 9999, as UTC counts, becomes the last second of that year."""
+        """A Date from after the year 9999, as UTC counts, becomes the last second of that year."""
         self.run_fine("account", "create", ADDRESS)
         path = self.root / "late.eml"
-        path.write_bytes(b"Received: from a by b; Fri, 31 Dec 9999 23:59:59 -1200\nSubject: late\n\n")
+        path.write_bytes(b"Date: Fri, 31 Dec 9999 23:59:59 -1200\nSubject: late\n\n")
         self.run_fine("import", ADDRESS, str(path))
         with self.open().read() as session:
             account = find_account(session, ADDRESS)

@@ -237,6 +237,9 @@ class MarkTests(StoreTestCase):
         rows = connection.execute("SELECT id, account_id, keywords FROM email").fetchall()
         connection.executescript(
             """
+            DROP TRIGGER share_added;
+            DROP TRIGGER share_changed;
+            DROP TRIGGER share_removed;
             DROP TABLE email_mark;
             CREATE TABLE email_keyword (
                 account_id INTEGER NOT NULL, keyword TEXT NOT NULL, email_id INTEGER NOT NULL,
