@@ -26,6 +26,8 @@ class MappingContext:
 
 def read_text(name: str, value: object) -> str:
     """A text of bounded size; None is ''."""
+    if type(value) is str and len(value) <= MAX_TEXT:
+        return value
     found = from_outside(value)
     if not isinstance(found, str):
         raise EvalError(f"{name} is no text")
