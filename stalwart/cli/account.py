@@ -42,17 +42,18 @@ def account() -> None:
 @click.argument("address")
 @click.option("--name", default="", help="The person's name.")
 @click.option("--admin", is_flag=True, help="May administer the server.")
-@click.option("--quota", type=click.IntRange(min=1), metavar="OCTETS", help="The most mail that the account may hold.")
+@click.option("--quota", metavar="SIZE", help="The most mail that the account may hold: octets, or such as 500M, 2G.")
 @click.option("--password-stdin", is_flag=True, help="Read the password from standard input (its first line).")
 @click.pass_obj
 def create(
-    config_path: str | None, address: str, name: str, admin: bool, quota: int | None, password_stdin: bool
+    config_path: str | None, address: str, name: str, admin: bool, quota: str | None, password_stdin: bool
 ) -> None:
     """Make an account for ADDRESS. Without --password-stdin a password is made and printed once."""
+    octets = None if quota is None else _quota(quota)
     password = _password_from_stdin() if password_stdin else generate_password()
     password_hash = Passwords().hash(password)
     with open_store(config_path) as store, store.write() as session:
-        made = create_account(session, address, name=name, password_hash=password_hash, is_admin=admin, quota=quota)
+        made = create_account(session, address, name=name, password_hash=password_hash, is_admin=admin, quota=octets)
     click.echo(f"account {made.address} created")
     if not password_stdin:
         click.echo(f"password: {password}")
@@ -173,7 +174,7 @@ def quota(config_path: str | None, address: str, size: str) -> None:
     SIZE is a number of octets, or one with a unit: 500M, 2G (K, M, G and T are powers of 1024); "none" takes the limit
     away. Mail that lies there stays, however much it is; new mail is refused while there is no room.
     """
-    octets = None if size.lower() == "none" else _octets(size)
+    octets = _quota(size)
     with open_store(config_path) as store, store.write() as session:
         row = _find(session, address)
         set_quota(session, row.id, octets)
@@ -239,7 +240,9 @@ def _find(session: Session, address: str) -> AccountRow:
     return row
 
 
-def _octets(size: str) -> int:
+def _quota(size: str) -> int | None:
+    if size.lower() == "none":
+        return None
     match = re.fullmatch(r"([0-9]{1,15})([KMGT]?)(?:i?B)?", size.strip(), re.ASCII | re.IGNORECASE)
     octets = int(match[1]) * 1024 ** " KMGT".index(match[2].upper() or " ") if match else 0
     if not 0 < octets < 2**53:

@@ -27,6 +27,21 @@ _CAPABILITIES = {
 PUSHED_TYPES = frozenset(_CAPABILITIES) - {_WITHOUT_STATE}
 """The types whose changes are pushed (RFC 8620 §7.1; RFC 8621 §1.5 for EmailDelivery)."""
 
+# IANA's "JMAP Data Types" that have a state. Clients name all they know, whatever this server has.
+_REGISTERED_TYPES = PUSHED_TYPES | {
+    "AddressBook",
+    "Calendar",
+    "CalendarEvent",
+    "CalendarEventNotification",
+    "ContactCard",
+    "EmailSubmission",
+    "ParticipantIdentity",
+    "Principal",
+    "ShareNotification",
+    "SieveScript",
+    "VacationResponse",
+}
+
 _MOST_TOKEN = 4096  # browsers send it back in a header field; all fields together have a limit
 _TOO_MANY = "all"
 _TOKEN_PART = re.compile(r"([A-Za-z0-9_-]{1,255}):([A-Za-z]{1,64})=([0-9]{1,19})", re.ASCII)
@@ -65,11 +80,11 @@ class UnknownType(Exception):
 
 
 def types_named(names: Iterable[str]) -> frozenset[str]:
-    """The types with these names. Raises UnknownType."""
+    """Those of the types with these names that this server pushes. Raises UnknownType for what is no type of JMAP."""
     wanted = frozenset(names)
-    for name in wanted - PUSHED_TYPES:
+    for name in wanted - _REGISTERED_TYPES:
         raise UnknownType(f"there is no type {name[:64]!r} whose changes are pushed")
-    return wanted
+    return wanted & PUSHED_TYPES
 
 
 def state_change(changed: Changed, **more: str) -> bytes:

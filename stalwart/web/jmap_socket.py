@@ -220,6 +220,7 @@ class JmapSocket:
             try:
                 envelope = _read_envelope(message)
             except msgspec.ValidationError as error:
+                wire.decode(message)  # what is no JSON at all is told so
                 raise NotRequest(f"A message is an object with @type, and its id is a string: {error}.") from None
             except (ValueError, RecursionError) as error:  # msgspec's errors are ValueErrors
                 raise NotJson(f"The message is not I-JSON (RFC 7493): {error}.") from None

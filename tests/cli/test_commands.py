@@ -135,6 +135,12 @@ class CommandTests(SynchronousTestCase):
             self.assertEqual(listed["quota"], octets)
         for size in ("", "0", "-5", "5X", "many", "9999999999999T"):
             self.assertIn("is no size", self.run_command("account", "quota", "--", ADDRESS, size).output)
+            made = self.run_command("account", "create", f"--quota={size}", "other@example.org")
+            self.assertEqual(made.exit_code, 2)
+            self.assertIn("is no size", made.output)
+        self.run_fine("account", "create", "--quota", "2G", "other@example.org")
+        listed = json.loads(self.run_fine("account", "show", "other@example.org", "--json"))
+        self.assertEqual(listed["quota"], 2 * 1024**3)
 
     def test_password_from_standard_input(self) -> None:
         """--password-stdin takes the first line, prints no password, and refuses an empty one."""

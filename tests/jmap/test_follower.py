@@ -11,7 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_a
 from twisted.trial.unittest import SynchronousTestCase
 
 from stalwart import store
-from tests.jmap.bed import NOW, Bed, message
+from tests.jmap.bed import ALL, NOW, Bed, message
 
 _COUNTS = ("totalEmails", "unreadEmails", "totalThreads", "unreadThreads")
 _EMAIL = ("threadId", "mailboxIds", "keywords")
@@ -103,6 +103,35 @@ class Machine(RuleBasedStateMachine):
         mailboxes = {self.pick("Mailbox", place) for place in places}
         data = message(f"Hello {thread}", Message_ID=f"<{self.clock}@x>", References=f"<thread{thread}@x>")
         self.client.deliver(data, *sorted(mailboxes), at=NOW + self.clock % 3, keywords=tuple(keywords))
+
+    @rule(thread=st.integers(0, 4), places=st.sets(_numbers, min_size=1, max_size=3), keywords=_keywords)
+    def import_mail(self, thread: int, places: set[int], keywords: set[str]) -> None:
+        """An uploaded message is imported."""
+        self.clock += 1
+        data = message(f"Hello {thread}", Message_ID=f"<{self.clock}@x>", References=f"<thread{thread}@x>")
+        account = {"accountId": self.client.account_id}
+        mailboxes = {self.pick("Mailbox", place): True for place in places}
+        one = {"blobId": "#b", "mailboxIds": mailboxes, "keywords": dict.fromkeys(keywords, True)}
+        responses = self.client.request(
+            ("Blob/upload", {**account, "create": {"b": {"data": [{"data:asText": data.decode()}]}}}),
+            ("Email/import", {**account, "emails": {"k": one}}),
+            using=ALL,
+        )["methodResponses"]
+        assert responses[1][1]["created"], responses
+
+    @rule(thread=st.integers(0, 4), places=st.sets(_numbers, min_size=1, max_size=3), replaced=_numbers)
+    def write_draft(self, thread: int, places: set[int], replaced: int) -> None:
+        """A draft is written, and the Email that it replaces goes with the same call."""
+        self.clock += 1
+        draft = {
+            "mailboxIds": {self.pick("Mailbox", place): True for place in places},
+            "keywords": {"$draft": True, "$seen": True},
+            "subject": f"Hello {thread}",
+            "messageId": [f"{self.clock}@x"],
+            "references": [f"thread{thread}@x"],
+        }
+        response = self.client.call("Email/set", create={"d": draft}, destroy=[self.pick("Email", replaced)])
+        assert response["created"], response
 
     @rule(emails=st.lists(_numbers, min_size=1, max_size=4), keyword=st.sampled_from(["$seen", "$flagged", "$draft"]))
     def flag(self, emails: list[int], keyword: str) -> None:

@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from stalwart import store
 from stalwart.jmap.blobs import Blobs, NoSuchBlob, UploadForbidden
+from stalwart.jmap.catalog import METHODS
 from stalwart.jmap.session import session_object
 from tests.jmap.bed import ALL, BASE_URL, BLOB, CORE, MAIL, QUOTA, SUBMISSION, Bed, message
 from tests.jmap.test_blobs import upload
@@ -132,6 +133,50 @@ class ReadingTests(SharingBed):
         blobs = Blobs(self.store, self.limits, self.still_valid)
         self.assertRaises(UploadForbidden, upload, blobs, self.principal, self.shared, b"x", "a/b")
         self.assertRaises(UploadForbidden, blobs.check_account, self.principal, self.shared)
+
+    def test_every_method(self) -> None:
+        """RFC 8620 §3.6.2: what each method there is says to a guest who reads, who writes, and who was sent away."""
+        subjects = {"Core/echo", "PushSubscription/get", "PushSubscription/set"}  # of no account
+        private = {"Quota/get", "Quota/changes", "Quota/query", "Quota/queryChanges"}
+        writing = {
+            "Blob/copy",
+            "Blob/upload",
+            "Email/copy",
+            "Email/import",
+            "Email/set",
+            "Identity/set",
+            "Mailbox/set",
+        }
+        own = {"fromAccountId": self.account_id}
+        special: dict[str, Any] = {
+            "Blob/copy": {**own, "blobIds": []},
+            "Blob/lookup": {"typeNames": ["Email"], "ids": []},
+            "Blob/upload": {"create": {}},
+            "Email/copy": {**own, "create": {}},
+            "Email/import": {"emails": {}},
+            "Email/parse": {"blobIds": []},
+            "SearchSnippet/get": {"emailIds": [self.email_id], "filter": {"text": "eve"}},
+        }
+        usual: dict[str, Any] = {
+            "get": {"ids": []},
+            "changes": {"sinceState": "0"},
+            "queryChanges": {"sinceQueryState": "0"},
+        }
+        for rights in ("read", "write", "none"):
+            self.unshare()
+            if rights != "none":
+                self.share(writing=rights == "write")
+            for name in METHODS.keys() - subjects:
+                found, response = self.raw(name, **special.get(name, usual.get(name.partition("/")[2], {})))
+                outcome = response["type"] if found == "error" else "fine"
+                wanted = "fine"
+                if rights == "none":
+                    wanted = "accountNotFound"
+                elif name in private:
+                    wanted = "accountNotSupportedByMethod"
+                elif name in writing and rights == "read":
+                    wanted = "accountReadOnly"
+                self.assertEqual(outcome, wanted, (name, rights, response))
 
     def test_subscriptions(self) -> None:
         """RFC 8621 §2, rule 54: isSubscribed may be set nonetheless, each user's own; nothing else of a mailbox."""

@@ -39,5 +39,5 @@ class NodeClientTests(SynchronousTestCase):
         self.walk("jam.mjs")
 
     def test_client_ts(self) -> None:
-        """jmap-client-ts, which uses every capability at once: login, list, read, keywords, move, create, destroy."""
+        """jmap-client-ts, with every capability at once: login, list, read, search, keywords, move, create, destroy."""
         self.walk("client_ts.mjs")

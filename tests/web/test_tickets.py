@@ -7,6 +7,7 @@ import json
 from stalwart import store
 from stalwart.auth import GuardRules
 from stalwart.config import Rate
+from stalwart.http import ListenerContext
 from tests.jmap.bed import NOW
 from tests.web.streams import StreamBed
 
@@ -97,8 +98,11 @@ class TicketTests(StreamBed):
 
     def test_cookie_attributes(self) -> None:
         """It is out of reach for scripts and other sites, short-lived, and for JMAP only; over TLS it stays there."""
-        attributes = self.post("/jmap/ticket?for=cookie", b"").headers["set-cookie"].split("; ")[1:]
-        self.assertEqual(attributes, ["Path=/jmap", "Max-Age=3600", "HttpOnly", "SameSite=Strict"])
+        plain = ["Path=/jmap", "Max-Age=3600", "HttpOnly", "SameSite=Strict"]
+        for tls, attributes in ((False, plain), (True, [*plain, "Secure"])):
+            self.http.site.listener = ListenerContext(id="test", tls=tls)
+            answer = self.post("/jmap/ticket?for=cookie", b"")
+            self.assertEqual(answer.headers["set-cookie"].split("; ")[1:], attributes)
 
     def test_cookie_opens_streams(self) -> None:
         """The cookie opens streams for pages of this server, as often as they come, beside other cookies."""

@@ -175,6 +175,8 @@ class RequestTests(StreamBed):
             ("", "notJSON", None),
             ('{"x":' + "[" * 2000, "notJSON", None),
             ('{"@type":"Request","id":"R","id":"S","using":[],"methodCalls":[]}', "notJSON", "S"),
+            ("[1, 2", "notJSON", None),
+            ('{"using":[]', "notJSON", None),
             ('{"@type":"Request","id":"R"}', "notRequest", "R"),
             ('{"@type":"Request","id":7}', "notRequest", None),
             ("[]", "notRequest", None),

@@ -27,6 +27,22 @@ const query = await client.email_query({
 const emails = await client.email_get({ accountId, ids: query.ids, properties: ["subject", "keywords", "preview"] });
 assert.deepEqual(emails.list.map((email) => email.id), query.ids);
 
+// Read, and search: by a word of the subject, of the message itself.
+const [newest] = emails.list;
+const read = await client.email_get({
+  accountId,
+  ids: [newest.id],
+  properties: ["subject", "textBody", "bodyValues"],
+  fetchTextBodyValues: true,
+});
+const [part] = read.list[0].textBody;
+assert.ok(read.list[0].bodyValues[part.partId].value.length > 0);
+const [word] = newest.subject.match(/\p{L}{4,}/u);
+const found = await client.email_query({ accountId, filter: { subject: word } });
+assert.ok(found.ids.includes(newest.id), word);
+const none = await client.email_query({ accountId, filter: { text: `${word}xyzzy` } });
+assert.deepEqual(none.ids, []);
+
 const made = await client.mailbox_set({ accountId, create: { shelf: { name: "Régál" } } });
 const shelf = made.created.shelf.id;
 const [email] = query.ids;
