@@ -109,8 +109,8 @@ class Backend:
             self.vapid = Vapid(key, f"mailto:postmaster@{settings.hostname}")
         except BadKey as error:
             raise StoreDamaged(
-                f"{settings.data.path}: the key that pushes are signed with can't be used: {error}; restore a copy of the "
-                f'database, or remove "{KEY_NAME}" from its table server_key, and a new one is made'
+                f"{settings.data.path}: the key that pushes are signed with can't be used: {error}; restore a copy of "
+                f'the database, or remove "{KEY_NAME}" from its table server_key, and a new one is made'
             ) from None
         self._pushes = PushSender(
             self.store,
