@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import resource
 import secrets
 import sys
@@ -11,56 +10,30 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NoReturn
 
-import msgspec
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredList, DeferredLock, gatherResults
 from twisted.internet.interfaces import IProtocolFactory
 from twisted.logger import Logger
 
 from stalwart import __version__
-from stalwart.auth import Authenticator, Guard, GuardRules, Passwords
-from stalwart.config import ConfigErrors, FsStore, Listener, Settings, SqliteStore, plan_reload
+from stalwart.auth import Guard, GuardRules
+from stalwart.backend import Backend, http_tree
+from stalwart.config import ConfigErrors, Listener, Settings, plan_reload
 from stalwart.delivery.lmtp_server import LmtpFactory
 from stalwart.delivery.local import Mailroom
 from stalwart.delivery.memory import MessageMemory
-from stalwart.housekeeping import Housekeeping
-from stalwart.http import Branch, ListenerContext, RequestIds, Site, SiteSettings, site_settings
-from stalwart.http.dns import DnsAnswers, SystemResolver
-from stalwart.http.evaluation import Answers
-from stalwart.http.kept import Kept
+from stalwart.http import ListenerContext, RequestIds, Site, SiteSettings, site_settings
 from stalwart.http.lockout import locked_out
-from stalwart.http.lookups import ServerAnswers, WithoutWriting
-from stalwart.http.settings import facts_of
-from stalwart.jmap.limits import limits_of
-from stalwart.jmap.webpush import KEY_NAME, Vapid, make_key
-from stalwart.net import BanKeeper, ListenError, ListenerService
+from stalwart.http.lookups import WithoutWriting
+from stalwart.net import ListenError, ListenerService
 from stalwart.net.control import Answer, Command, ControlService, control_path
 from stalwart.ops.cache import Cache
 from stalwart.ops.log import AccessLog, LogOutput
 from stalwart.ops.metrics import Metrics
 from stalwart.ops.networks import Networks
-from stalwart.ops.threads import BatchThread, ThreadPool
-from stalwart.store import (
-    AclCache,
-    IdCache,
-    ReadOnlyDatabase,
-    Session,
-    ShareCaches,
-    SharingCache,
-    Store,
-    StoredEmail,
-    StoreError,
-    add_key,
-    open_blobs,
-)
+from stalwart.store import StoreError
 from stalwart.tls import BadCertificate, Certificates
-from stalwart.web.acme import Http01Responder, responder
-from stalwart.web.jmap import Jmap
-from stalwart.web.jmap_announcer import Announcer
-from stalwart.web.jmap_push_client import PushClient
-from stalwart.web.jmap_push_sender import PushSender
-from stalwart.web.jmap_streams import Streams
-from stalwart.web.root import build_root
+from stalwart.web.acme import responder
 
 _log = Logger(namespace="stalwart")
 
@@ -68,12 +41,6 @@ _log = Logger(namespace="stalwart")
 _MESSAGE_MEMORY = 300_000_000
 # Octets of what is remembered about who receives mail: some 8,000 addresses.
 _RECIPIENT_MEMORY = 4 * 1024 * 1024
-# Octets of what is remembered about shared accounts, and as much again about what users may do there.
-_SHARE_MEMORY = 2 * 1024 * 1024
-# With one thread a slow request would stop all others, also on a machine with one CPU.
-_LEAST_THREADS = 2
-# For lookups of rules.
-_LOOKUP_THREADS = 2
 # File descriptors for databases, blobs being written, logs.
 _OTHER_DESCRIPTORS = 256
 
@@ -126,7 +93,7 @@ class Daemon(Service):
             )
             for listener in settings.listeners
         ]
-        self._backend: _Backend | None = None
+        self._backend: Backend | None = None
 
     def privilegedStartService(self) -> None:
         """Bind the sockets."""
@@ -143,7 +110,7 @@ class Daemon(Service):
         for warning in self._settings.warnings:
             _log.warn("{warning}", warning=str(warning))
         try:
-            self._backend = backend = _Backend(self._settings, self._reactor, self._metrics, self._guard)
+            self._backend = backend = Backend(self._settings, self._reactor, self._metrics, self._guard)
             backend.start()
         except StoreError as error:
             self._fail(str(error))
@@ -184,7 +151,7 @@ class Daemon(Service):
         _log.info("stopped")
         self._output.flush()
 
-    def _http_factories(self, backend: _Backend) -> Callable[[Listener], IProtocolFactory]:
+    def _http_factories(self, backend: Backend) -> Callable[[Listener], IProtocolFactory]:
         acme = responder()
         access_log = AccessLog(self._output, self._reactor)
         request_ids = RequestIds(secrets.token_bytes(5))
@@ -207,7 +174,7 @@ class Daemon(Service):
 
         return make
 
-    def _lmtp_factories(self, backend: _Backend) -> Callable[[Listener], IProtocolFactory]:
+    def _lmtp_factories(self, backend: Backend) -> Callable[[Listener], IProtocolFactory]:
         memory = MessageMemory(_MESSAGE_MEMORY)
         mailroom = Mailroom(
             backend.store,
@@ -339,51 +306,6 @@ class Daemon(Service):
         raise StartFailed(reason) from None
 
 
-def http_tree(
-    backend: _Backend, settings: Settings, reactor: Any, metrics: Metrics, acme_responder: Http01Responder
-) -> Callable[[], Branch]:
-    """What makes the resource tree of an http listener: each has one of its own, over the same surfaces."""
-    jmap = Jmap(
-        backend.store,
-        backend.authenticator,
-        backend.pool,
-        metrics,
-        hostname=settings.hostname,
-        threads=backend.threads,
-        limits=limits_of(settings.jmap, settings.object_quota),
-        application_server_key=backend.vapid.application_server_key,
-    )
-    streams = Streams(jmap, backend.announcer, reactor, settings.jmap)
-
-    def tree() -> Branch:
-        return build_root(
-            ping=backend.store.ping,
-            pool=backend.pool,
-            reactor=reactor,
-            metrics=metrics,
-            acme_responder=acme_responder,
-            more=jmap.resources(streams),
-        )
-
-    return tree
-
-
-def tree_to_look_at(settings: Settings, folder: str, reactor: Any) -> Branch:
-    """The resource tree that the daemon would serve, over an empty store in `folder`. Nothing of it runs."""
-    metrics = Metrics(__version__)
-    empty = msgspec.structs.replace(
-        settings,
-        data=SqliteStore(id="empty", path=os.path.join(folder, "stalwart.sqlite")),
-        blob=FsStore(id="empty", path=os.path.join(folder, "blobs")),
-    )
-    guard = Guard(GuardRules(), monotonic=time.monotonic, wall=time.time, metrics=metrics)
-    backend = _Backend(empty, reactor, metrics, guard)
-    try:
-        return http_tree(backend, settings, reactor, metrics, responder())()
-    finally:
-        backend.store.close()
-
-
 def guard_rules(settings: Settings) -> GuardRules:
     """What the configuration says of bans and rates; for the guard when it is made, and when settings are reloaded."""
     http, auto_ban = settings.http, settings.auto_ban
@@ -419,132 +341,3 @@ def _allow_descriptors(connections: Sequence[int]) -> None:
             limit=soft,
             connections=max(connections),
         )
-
-
-class _Backend:
-    """The open store with the threads that work on it."""
-
-    def __init__(self, settings: Settings, reactor: Any, metrics: Metrics, guard: Guard) -> None:
-        self._reactor = reactor
-        self._metrics = metrics
-        ids: IdCache = Cache(
-            "ids",
-            octets=settings.cache.ids_size,
-            tti=settings.cache.ids_tti,
-            clock=time.monotonic,
-            metrics=metrics,
-        )
-        sharings: SharingCache = Cache(
-            "sharings",
-            octets=_SHARE_MEMORY,
-            tti=settings.cache.sharings_tti,
-            clock=time.monotonic,
-            metrics=metrics,
-        )
-        acl: AclCache = Cache(
-            "acl", octets=_SHARE_MEMORY, tti=settings.cache.acl_tti, clock=time.monotonic, metrics=metrics
-        )
-        self.store = Store.open(
-            settings.data.path,
-            open_blobs(settings.blob),
-            clock=time.time,
-            metrics=metrics,
-            ids=ids,
-            shares=ShareCaches(sharings=sharings, acl=acl),
-            exclusive=True,
-        )
-        self.threads = max(_LEAST_THREADS, settings.worker_pool_size)
-        self.pool = ThreadPool(reactor, self.threads, "worker")
-        self.writer: BatchThread[Callable[[Session], StoredEmail], StoredEmail] = BatchThread(
-            reactor, self.store.run_batch, "writer"
-        )
-        self.authenticator = Authenticator(self.store, Passwords(), clock=time.monotonic, metrics=metrics)
-        # A sweep over many blobs takes a while; requests must not wait for it.
-        self._sweeper = ThreadPool(reactor, 1, "housekeeping")
-        self._housekeeping = Housekeeping(self.store, self._sweeper, reactor, upload_seconds=settings.jmap.upload_ttl)
-        # One thread, whose work is done in order.
-        self._watcher = ThreadPool(reactor, 1, "announcer")
-        self.announcer = Announcer(self.store, reactor, self._watcher)
-        with self.store.write() as session:
-            key = add_key(session, KEY_NAME, make_key)
-        self.vapid = Vapid(key, f"mailto:postmaster@{settings.hostname}")
-        self._pushes = PushSender(
-            self.store,
-            self.announcer,
-            reactor,
-            self._watcher,
-            PushClient(
-                reactor,
-                timeout=settings.jmap.push_timeout_request,
-                allow_private=settings.jmap.push_allow_private_addresses,
-            ),
-            self.vapid,
-            settings=settings.jmap,
-            limits=limits_of(settings.jmap, settings.object_quota),
-        )
-        # Strangers cause lookups: they must not take the threads that requests of accounts wait for.
-        self._lookup_pool = ThreadPool(reactor, _LOOKUP_THREADS, "lookups")
-        self._dns = DnsAnswers(lambda: SystemResolver(reactor), reactor)
-        self._databases: dict[str, ReadOnlyDatabase] = {}
-        # One thread, so that bans are written and read in order. Behind slow lookups, what rules keep would wait longer
-        # than the second that a crash may cost.
-        self._records = ThreadPool(reactor, 1, "records")
-        self._bans = BanKeeper(guard, self.store, self._records, reactor, metrics)
-        self._kept = Kept(self.store, self._records, reactor)
-
-    def answers(self, settings: Settings) -> Answers:
-        """What the rules of a configuration ask for."""
-        names = settings.rule_names
-        for path in names.databases.values():
-            if path not in self._databases:
-                self._databases[path] = ReadOnlyDatabase(path)
-        return ServerAnswers(
-            facts_of(settings),
-            names,
-            databases={name: self._databases[path] for name, path in names.databases.items()},
-            store=self.store,
-            kept=self._kept,
-            dns=self._dns,
-            pool=self._lookup_pool,
-            metrics=self._metrics,
-            reactor=self._reactor,
-        )
-
-    def start(self) -> None:
-        """Begin to work. Raises StoreError."""
-        self._kept.load()
-        self._lookup_pool.start()
-        self._watcher.start()
-        self._pushes.start()
-        self._sweeper.start()
-        self._records.start()
-        self.pool.start()
-        self.writer.start()
-        self._housekeeping.startService()
-        self._bans.startService()
-
-    def end_streams(self) -> None:
-        """Push no more, and end what waits for changes."""
-        self._pushes.stop()
-        self.announcer.close()
-
-    def close(self) -> None:
-        """Finish what the threads have, and close the store."""
-        self.end_streams()
-        self._watcher.stop()
-        self.announcer.close_thread()
-        self._bans.stopService()
-        self._housekeeping.stopService()
-        self._records.stop()
-        self._sweeper.stop()
-        self.pool.stop()
-        self.writer.stop()
-        self._lookup_pool.stop()
-        self._dns.close()
-        for database in self._databases.values():
-            database.close()
-        try:
-            self._kept.close()
-        except StoreError as error:
-            _log.error("what rules kept in the last seconds is lost: {reason}", reason=str(error))
-        self.store.close()

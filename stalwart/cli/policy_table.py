@@ -10,7 +10,7 @@ import msgspec
 from twisted.internet.task import Clock
 from twisted.web.resource import IResource
 
-from stalwart.app import tree_to_look_at
+from stalwart.backend import tree_to_look_at
 from stalwart.cli.output import as_json
 from stalwart.cli.policy_asking import (
     NOT_KNOWN,

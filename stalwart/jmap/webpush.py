@@ -32,6 +32,7 @@ _VALID_SECONDS = 12 * 3600  # RFC 8292 §2: no more than 24 hours
 _RENEW_SECONDS = 6 * 3600
 _BASE64URL = re.compile(r"[A-Za-z0-9_-]*={0,2}", re.ASCII)
 _CURVE = ec.SECP256R1()
+_PRIVATE_OCTETS = 32
 _encode_json = msgspec.json.Encoder().encode
 
 
@@ -114,8 +115,16 @@ class Vapid:
     """Signs pushes as those of this server (RFC 8292). A signature is used again for some hours."""
 
     def __init__(self, private: bytes, contact: str) -> None:
-        """`contact` is a mailto: or https: URI where a push service finds whoever runs this (RFC 8292 §2.1)."""
-        self._key = ec.derive_private_key(int.from_bytes(private, "big"), _CURVE)
+        """`contact` is a mailto: or https: URI where a push service finds whoever runs this (RFC 8292 §2.1).
+
+        Raises BadKey if `private` is not 32 octets that make a key of the curve P-256.
+        """
+        try:
+            if len(private) != _PRIVATE_OCTETS:
+                raise ValueError
+            self._key = ec.derive_private_key(int.from_bytes(private, "big"), _CURVE)
+        except ValueError:
+            raise BadKey("it is no private key of the curve P-256") from None
         self._contact = contact
         self._signed: dict[str, tuple[float, str]] = {}
         public = self._key.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)

@@ -26,7 +26,7 @@ from stalwart.mail.message import Part, scan
 from stalwart.mail.preview import preview_of_html, preview_of_text
 from stalwart.mail.subjects import base_subject, thread_subject
 
-__all__ = ["Digest", "SearchText", "Summary", "encode_summary", "summarize"]
+__all__ = ["MAX_HEADER_NAMES", "Digest", "SearchText", "Summary", "encode_summary", "summarize"]
 
 #: Characters of body text that can be found.
 MAX_SEARCH_TEXT: Final = 1 << 20
@@ -47,7 +47,7 @@ _MAX_RECEIVED: Final = 20
 _EARLIEST: Final = datetime.min.replace(tzinfo=UTC)
 _LATEST: Final = datetime.max.replace(tzinfo=UTC)
 #: Different names of header fields by which a message can be found.
-_MAX_HEADER_NAMES: Final = 2000
+MAX_HEADER_NAMES: Final = 2000
 #: Octets of the header that a summary is made of, all its fields together: some 3,000 recipients. Summaries are sent in
 #: lists, and a few mails with monstrous headers must not make the list of a mailbox too large to send.
 _MAX_HEADER: Final = 1 << 17
@@ -160,7 +160,7 @@ def summarize(data: bytes) -> Digest:
             bcc=_listing(summary.bcc),
             body="\n".join(search.out),
             attachments="\n".join(search.names),
-            header_names=tuple(name.decode("ascii") for name in islice(header.last, _MAX_HEADER_NAMES)),
+            header_names=tuple(name.decode("ascii") for name in islice(header.last, MAX_HEADER_NAMES)),
         ),
     )
 

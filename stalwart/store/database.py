@@ -100,7 +100,7 @@ class Store:
             lock = ProcessLock(f"{path}.lock")
             undo.callback(lock.release)
             if exclusive or not migrate.is_current(engine, path):
-                _bring_up_to_date(engine, path, lock, exclusive=exclusive)
+                _bring_up_to_date(engine, path, blobs, lock, exclusive=exclusive)
             undo.pop_all()
         return cls(path, engine, blobs, lock, clock, metrics, ids, shares)
 
@@ -246,7 +246,7 @@ class Store:
         return self._writer
 
 
-def _bring_up_to_date(engine: Engine, path: str, lock: ProcessLock, *, exclusive: bool) -> None:
+def _bring_up_to_date(engine: Engine, path: str, blobs: BlobStore, lock: ProcessLock, *, exclusive: bool) -> None:
     """Migrate if that is needed, under the lock, which is kept if `exclusive`."""
     try:
         lock.acquire("migrate")
@@ -255,7 +255,7 @@ def _bring_up_to_date(engine: Engine, path: str, lock: ProcessLock, *, exclusive
             raise
         return  # a daemon that was just starting has done it
     if not migrate.is_current(engine, path):  # another process may have been first
-        migrate.upgrade(engine, path)
+        migrate.upgrade(engine, path, blobs=blobs)
     if exclusive:
         lock.state("serve")
     else:

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, Engine
 
+from stalwart.store.blobs import BlobStore
 from stalwart.store.errors import SchemaTooNew, StoreDamaged
 from stalwart.store.sqlite import copy_database, driver_of, transaction
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 
+if TYPE_CHECKING:
+    from alembic.config import Config
+
 #: The newest revision. Known without Alembic, which takes a while to import and is seldom needed.
-HEAD = "0008"
+HEAD = "0009"
 
 
 def is_current(engine: Engine, path: str, head: str = HEAD) -> bool:
@@ -21,12 +27,16 @@ def is_current(engine: Engine, path: str, head: str = HEAD) -> bool:
         return _revision(connection, path) == head
 
 
-def upgrade(engine: Engine, path: str, migrations: Path = MIGRATIONS, head: str = HEAD) -> str | None:
+def upgrade(
+    engine: Engine, path: str, migrations: Path = MIGRATIONS, head: str = HEAD, *, blobs: BlobStore
+) -> str | None:
     """Run the missing migrations in one transaction; gives the path of the copy that was made before, if any.
+
+    `blobs` are those that the messages lie in. If a migration fails, nothing has changed, and no copy is left: else
+    each new attempt to start would make one more.
 
     Raises SchemaTooNew if the database has a revision that is not among `migrations`.
     """
-    from alembic import command
     from alembic.config import Config
     from alembic.script import ScriptDirectory
     from alembic.util import CommandError
@@ -34,6 +44,7 @@ def upgrade(engine: Engine, path: str, migrations: Path = MIGRATIONS, head: str 
     config = Config()
     config.set_main_option("script_location", str(migrations).replace("%", "%%"))
     config.set_main_option("path_separator", "os")
+    config.attributes["blobs"] = blobs
     with engine.connect() as connection:
         revision = _revision(connection, path)
     copy = None
@@ -46,6 +57,18 @@ def upgrade(engine: Engine, path: str, migrations: Path = MIGRATIONS, head: str 
                 "install the version that wrote it, or restore the copy made before it was upgraded"
             ) from None
         copy = copy_database(engine, path, f"before-{head}-at-{revision}")
+    try:
+        _migrate(engine, path, config, head)
+    except BaseException:
+        if copy is not None:
+            os.unlink(copy)
+        raise
+    return copy
+
+
+def _migrate(engine: Engine, path: str, config: Config, head: str) -> None:
+    from alembic import command
+
     with engine.connect() as connection:
         # Rebuilding a table drops it for a moment; the check below stands in. No effect inside a transaction.
         driver_of(connection).execute("PRAGMA foreign_keys=OFF")
@@ -57,7 +80,6 @@ def upgrade(engine: Engine, path: str, migrations: Path = MIGRATIONS, head: str 
                     f"{path}: after the migration to {head}, rows of {broken[0][0]} refer to missing rows of "
                     f"{broken[0][2]}; nothing was changed"
                 )
-    return copy
 
 
 def _revision(connection: Connection, path: str) -> str | None:

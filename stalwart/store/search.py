@@ -79,7 +79,7 @@ def add_text(s: Session, account_id: int, email_id: int, search: SearchText) -> 
         _ADD,
         (
             email_id,
-            " ".join((_account_token(account_id), *map(_name_token, search.header_names))),
+            account_text(account_id, search.header_names),
             fold(search.subject),
             fold(search.from_),
             fold(search.to),
@@ -89,6 +89,11 @@ def add_text(s: Session, account_id: int, email_id: int, search: SearchText) -> 
             fold(search.attachments),
         ),
     )
+
+
+def account_text(account_id: int, header_names: Iterable[str]) -> str:
+    """What the column `account` has for a message with header fields of these names."""
+    return " ".join((_account_token(account_id), *map(_name_token, header_names)))
 
 
 def matching(account_id: int, field: TextField, query: str) -> Select[int] | bool:

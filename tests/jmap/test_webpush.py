@@ -94,6 +94,11 @@ class VapidTests(SynchronousTestCase):
         header, claims = (json.loads(decode_base64url(part)) for part in signed.split("."))
         return header, claims, signed.encode(), decode_base64url(signature), key
 
+    def test_damaged(self) -> None:
+        """What is no key is refused with a reason, which ends the start, and not with a fault."""
+        for private in (b"", b"\0" * 32, b"\xff" * 32, b"\1" * 33):
+            self.assertIn("P-256", str(self.assertRaises(BadKey, Vapid, private, "mailto:a@b.example")))
+
     def test_field(self) -> None:
         """RFC 8292 §2, §3: a JWT for the origin of the push service, of less than 24 hours, that the key verifies."""
         vapid = Vapid(make_key(), "mailto:postmaster@mail.example.org")

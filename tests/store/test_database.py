@@ -102,7 +102,7 @@ class OpeningTests(StoreTestCase):
 
         def sleep(seconds: float) -> None:
             waited.append(seconds)
-            migrate.upgrade(make_engine(path), path)
+            migrate.upgrade(make_engine(path), path, blobs=self.blobs)
             daemon.state("serve")
 
         self.patch(time, "sleep", sleep)
@@ -117,7 +117,7 @@ class OpeningTests(StoreTestCase):
         other.acquire("migrate")
 
         def sleep(seconds: float) -> None:
-            migrate.upgrade(make_engine(path), path)
+            migrate.upgrade(make_engine(path), path, blobs=self.blobs)
             other.release()
 
         self.patch(time, "sleep", sleep)

@@ -100,7 +100,7 @@ class UpgradeTests(StoreTestCase):
                 later.unlink()
         path = os.path.join(self.folder, "old.sqlite")
         sqlite3.connect(path).close()
-        migrate.upgrade(make_engine(path), path, first, "0001")
+        migrate.upgrade(make_engine(path), path, first, "0001", blobs=self.blobs)
         connection = sqlite3.connect(path)
         connection.executescript(
             "INSERT INTO domain VALUES (1, 'example.org', 0);"

@@ -21,10 +21,13 @@ from stalwart.store import (
     Store,
     StoreDamaged,
     StoreInUse,
+    Text,
     create_domain,
     create_mailbox,
+    ids_with_header,
     list_domains,
     migrate,
+    query_emails,
     recipients,
     search,
     shares,
@@ -113,7 +116,7 @@ class UpgradeTests(StoreTestCase):
     def upgrade(self, more: str = "pass") -> str:
         """Close the store, run the second migration, give the path of the copy."""
         self.store.close()
-        copy = migrate.upgrade(make_engine(self.path), self.path, self.newer(more), "9999")
+        copy = migrate.upgrade(make_engine(self.path), self.path, self.newer(more), "9999", blobs=self.blobs)
         assert copy is not None
         return copy
 
@@ -174,10 +177,11 @@ class UpgradeTests(StoreTestCase):
             self.assertEqual(file.read(), "precious")
 
     def test_failing(self) -> None:
-        """A migration that fails half-way changes nothing."""
+        """A migration that fails half-way changes nothing, and leaves no copy for each time that it is tried."""
         before = schema_of(self.path)
         self.assertRaises(ZeroDivisionError, self.upgrade, "1 / 0")
         self.assertEqual(schema_of(self.path), before)
+        self.assertEqual(self.copies(), [])
         self.store = Store.open(self.path, self.blobs, clock=lambda: self.now, exclusive=True)
         self.store.ping()
 
@@ -252,7 +256,7 @@ class MarkTests(StoreTestCase):
         connection.executemany("INSERT INTO email_keyword VALUES (?, ?, ?)", pairs)
         connection.commit()
         connection.close()
-        migrate.upgrade(make_engine(self.path), self.path)
+        migrate.upgrade(make_engine(self.path), self.path, blobs=self.blobs)
         connection = sqlite3.connect(self.path)
         self.assertEqual(
             connection.execute("SELECT * FROM email_mark ORDER BY email_id, mark, mailbox_id").fetchall(), wanted
@@ -261,3 +265,41 @@ class MarkTests(StoreTestCase):
         tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
         connection.close()
         self.assertNotIn("email_keyword", tables)
+
+
+class HeaderNameTests(StoreTestCase):
+    """Revision 0009: the full text of e-mails from before the names of header fields stood in it."""
+
+    def test_found(self) -> None:
+        """An old e-mail is found by its header fields (RFC 8621 §4.4.1) and by words as they are folded today."""
+        data = message("=?utf-8?b?zrvPjM6zzr/Pgg==?=", X_Strange="yes")
+        self.blobs.put(data)
+        found = self.add(data).id
+        self.add(message("Its octets are lost", X_Strange="no"))
+        self.store.close()
+        connection = sqlite3.connect(self.path)
+        rows = connection.execute("SELECT * FROM email_text").fetchall()
+        connection.execute("DELETE FROM email_text")
+        marks = ", ".join("?" * len(rows[0]))
+        connection.executemany(
+            f"INSERT INTO email_text VALUES ({marks})",
+            [(row[0], f"a{self.account_id}", row[2].replace("λογοσ", "λογος"), *row[3:]) for row in rows],
+        )
+        connection.execute("UPDATE alembic_version SET version_num = '0008'")
+        connection.commit()
+        connection.close()
+        self.store = Store.open(self.path, self.blobs, clock=lambda: self.now, exclusive=True)
+        with self.store.read() as s:
+            self.assertEqual(ids_with_header(s, self.account_id, "x-strange", 10), [found])
+            words = Text(field="subject", query="λόγος")
+            result = query_emails(
+                s, self.account_id, words, [], collapse_threads=False, position=0, limit=9, calculate_total=False
+            )
+            self.assertEqual(list(result.ids), [found])
+        connection = sqlite3.connect(self.path)
+        self.addCleanup(connection.close)
+        self.assertEqual(
+            connection.execute("SELECT * FROM email_text WHERE email_id = ?", (found,)).fetchall(), rows[:1]
+        )
+        # FTS5 raises if the index isn't that of the texts.
+        connection.execute("INSERT INTO email_search (email_search) VALUES ('integrity-check')")
