@@ -135,9 +135,7 @@ def prepare(message: Read, *, message_id: str, date: str) -> Outgoing:
     if part is not None or is_8bit:
         sent = scan(octets)[0]
         if part is not None and _shape(sent) != _shape(part):
-            raise NotSendable(
-                "The lines of the body can't be made legal without changing its parts.", ["bodyStructure"]
-            )
+            raise NotSendable("The lines of the body can't be made legal without other parts.", ["bodyStructure"])
         # RFC 6531 §3.1: UTF-8 in the header, also in that of a part
         needs_smtputf8 = _check_headers(octets, sent)
     return Outgoing(octets=octets, is_8bit=is_8bit, needs_smtputf8=needs_smtputf8)
