@@ -39,10 +39,10 @@ class Session:
 
     `connection` is SQLAlchemy's, `driver` the sqlite3 connection under it for the hottest reads. `ids` is where a
     snapshot keeps what searches gave; a transaction has none. `search_seconds` is the CPU time that searches may still
-    take.
+    take. `queued` is set by what gives the queue's runner something to do, who is told after the commit.
     """
 
-    __slots__ = ("_last", "_moved", "clock", "connection", "driver", "ids", "search_seconds")
+    __slots__ = ("_last", "_moved", "clock", "connection", "driver", "ids", "queued", "search_seconds")
 
     def __init__(
         self,
@@ -56,6 +56,7 @@ class Session:
         self.driver = driver
         self.clock = clock
         self.search_seconds = _SEARCH_SECONDS
+        self.queued = False
         self._last: dict[int, int] = {}
         self._moved: dict[int, dict[str, int]] = {}
 

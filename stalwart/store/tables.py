@@ -384,3 +384,79 @@ ban = Table(
     Column("detail", Text, nullable=False),  # for people
     sqlite_autoincrement=True,
 )
+
+# A message on its way out, octet for octet as it will go. Done ones stay for a while, for who asks what became of them.
+queue_message = Table(
+    "queue_message",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    # Whose it is; NULL: the server's own, or the account is gone.
+    Column("account_id", ForeignKey("account.id", ondelete="SET NULL")),
+    Column("submission_id", BigInteger),  # NULL: no EmailSubmission (any more)
+    Column("blob_hash", Text, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("return_path", Text, nullable=False),  # empty: reports go nowhere
+    Column("env_id", Text, nullable=False),  # what reports call it by; hard to guess. RFC 3461 §4.4
+    Column("ret", Text),  # "FULL", "HDRS". RFC 3461 §4.3
+    Column("is_8bit", Boolean, nullable=False),
+    Column("needs_smtputf8", Boolean, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("not_before", BigInteger, nullable=False),
+    Column("expires_at", BigInteger, nullable=False),
+    Column("is_held", Boolean, nullable=False),
+    Column("warn_at", BigInteger),  # when to tell the sender that it is late; NULL: told, or not to be told
+    Column("finished_at", BigInteger),  # NULL: some recipient still waits, and the blob must stay
+    Index("ix_queue_message_account", "account_id"),
+    Index("ix_queue_message_submission", "submission_id"),
+    Index("ix_queue_message_env_id", "env_id", unique=True),
+    Index("ix_queue_message_finished", "finished_at"),
+    Index("ix_queue_message_blob", "blob_hash"),
+    sqlite_autoincrement=True,
+)
+
+queue_recipient = Table(
+    "queue_recipient",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    Column("message_id", ForeignKey("queue_message.id", ondelete="CASCADE"), nullable=False),
+    Column("address", Text, nullable=False),
+    Column("notify", Text),  # as in RFC 3461 §4.1, upper case: "NEVER", or of "SUCCESS,FAILURE,DELAY"
+    Column("orcpt", Text),  # RFC 3461 §4.2, as given: "rfc822;…"
+    Column("destination", Text, nullable=False),  # a domain in A-labels, or "local"
+    Column("status", Text, nullable=False),  # see QueueStatus
+    Column("attempts", BigInteger, nullable=False),
+    Column("next_attempt_at", BigInteger),  # NULL: it doesn't wait: done, held, or under way
+    Column("begun_at", BigInteger),  # an attempt is under way since then
+    Column("last_attempt_at", BigInteger),
+    Column("reply", Text),  # the last answer of SMTP, on one line
+    Column("peer", Text),  # who gave it
+    Index("ix_queue_recipient_message", "message_id"),
+    sqlite_autoincrement=True,
+)
+Index(
+    "ix_queue_recipient_due",
+    queue_recipient.c.destination,
+    queue_recipient.c.next_attempt_at,
+    sqlite_where=queue_recipient.c.next_attempt_at.is_not(None),
+    postgresql_where=queue_recipient.c.next_attempt_at.is_not(None),
+)
+Index(
+    "ix_queue_recipient_begun",
+    queue_recipient.c.begun_at,
+    sqlite_where=queue_recipient.c.begun_at.is_not(None),
+    postgresql_where=queue_recipient.c.begun_at.is_not(None),
+)
+
+# Reports about a message that came in (RFC 3464), as blobs of the account's mail; the oldest first by their ids.
+queue_report = Table(
+    "queue_report",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    Column("message_id", ForeignKey("queue_message.id", ondelete="CASCADE"), nullable=False),
+    Column("blob_hash", Text, nullable=False),
+    Index("ix_queue_report_message", "message_id"),
+    sqlite_autoincrement=True,
+)
+
+# One row: what holds for the whole queue.
+queue_control = Table("queue_control", metadata, Column("is_paused", Boolean, nullable=False))
