@@ -32,6 +32,7 @@ from stalwart.config.settings import (
     SocketOptions,
     SqliteStore,
 )
+from stalwart.config.submission_settings import SubmissionSettings
 
 __all__ = [
     "DIRECTORIES",
@@ -67,6 +68,7 @@ __all__ = [
     "SocketOptions",
     "SourceText",
     "SqliteStore",
+    "SubmissionSettings",
     "TcpAddress",
     "UnixAddress",
     "UsedStore",

@@ -32,6 +32,7 @@ from stalwart.config.kinds import (
 from stalwart.config.lookup_kinds import LookupTables
 from stalwart.config.rules import RuleNames
 from stalwart.config.schema import Group, Key, Table
+from stalwart.config.submission_settings import SubmissionSettings
 
 
 class SocketOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -406,6 +407,10 @@ class Declared(msgspec.Struct, frozen=True, kw_only=True):
     ]
     object_quota: Annotated[
         ObjectQuotas, Group(name="object-quota", doc="How many objects of each kind an account may have.")
+    ]
+    submission: Annotated[
+        SubmissionSettings,
+        Group(name="submission", doc="What one account may send, by JMAP's EmailSubmission."),
     ]
     storage: Annotated[Storage, Group(name="storage", doc="Which store holds what.")]
     stores: Annotated[

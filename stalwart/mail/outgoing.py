@@ -68,6 +68,11 @@ class Read(msgspec.Struct, frozen=True, kw_only=True):
             address.email for field in self.fields if field.name.lower() == name for address in as_addresses(field.raw)
         ]
 
+    def last_addresses(self, name: str) -> list[str]:
+        """The addresses in the last field of that (lower-case) name."""
+        last = next((field for field in reversed(self.fields) if field.name.lower() == name), None)
+        return [] if last is None else [address.email for address in as_addresses(last.raw)]
+
 
 class Outgoing(msgspec.Struct, frozen=True, kw_only=True):
     """The octets that go out; whether they need 8BITMIME (RFC 6152) and SMTPUTF8 (RFC 6531)."""

@@ -22,7 +22,7 @@ from stalwart.store.accounts import (
     resolve_recipient,
     set_password_hash,
 )
-from stalwart.store.addresses import normalise_address
+from stalwart.store.addresses import normalise_address, without_tag
 from stalwart.store.bans import add_ban, ban_version, list_bans, remove_bans, remove_expired_bans
 from stalwart.store.blobs import BlobStore, BlobWriter, FsBlobs, blob_hash
 from stalwart.store.blobs_sqlite import SqliteBlobs
@@ -119,6 +119,7 @@ from stalwart.store.queue_rows import (
     QueueMessageRow,
     QueueRecipientRow,
     QueueStatus,
+    Ret,
 )
 from stalwart.store.quotas import (
     IDENTITY_QUOTA,
@@ -141,11 +142,14 @@ from stalwart.store.rows import (
     IdList,
     MailboxRow,
     NewEmail,
+    NewSubmission,
     QuotaRow,
     Role,
     ShareRow,
     StoredEmail,
+    SubmissionRow,
     TypeName,
+    UndoStatus,
     UploadRow,
 )
 from stalwart.store.session import Session
@@ -159,6 +163,18 @@ from stalwart.store.shares import (
     shares_by_guest,
     subscribed_mailboxes,
     unshare_account,
+)
+from stalwart.store.submissions import (
+    cancel_submission,
+    charge_sending,
+    create_submission,
+    destroy_submission,
+    expire_submissions,
+    get_submissions,
+    has_report,
+    list_submissions,
+    submission_recipients,
+    submission_reports,
 )
 from stalwart.store.sweep import discard_uploads, expire_uploads, sweep
 from stalwart.store.tickets import Purpose, TicketRow, add_ticket, find_ticket, redeem_ticket, revoke_tickets
@@ -209,6 +225,7 @@ __all__ = [
     "NewEmail",
     "NewMessage",
     "NewRecipient",
+    "NewSubmission",
     "NoSuchDomain",
     "NoneOf",
     "NotFound",
@@ -226,6 +243,7 @@ __all__ = [
     "ReadOnlyDatabase",
     "RecipientCache",
     "RecipientRow",
+    "Ret",
     "Role",
     "SchemaTooNew",
     "Session",
@@ -240,11 +258,13 @@ __all__ = [
     "StoreError",
     "StoreInUse",
     "StoredEmail",
+    "SubmissionRow",
     "SubscriptionRow",
     "Text",
     "ThreadKeyword",
     "TicketRow",
     "TypeName",
+    "UndoStatus",
     "UploadRow",
     "UploadsFull",
     "add_alias",
@@ -257,13 +277,16 @@ __all__ = [
     "all_guests",
     "ban_version",
     "blob_hash",
+    "cancel_submission",
     "changes",
+    "charge_sending",
     "check_room",
     "count_identities",
     "create_account",
     "create_domain",
     "create_identity",
     "create_mailbox",
+    "create_submission",
     "credential_version",
     "delete_account",
     "delete_dead_subscriptions",
@@ -272,10 +295,12 @@ __all__ = [
     "destroy_email",
     "destroy_identity",
     "destroy_mailbox",
+    "destroy_submission",
     "detach_submission",
     "discard_uploads",
     "enqueue",
     "evict_uploads",
+    "expire_submissions",
     "expire_uploads",
     "find_account",
     "find_key",
@@ -291,9 +316,11 @@ __all__ = [
     "get_queue_message",
     "get_queue_messages",
     "get_quota",
+    "get_submissions",
     "get_threads",
     "guests_of",
     "has_blob",
+    "has_report",
     "ids_with_header",
     "is_local_domain",
     "list_accounts",
@@ -304,6 +331,7 @@ __all__ = [
     "list_lookups",
     "list_mailboxes",
     "list_queue",
+    "list_submissions",
     "list_subscriptions",
     "may_write",
     "messages_of_submission",
@@ -332,6 +360,8 @@ __all__ = [
     "standings",
     "state",
     "states",
+    "submission_recipients",
+    "submission_reports",
     "subscribed_mailboxes",
     "sweep",
     "unshare_account",
@@ -339,4 +369,5 @@ __all__ = [
     "update_identity",
     "update_mailboxes",
     "update_subscription",
+    "without_tag",
 ]
