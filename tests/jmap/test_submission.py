@@ -14,7 +14,8 @@ from stalwart.jmap.engine import Engine
 from stalwart.jmap.limits import Limits
 from stalwart.mail.headers import header_fields
 from stalwart.mail.message import parse
-from stalwart.store import Attempt, QueueMessageRow
+from stalwart.store import QueueMessageRow, queue
+from stalwart.store.queue_rows import Attempt
 from tests.jmap.bed import ALL, NOW, Bed, message
 
 _TEN = {
@@ -75,7 +76,7 @@ class SubmissionBed(Bed):
         """An attempt to reach a recipient of the last message, and what came of it."""
         recipient = self.queued()[-1].recipients[index]
         with self.store.write() as s:
-            store.record(s, recipient.id, Attempt(at=NOW, status=status, reply=reply, peer="mx.example.net"))
+            queue.record(s, recipient.id, Attempt(at=NOW, status=status, reply=reply, peer="mx.example.net"))
 
 
 def envelope(mail_from: str, *recipients: str, **parameters: str | None) -> Any:
@@ -325,7 +326,7 @@ class ChangeTests(SubmissionBed):
         [sent] = self.queued()
         report = self.store.blobs.put(b"a report")
         with self.store.write() as s:
-            store.record_report(s, sent, report, {sent.recipients[0].id: "delivered"})
+            queue.record_report(s, sent, report, {sent.recipients[0].id: "delivered"})
         self.assertEqual(self.ask("EmailSubmission/changes", sinceState=state)["updated"], [made["id"]])
         shown = self.submission(made["id"])
         self.assertEqual(shown["dsnBlobIds"], [f"b{report}"])
@@ -364,7 +365,7 @@ class ChangeTests(SubmissionBed):
         made = self.submit(self.deliver(message(Cc="cy@example.net")))
         [sent] = self.queued()
         with self.store.write() as s:
-            store.begin(s, sent.id, [sent.recipients[1].id])
+            queue.begin(s, sent.id, [sent.recipients[1].id])
         cancel = {made["id"]: {"undoStatus": "canceled"}}
         for _ in range(2):
             answer = self.ask("EmailSubmission/set", update=cancel)
