@@ -28,6 +28,7 @@ from stalwart.store.blobs import BlobStore, BlobWriter, FsBlobs, blob_hash
 from stalwart.store.blobs_sqlite import SqliteBlobs
 from stalwart.store.changes import changes, state
 from stalwart.store.database import Store
+from stalwart.store.dkim_keys import RECORD_SECONDS, create_dkim_keys, list_dkim_keys, rotate_dkim_keys, signing_keys
 from stalwart.store.edits import destroy_email, forget_destroyed, update_email
 from stalwart.store.emails import add_email, get_emails, get_threads, has_blob, ids_with_header, list_email_ids
 from stalwart.store.errors import (
@@ -135,6 +136,7 @@ from stalwart.store.rows import (
     BanReason,
     BanRow,
     Changes,
+    DkimKeyRow,
     EmailRow,
     IdCache,
     IdentityRow,
@@ -147,6 +149,7 @@ from stalwart.store.rows import (
     StoredEmail,
     TypeName,
     UploadRow,
+    VacationRow,
 )
 from stalwart.store.session import Session
 from stalwart.store.shares import (
@@ -170,6 +173,7 @@ __all__ = [
     "MAILBOX_QUOTA",
     "OCTET_QUOTA",
     "PUSH_SUBSCRIPTION",
+    "RECORD_SECONDS",
     "AccountRow",
     "After",
     "AllOf",
@@ -187,6 +191,7 @@ __all__ = [
     "Changes",
     "CommitWatch",
     "DiskFull",
+    "DkimKeyRow",
     "EmailRow",
     "Filter",
     "FilterTooComplex",
@@ -247,6 +252,7 @@ __all__ = [
     "TypeName",
     "UploadRow",
     "UploadsFull",
+    "VacationRow",
     "add_alias",
     "add_ban",
     "add_email",
@@ -261,6 +267,7 @@ __all__ = [
     "check_room",
     "count_identities",
     "create_account",
+    "create_dkim_keys",
     "create_domain",
     "create_identity",
     "create_mailbox",
@@ -298,6 +305,7 @@ __all__ = [
     "is_local_domain",
     "list_accounts",
     "list_bans",
+    "list_dkim_keys",
     "list_domains",
     "list_email_ids",
     "list_identities",
@@ -323,12 +331,14 @@ __all__ = [
     "remove_expired_bans",
     "resolve_recipient",
     "revoke_tickets",
+    "rotate_dkim_keys",
     "set_password_hash",
     "set_quota",
     "set_subscription",
     "share_account",
     "shared_with",
     "shares_by_guest",
+    "signing_keys",
     "standings",
     "state",
     "states",
