@@ -22,7 +22,7 @@ from stalwart.store.accounts import (
     resolve_recipient,
     set_password_hash,
 )
-from stalwart.store.addresses import normalise_address
+from stalwart.store.addresses import normalise_address, without_tag
 from stalwart.store.bans import add_ban, ban_version, list_bans, remove_bans, remove_expired_bans
 from stalwart.store.blobs import BlobStore, BlobWriter, FsBlobs, blob_hash
 from stalwart.store.blobs_sqlite import SqliteBlobs
@@ -133,6 +133,7 @@ from stalwart.store.recipients import RecipientCache, RecipientRow, find_recipie
 from stalwart.store.remembered import recall, remember
 from stalwart.store.rows import (
     AccountRow,
+    ActiveVacation,
     BanReason,
     BanRow,
     Changes,
@@ -166,6 +167,7 @@ from stalwart.store.shares import (
 from stalwart.store.sweep import discard_uploads, expire_uploads, sweep
 from stalwart.store.tickets import Purpose, TicketRow, add_ticket, find_ticket, redeem_ticket, revoke_tickets
 from stalwart.store.uploads import add_upload, check_room, evict_uploads, find_upload
+from stalwart.store.vacation import active_vacation, get_vacation, note_answer, set_vacation, was_answered
 from stalwart.store.watch import CommitWatch, Standing, standings, states
 
 __all__ = [
@@ -175,6 +177,7 @@ __all__ = [
     "PUSH_SUBSCRIPTION",
     "RECORD_SECONDS",
     "AccountRow",
+    "ActiveVacation",
     "After",
     "AllOf",
     "AlreadyExists",
@@ -253,6 +256,7 @@ __all__ = [
     "UploadRow",
     "UploadsFull",
     "VacationRow",
+    "active_vacation",
     "add_alias",
     "add_ban",
     "add_email",
@@ -299,6 +303,7 @@ __all__ = [
     "get_queue_messages",
     "get_quota",
     "get_threads",
+    "get_vacation",
     "guests_of",
     "has_blob",
     "ids_with_header",
@@ -317,6 +322,7 @@ __all__ = [
     "messages_of_submission",
     "normal_name",
     "normalise_address",
+    "note_answer",
     "open_blobs",
     "put_lookups",
     "query_email_changes",
@@ -335,6 +341,7 @@ __all__ = [
     "set_password_hash",
     "set_quota",
     "set_subscription",
+    "set_vacation",
     "share_account",
     "shared_with",
     "shares_by_guest",
@@ -349,4 +356,6 @@ __all__ = [
     "update_identity",
     "update_mailboxes",
     "update_subscription",
+    "was_answered",
+    "without_tag",
 ]

@@ -218,6 +218,14 @@ class VacationRow(msgspec.Struct, frozen=True, kw_only=True):
     html_body: str | None = None
 
 
+class ActiveVacation(msgspec.Struct, frozen=True, kw_only=True):
+    """The vacation response of somebody who is away, their name, and all their (normalised) addresses."""
+
+    response: VacationRow
+    name: str
+    addresses: frozenset[str]
+
+
 class IdList(msgspec.Struct, frozen=True, kw_only=True):
     """The ids that a search gave, in order: all of them, or unless `is_whole` only the first."""
 
