@@ -28,6 +28,7 @@ from stalwart.store.blobs import BlobStore, BlobWriter, FsBlobs, blob_hash
 from stalwart.store.blobs_sqlite import SqliteBlobs
 from stalwart.store.changes import changes, state
 from stalwart.store.database import Store
+from stalwart.store.dkim_keys import RECORD_SECONDS, create_dkim_keys, list_dkim_keys, rotate_dkim_keys, signing_keys
 from stalwart.store.edits import destroy_email, forget_destroyed, update_email
 from stalwart.store.emails import add_email, get_emails, get_threads, has_blob, ids_with_header, list_email_ids
 from stalwart.store.errors import (
@@ -133,9 +134,11 @@ from stalwart.store.recipients import RecipientCache, RecipientRow, find_recipie
 from stalwart.store.remembered import recall, remember
 from stalwart.store.rows import (
     AccountRow,
+    ActiveVacation,
     BanReason,
     BanRow,
     Changes,
+    DkimKeyRow,
     EmailRow,
     IdCache,
     IdentityRow,
@@ -151,6 +154,7 @@ from stalwart.store.rows import (
     TypeName,
     UndoStatus,
     UploadRow,
+    VacationRow,
 )
 from stalwart.store.session import Session
 from stalwart.store.shares import (
@@ -179,6 +183,7 @@ from stalwart.store.submissions import (
 from stalwart.store.sweep import discard_uploads, expire_uploads, sweep
 from stalwart.store.tickets import Purpose, TicketRow, add_ticket, find_ticket, redeem_ticket, revoke_tickets
 from stalwart.store.uploads import add_upload, check_room, evict_uploads, find_upload
+from stalwart.store.vacation import active_vacation, get_vacation, note_answer, set_vacation, was_answered
 from stalwart.store.watch import CommitWatch, Standing, standings, states
 
 __all__ = [
@@ -186,7 +191,9 @@ __all__ = [
     "MAILBOX_QUOTA",
     "OCTET_QUOTA",
     "PUSH_SUBSCRIPTION",
+    "RECORD_SECONDS",
     "AccountRow",
+    "ActiveVacation",
     "After",
     "AllOf",
     "AlreadyExists",
@@ -203,6 +210,7 @@ __all__ = [
     "Changes",
     "CommitWatch",
     "DiskFull",
+    "DkimKeyRow",
     "EmailRow",
     "Filter",
     "FilterTooComplex",
@@ -267,6 +275,8 @@ __all__ = [
     "UndoStatus",
     "UploadRow",
     "UploadsFull",
+    "VacationRow",
+    "active_vacation",
     "add_alias",
     "add_ban",
     "add_email",
@@ -283,6 +293,7 @@ __all__ = [
     "check_room",
     "count_identities",
     "create_account",
+    "create_dkim_keys",
     "create_domain",
     "create_identity",
     "create_mailbox",
@@ -318,6 +329,7 @@ __all__ = [
     "get_quota",
     "get_submissions",
     "get_threads",
+    "get_vacation",
     "guests_of",
     "has_blob",
     "has_report",
@@ -325,6 +337,7 @@ __all__ = [
     "is_local_domain",
     "list_accounts",
     "list_bans",
+    "list_dkim_keys",
     "list_domains",
     "list_email_ids",
     "list_identities",
@@ -337,6 +350,7 @@ __all__ = [
     "messages_of_submission",
     "normal_name",
     "normalise_address",
+    "note_answer",
     "open_blobs",
     "put_lookups",
     "query_email_changes",
@@ -351,12 +365,15 @@ __all__ = [
     "remove_expired_bans",
     "resolve_recipient",
     "revoke_tickets",
+    "rotate_dkim_keys",
     "set_password_hash",
     "set_quota",
     "set_subscription",
+    "set_vacation",
     "share_account",
     "shared_with",
     "shares_by_guest",
+    "signing_keys",
     "standings",
     "state",
     "states",
@@ -369,5 +386,6 @@ __all__ = [
     "update_identity",
     "update_mailboxes",
     "update_subscription",
+    "was_answered",
     "without_tag",
 ]

@@ -488,3 +488,46 @@ queue_report = Table(
 
 # One row: what holds for the whole queue.
 queue_control = Table("queue_control", metadata, Column("is_paused", Boolean, nullable=False))
+
+# What mail of a domain is signed with. RFC 6376
+dkim_key = Table(
+    "dkim_key",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    Column("domain_id", ForeignKey("domain.id", ondelete="CASCADE"), nullable=False),
+    Column("selector", Text, nullable=False),
+    Column("algorithm", Text, nullable=False),  # "rsa-sha256", "ed25519-sha256"
+    Column("private_key", LargeBinary, nullable=False),  # PKCS #8, DER
+    Column("public_key", LargeBinary, nullable=False),  # as its DNS record has it
+    Column("created_at", BigInteger, nullable=False),
+    Column("signs_from", BigInteger, nullable=False),
+    Column("signs_until", BigInteger),  # NULL: no end
+    UniqueConstraint("domain_id", "selector"),
+    sqlite_autoincrement=True,
+)
+
+# What is answered to those who write to somebody who is away; no row: the defaults. RFC 8621 §8
+vacation_response = Table(
+    "vacation_response",
+    metadata,
+    Column("account_id", ForeignKey("account.id", ondelete="CASCADE"), primary_key=True),
+    Column("is_enabled", Boolean, nullable=False),
+    Column("from_date", BigInteger),
+    Column("to_date", BigInteger),
+    Column("subject", Text),
+    Column("text_body", Text),
+    Column("html_body", Text),
+    sqlite_with_rowid=False,
+)
+
+# Who got such an answer, and when last. RFC 3834 §2
+vacation_answer = Table(
+    "vacation_answer",
+    metadata,
+    Column("account_id", ForeignKey("account.id", ondelete="CASCADE"), nullable=False),
+    Column("sender", Text, nullable=False),  # letter case folded
+    Column("answered_at", BigInteger, nullable=False),
+    PrimaryKeyConstraint("account_id", "sender"),
+    Index("ix_vacation_answer_answered", "account_id", "answered_at"),
+    sqlite_with_rowid=False,
+)

@@ -322,7 +322,7 @@ class DeliverTests(LocalCase):
         """An error nobody foresaw is that recipient's trouble, handed on for the log."""
         transfer = self.transfer("jane@example.org")
 
-        def broken(job: Write) -> Deferred[StoredEmail]:
+        def broken(job: Callable[[Session], T]) -> Deferred[T]:
             return fail(ZeroDivisionError())
 
         self.patch(self.writer, "submit", broken)
