@@ -1,4 +1,4 @@
-"""What is done by the clock: expired uploads go hourly, unreferenced blobs, old tombstones and lookups every day."""
+"""What is done by the clock: expired uploads go hourly, unreferenced blobs and what is long over every day."""
 
 from __future__ import annotations
 
@@ -14,11 +14,13 @@ from twisted.python.failure import Failure
 from stalwart.store import (
     Store,
     delete_dead_subscriptions,
+    expire_submissions,
     expire_uploads,
     forget_destroyed,
     forget_expired_lookups,
     sweep,
 )
+from stalwart.store.queue import forget_finished
 
 T = TypeVar("T")
 
@@ -27,6 +29,8 @@ _EVERY_SECONDS = 86_400.0
 _UPLOADS_SECONDS = 3600.0
 # RFC 8620 §5.2: clients that were away for 30 days are still told what was destroyed.
 _TOMBSTONE_SECONDS = 30 * 86_400
+# RFC 8621 §7: an EmailSubmission may go once it is done with; reports come within days.
+_SUBMISSION_SECONDS = 30 * 86_400
 
 _log = Logger(namespace="stalwart.housekeeping")
 
@@ -92,6 +96,9 @@ class Housekeeping(Service):
             delete_dead_subscriptions(session)
             forget_destroyed(session, int(self._store.clock()) - _TOMBSTONE_SECONDS)
             forget_expired_lookups(session)
+            done_before = int(self._store.clock()) - _SUBMISSION_SECONDS
+            while expire_submissions(session, done_before) or forget_finished(session, done_before):
+                pass
         return sweep(self._store, wanted=lambda: bool(self.running))
 
     def _done(self, blobs: int) -> None:
