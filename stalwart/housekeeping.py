@@ -1,4 +1,6 @@
-"""What is done by the clock: expired uploads go hourly, unreferenced blobs, old tombstones and lookups every day."""
+"""What is done by the clock: expired uploads go hourly; unreferenced blobs, old tombstones and lookups, and mail that
+was sent long ago, every day.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +19,7 @@ from stalwart.store import (
     expire_uploads,
     forget_destroyed,
     forget_expired_lookups,
+    queue,
     sweep,
 )
 
@@ -27,6 +30,8 @@ _EVERY_SECONDS = 86_400.0
 _UPLOADS_SECONDS = 3600.0
 # RFC 8620 §5.2: clients that were away for 30 days are still told what was destroyed.
 _TOMBSTONE_SECONDS = 30 * 86_400
+# What became of mail that no submission shows, for who asks with `stalwart queue list --all`.
+_SENT_SECONDS = 7 * 86_400
 
 _log = Logger(namespace="stalwart.housekeeping")
 
@@ -92,7 +97,13 @@ class Housekeeping(Service):
             delete_dead_subscriptions(session)
             forget_destroyed(session, int(self._store.clock()) - _TOMBSTONE_SECONDS)
             forget_expired_lookups(session)
+        while self.running and self._forget_sent():
+            pass
         return sweep(self._store, wanted=lambda: bool(self.running))
+
+    def _forget_sent(self) -> int:
+        with self._store.write() as session:
+            return queue.forget_finished(session, int(self._store.clock()) - _SENT_SECONDS)
 
     def _done(self, blobs: int) -> None:
         _log.info("housekeeping: {blobs} unreferenced blobs removed", blobs=blobs)
