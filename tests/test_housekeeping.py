@@ -24,9 +24,11 @@ from stalwart.store import (
     create_account,
     create_domain,
     create_submission,
+    enqueue,
     find_upload,
     list_queue,
     list_submissions,
+    queue,
     sweep,
 )
 
@@ -77,6 +79,28 @@ class HousekeepingTests(SynchronousTestCase):
         self.time += 2 * DAY
         self.clock.advance(DAY)
         self.assertRaises(BlobMissing, self.store.blobs.get, name)
+
+    def test_sent_mail_forgotten(self) -> None:
+        """What became of mail is kept for a week after it was done."""
+        self.service.startService()
+        with self.store.write() as s:
+            new = NewMessage(
+                account_id=None,
+                blob_hash="x",
+                size=1,
+                return_path="",
+                recipients=(NewRecipient(address="a@example.net"),),
+            )
+            message = enqueue(s, new)
+            queue.cancel(s, message)
+        self.time += 6 * DAY
+        self.clock.advance(600)
+        with self.store.read() as s:
+            self.assertEqual(len(list_queue(s, finished=True)), 1)
+        self.time += 2 * DAY
+        self.clock.advance(DAY)
+        with self.store.read() as s:
+            self.assertEqual(list_queue(s, finished=True), [])
 
     def test_uploads_expire(self) -> None:
         """An upload that nothing names is gone within an hour after its time; its octets too."""
