@@ -41,6 +41,21 @@ class SendTests(RunnerCase):
         self.put("a@example.net", "b@example.com", "c@EXAMPLE.net")
         self.assertEqual(sorted(self.sender.addresses), [["a@example.net", "c@EXAMPLE.net"], ["b@example.com"]])
 
+    def test_eight_bit(self) -> None:
+        """A message with 8-bit octets comes with a way to make it one without, signed as well."""
+        data = (
+            b"MIME-Version: 1.0\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: 8bit\r\n\r\n"
+            b"gr\xc3\xbc\xc3\x9fe\r\n"
+        )
+        self.put("a@example.net", data=data)
+        self.put("b@example.net")
+        (first, _), (second, _) = self.sender.sent
+        self.assertTrue(first.is_8bit)
+        assert first.seven_bit is not None
+        converted = first.seven_bit()
+        self.assertTrue(converted.isascii() and converted.startswith(b"DKIM-Signature: "))
+        self.assertEqual((second.is_8bit, second.seven_bit), (False, None))
+
     def test_same_address_twice(self) -> None:
         """An address that is there twice is given once, and both are recorded."""
         message = self.put("a@example.net", "a@example.net")
