@@ -332,7 +332,7 @@ def http_tree(
         metrics,
         hostname=settings.hostname,
         threads=backend.threads,
-        limits=limits_of(settings.jmap, settings.object_quota),
+        limits=limits_of(settings.jmap, settings.object_quota, settings.submission),
         application_server_key=backend.vapid.application_server_key,
     )
     streams = Streams(jmap, backend.announcer, reactor, settings.jmap)
@@ -478,7 +478,7 @@ class _Backend:
             ),
             self.vapid,
             settings=settings.jmap,
-            limits=limits_of(settings.jmap, settings.object_quota),
+            limits=limits_of(settings.jmap, settings.object_quota, settings.submission),
         )
         # Strangers cause lookups: they must not take the threads that requests of accounts wait for.
         self._lookup_pool = ThreadPool(reactor, _LOOKUP_THREADS, "lookups")
