@@ -28,9 +28,7 @@ from stalwart.delivery.queue_attempt import Attempts
 from stalwart.delivery.queue_journal import QueueJournal
 from stalwart.delivery.queue_runner import QueueRunner
 from stalwart.delivery.queue_signing import Signer
-from stalwart.delivery.routes import NoRoute, RelayRoute
-from stalwart.delivery.smtp_client import Sender
-from stalwart.delivery.smtp_connection import Times
+from stalwart.delivery.sending import make_sender
 from stalwart.housekeeping import Housekeeping
 from stalwart.http import Branch, ListenerContext, RequestIds, Site, SiteSettings, site_settings
 from stalwart.http.dns import DnsAnswers, SystemResolver
@@ -366,22 +364,6 @@ def tree_to_look_at(settings: Settings, folder: str, reactor: Any) -> Branch:
         backend.store.close()
 
 
-def make_sender(settings: Settings, reactor: Any) -> Sender:
-    """Who talks to other servers, as the table `relay` says."""
-    relay = settings.relay
-    return Sender(
-        hostname=settings.hostname,
-        routes=RelayRoute(relay) if relay.host is not None else NoRoute(),
-        reactor=reactor,
-        times=Times(
-            connect=relay.timeout_connect,
-            command=relay.timeout_command,
-            content=relay.timeout_content,
-            final=relay.timeout_final,
-        ),
-    )
-
-
 def guard_rules(settings: Settings) -> GuardRules:
     """What the configuration says of bans and rates; for the guard when it is made, and when settings are reloaded."""
     http, auto_ban = settings.http, settings.auto_ban
@@ -454,7 +436,7 @@ class _Backend:
         )
         # One thread, for the database's sake; what it does is short, but must not wait behind requests.
         self._queue_thread = ThreadPool(reactor, 1, "queue")
-        self._sender = make_sender(settings, reactor)
+        self._sender = make_sender(settings.relay, hostname=settings.hostname, reactor=reactor)
         self._queue = self._queue_runner(settings)
         self.authenticator = Authenticator(self.store, Passwords(), clock=time.monotonic, metrics=metrics)
         # A sweep over many blobs takes a while; requests must not wait for it.

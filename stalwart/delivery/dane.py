@@ -8,7 +8,9 @@ from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from cryptography.x509.verification import PolicyBuilder, Store, VerificationError
+from OpenSSL.crypto import X509, X509Store, X509StoreContext, X509StoreContextError, X509StoreFlags
+from service_identity import CertificateError, VerificationError
+from service_identity.cryptography import verify_certificate_hostname
 
 from stalwart.delivery.routes import Target, Tlsa
 
@@ -39,7 +41,11 @@ def tlsa_check(target: Target) -> Callable[[Any], str | None]:
     """A check of a transport after the handshake: None, or what is wrong."""
 
     def check(transport: Any) -> str | None:
-        chain = [certificate.to_cryptography() for certificate in transport.getHandle().get_peer_cert_chain() or ()]
+        given = transport.getHandle().get_peer_cert_chain() or ()
+        try:
+            chain = [certificate.to_cryptography() for certificate in given]
+        except ValueError as error:
+            return f"TLS failed: the certificate of {target.host} can't be read: {error}"
         if any(fits(record, chain, target.names) for record in target.tlsa):
             return None
         return f"TLS failed: the certificate of {target.host} fits none of its TLSA records"
@@ -65,11 +71,18 @@ def _matches(record: Tlsa, certificate: x509.Certificate) -> bool:
 
 
 def _is_below(chain: Sequence[x509.Certificate], anchor: x509.Certificate, names: Sequence[str]) -> bool:
-    builder = PolicyBuilder().store(Store([anchor]))
+    store = X509Store()
+    store.set_flags(X509StoreFlags.PARTIAL_CHAIN)  # the anchor need not be a root
+    store.add_cert(X509.from_cryptography(anchor))
+    certificates = [X509.from_cryptography(certificate) for certificate in chain]
+    try:
+        X509StoreContext(store, certificates[0], certificates[1:]).verify_certificate()
+    except X509StoreContextError:
+        return False
     for name in names:
         try:
-            builder.build_server_verifier(x509.DNSName(name)).verify(chain[0], list(chain[1:]))
-        except (VerificationError, ValueError):
+            verify_certificate_hostname(chain[0], name)
+        except (VerificationError, CertificateError, ValueError):
             continue
         return True
     return False
