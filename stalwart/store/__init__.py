@@ -177,6 +177,7 @@ from stalwart.store.submissions import (
     get_submissions,
     has_report,
     list_submissions,
+    sending_wait,
     submission_recipients,
     submission_reports,
 )
@@ -366,6 +367,7 @@ __all__ = [
     "resolve_recipient",
     "revoke_tickets",
     "rotate_dkim_keys",
+    "sending_wait",
     "set_password_hash",
     "set_quota",
     "set_subscription",

@@ -68,6 +68,7 @@ _NEW_FREE_AT = insert_or_update(sending_allowance).values(account_id=bindparam("
 _SET_FREE_AT = _NEW_FREE_AT.on_conflict_do_update(
     index_elements=[sending_allowance.c.account_id], set_={"free_at": _NEW_FREE_AT.excluded.free_at}
 )
+_NO_LIMIT = 2**62
 _SLACK = 0.001  # seconds: sums of floats must not refuse the last recipient
 
 
@@ -91,7 +92,7 @@ def get_submissions(s: Session, account_id: int, ids: Sequence[int]) -> dict[int
     return {row.id: SubmissionRow(**row._mapping) for row in found}
 
 
-def list_submissions(s: Session, account_id: int, most: int) -> list[SubmissionRow]:
+def list_submissions(s: Session, account_id: int, most: int = _NO_LIMIT) -> list[SubmissionRow]:
     """The submissions of an account, the oldest first, at most so many."""
     return [
         SubmissionRow(**row._mapping) for row in s.connection.execute(_FIRST, {"account": account_id, "most": most})
@@ -135,19 +136,28 @@ def expire_submissions(s: Session, before: int, most: int = 500) -> int:
     return len(rows)
 
 
+def sending_wait(s: Session, account_id: int, recipients: int, count: int, period: float) -> float:
+    """What `charge_sending` would give now, counting nothing."""
+    return max(0.0, _free_at(s, account_id, recipients, count, period) - s.clock() - period - _SLACK)
+
+
 def charge_sending(s: Session, account_id: int, recipients: int, count: int, period: float) -> float:
     """Count recipients toward `count` in `period` seconds: 0 if they may be sent to, else the seconds to wait.
 
     The generic cell rate algorithm: a burst up to the count, then evenly. What is refused counts nothing.
     """
+    wait = sending_wait(s, account_id, recipients, count, period)
+    if wait == 0.0:
+        free_at = _free_at(s, account_id, recipients, count, period)
+        s.connection.execute(_SET_FREE_AT, {"account": account_id, "free": free_at})
+    return wait
+
+
+def _free_at(s: Session, account_id: int, recipients: int, count: int, period: float) -> float:
+    """When all would have come back if these recipients were counted."""
     now = s.clock()
-    free_at = s.connection.scalar(_FREE_AT, {"account": account_id}) or now
-    free_at = min(max(free_at, now), now + period) + recipients * period / count
-    over = float(free_at - now - period)
-    if over > _SLACK:
-        return over
-    s.connection.execute(_SET_FREE_AT, {"account": account_id, "free": free_at})
-    return 0.0
+    free_at = float(s.connection.scalar(_FREE_AT, {"account": account_id}) or now)
+    return min(max(free_at, now), now + period) + recipients * period / count
 
 
 def _remove(s: Session, account_id: int, submission_id: int, created_modseq: int) -> None:

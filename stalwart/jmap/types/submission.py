@@ -40,7 +40,6 @@ from stalwart.store import QueueRecipientRow, QueueStatus, SubmissionRow, UndoSt
 Test = Callable[[SubmissionRow], bool]
 
 _NAME = "EmailSubmission"
-_MOST_SEARCHED = 100_000
 
 _DELIVERED: Mapping[QueueStatus, Literal["queued", "yes", "no", "unknown"]] = {
     "queued": "queued",
@@ -179,7 +178,7 @@ _SORTED_BY = {"emailId": "email_id", "threadId": "thread_id", "sentAt": "send_at
 
 
 def _found(call: Call, search: Search[Test] | SearchChanges[Test]) -> list[int]:
-    every = store.list_submissions(call.session, call.account.row, _MOST_SEARCHED)
+    every = store.list_submissions(call.session, call.account.row)
     found = [row for row in every if search.filter is None or search.filter(row)]
     for comparator in reversed(search.sort):
         attribute = _SORTED_BY[comparator.property]

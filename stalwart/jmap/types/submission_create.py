@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 import msgspec
@@ -15,7 +16,7 @@ from stalwart.jmap.ids import row_of
 from stalwart.jmap.types.submission_envelope import Asked, Envelope, check, derive
 from stalwart.mail.build_fields import format_moment
 from stalwart.mail.outgoing import NotSendable, Read, prepare, read
-from stalwart.store import EmailRow, IdentityRow, InvalidAddress, NewMessage, NewSubmission
+from stalwart.store import EmailRow, IdentityRow, InvalidAddress, NewMessage, NewSubmission, Session
 
 
 class Ready(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,6 +48,7 @@ def prepare_submission(call: Call, creation: Creation, arguments: object) -> Rea
     except NotSendable as error:
         raise _invalid_email(error) from None
     envelope, asked = _envelope(call, creation, identity, message)
+    _check_rate(call, len(asked.recipients), store.sending_wait)  # before anything is written to the disk
     domain = identity.email.rpartition("@")[2]
     try:
         outgoing = prepare(
@@ -72,7 +74,7 @@ def create_submission(call: Call, creation: Creation, arguments: object) -> int:
     """Note the prepared submission and queue its message; gives its number. Raises SetError."""
     ready: Ready = creation.prepared
     identity, email = _found(call, creation)  # they may be gone since
-    _charge(call, len(ready.asked.recipients))
+    _check_rate(call, len(ready.asked.recipients), store.charge_sending)
     now = call.session.now()
     held_until = ready.asked.held_until
     new = NewSubmission(
@@ -145,11 +147,12 @@ def _check_size(call: Call, octets: int) -> None:
         raise SetError("tooLarge", f"{octets} octets are more than the {most} that are sent.", maxSize=most)
 
 
-def _charge(call: Call, recipients: int) -> None:
+def _check_rate(call: Call, recipients: int, wait_for: Callable[[Session, int, int, int, float], float]) -> None:
+    """Ask `store.sending_wait` or `store.charge_sending`. Raises SetError, `rateLimit`."""
     rate = call.limits.sending_rate
     if rate is None:
         return
-    wait = store.charge_sending(call.session, call.account.row, recipients, rate.count, rate.period)
+    wait = wait_for(call.session, call.account.row, recipients, rate.count, rate.period)
     if wait > 0.0:
         raise SetError(
             "rateLimit",
