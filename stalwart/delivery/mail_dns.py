@@ -110,7 +110,9 @@ class ResolverDns:
         )
 
     def close(self) -> None:
-        """Look at /etc/resolv.conf no more."""
+        """Look at /etc/resolv.conf no more, and close connections to servers."""
+        for connection in list(getattr(self._resolver, "connections", ())):
+            connection.transport.loseConnection()
         call = getattr(self._resolver, "_parseCall", None)
         if call is not None and call.active():
             call.cancel()

@@ -38,6 +38,7 @@ MOST_ADDRESSES = 6
 # RFC 5321 §2.3.8: CR and LF must not be sent alone; servers disagree about what such lines end.
 _BARE = re.compile(rb"\r(?!\n)|(?<!\r)\n")
 _BARE_LINE_END = reply(554, "5.6.0", "The message has a CR or LF alone, which can't be sent")
+_STOPPED = reply(451, "4.3.2", "This server stopped while sending")
 _TROUBLE = reply(451, "4.3.0", "Trouble on this server while sending; its log tells more")
 
 
@@ -59,7 +60,8 @@ class Sender:
         """Send to recipients of one domain (A-labels): one outcome each, in their order.
 
         Never raises for what a peer does. `begun` is awaited before the end of the message is sent; if
-        it fails, the message isn't ended.
+        it fails, the message isn't ended. Cancelled, it raises CancelledError if nothing but temporary
+        outcomes is known.
         """
         outcomes: list[Outcome] = []
         try:
@@ -73,11 +75,17 @@ class Sender:
         except RouteFailed as error:
             return _all(outgoing, error.kind, error.reply)
         except CancelledError:
-            raise
+            if all(outcome.kind == "temporary" for outcome in outcomes):
+                raise
+            outcomes.extend(_all(_rest(outgoing, outcomes), "temporary", _STOPPED))
+        except _GivenUp as given_up:
+            outcomes.extend(given_up.outcomes)
+            if all(outcome.kind == "temporary" for outcome in outcomes):
+                raise CancelledError from None
+            outcomes.extend(_all(_rest(outgoing, outcomes), "temporary", _STOPPED))
         except Exception:  # noqa: BLE001 - a fault of ours must not lose what is known of the first batches
             _log.failure("a message to {destination} could not be sent", destination=destination)
-            rest = outgoing.recipients[len(outcomes) :]
-            outcomes.extend(_all(msgspec.structs.replace(outgoing, recipients=rest), "temporary", _TROUBLE))
+            outcomes.extend(_all(_rest(outgoing, outcomes), "temporary", _TROUBLE))
         return outcomes
 
     def close(self) -> None:
@@ -124,6 +132,8 @@ class Sender:
                 outgoing, data=data, size=len(data), is_8bit=not is_seven_bit(data), seven_bit=None
             )
         outcomes = await connection.send(outgoing, begun)
+        if connection.given_up:
+            raise _GivenUp(outcomes)
         self._pool.give_back(target, connection)
         return outcomes
 
@@ -175,6 +185,14 @@ class Sender:
         return make
 
 
+class _GivenUp(Exception):
+    """The sending of a message was cancelled while it was under way."""
+
+    def __init__(self, outcomes: Sequence[Outcome]) -> None:
+        super().__init__("given up")
+        self.outcomes = outcomes
+
+
 class _Connections(Factory[SmtpConnection]):
     noisy = False
 
@@ -198,6 +216,11 @@ def _session_kind(answer: Reply, target: Target) -> Kind:
     """
     # RFC 7504 §4: 521 and 556, like RFC 5321 §3.1's 554, say that there is no mail service for us.
     return "permanent" if answer.code >= 500 and target.credentials is None and target.addresses else "temporary"
+
+
+def _rest(outgoing: Outgoing, outcomes: Sequence[Outcome]) -> Outgoing:
+    """The message for those recipients of whom nothing is known."""
+    return msgspec.structs.replace(outgoing, recipients=outgoing.recipients[len(outcomes) :])
 
 
 def _all(outgoing: Outgoing, kind: Kind, answer: Reply, peer: str = "") -> list[Outcome]:

@@ -76,6 +76,8 @@ class SmtpConnection(Protocol):
         self.messages = 0
         # Whether the peer was sent any of the last message's content.
         self.content_sent = False
+        # Whether `send` was cancelled.
+        self.given_up = False
         self._reactor = reactor
         self._times = times
         self._tls_options = tls_options
@@ -114,7 +116,7 @@ class SmtpConnection(Protocol):
         return self._ready
 
     def send(self, outgoing: Outgoing, begun: Begun | None = None) -> Deferred[tuple[Outcome, ...]]:
-        """Send a message; never fails but when it is cancelled, which closes the connection."""
+        """Send a message. Never fails; cancelled, it closes the connection and tells what is known then."""
         assert self.usable, self.engine.state
         self.messages += 1
         self.content_sent = False
@@ -122,7 +124,7 @@ class SmtpConnection(Protocol):
         self._begun = begun
         self._at = 0
         self._envelope_until = self._reactor.seconds() + self._times.envelope
-        done: Deferred[tuple[Outcome, ...]] = Deferred(self._give_up)
+        done: Deferred[tuple[Outcome, ...]] = Deferred(self._stop_sending)
         self._done = done
         self.engine.send(outgoing)
         self._pump()
@@ -324,6 +326,10 @@ class SmtpConnection(Protocol):
     def _timed_out(self, seconds: float) -> None:
         what = _WAITED.get(self.engine.state, "an answer")
         self.abort(f"no {what} within {seconds:.0f} s")
+
+    def _stop_sending(self, cancelled: Deferred[Any]) -> None:
+        self.given_up = True
+        self.abort("given up")
 
     def _give_up(self, cancelled: Deferred[Any]) -> None:
         cancelled.errback(CancelledError())

@@ -124,14 +124,14 @@ class _Session(LineReceiver):
                 self._message = None
             self._say("DOT")
             return
-        self._server.lines.append(line.decode())
-        verb = line.split(b" ")[0].upper().decode()
+        self._server.lines.append(line.decode("utf-8", "replace"))
+        verb = line.split(b" ")[0].upper().decode("utf-8", "replace")
         if verb == "MAIL":
             secure = ISSLTransport.providedBy(self.transport)
-            self._message = Recorded(line.decode(), secure=secure, connection=self._number)
+            self._message = Recorded(line.decode("utf-8", "replace"), secure=secure, connection=self._number)
         answer = self._say("EHLO" if verb == "HELO" and "HELO" not in self._server.script else verb)
         if verb == "RCPT" and self._message is not None and answer.startswith(b"25"):
-            self._message.recipients.append(line.decode())
+            self._message.recipients.append(line.decode("utf-8", "replace"))
         if verb == "DATA" and answer.startswith(b"354"):
             self._in_data = True
             self._data = []
@@ -141,7 +141,7 @@ class _Session(LineReceiver):
             self.transport.loseConnection()
 
     def _say(self, name: str) -> bytes:
-        answer = self._server.answer(name)
+        answer = self._server.answer(name) if name in self._server.script else b"500 what\r\n"
         if answer == CLOSE:
             self.transport.abortConnection()
         elif answer != HANG:

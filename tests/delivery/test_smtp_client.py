@@ -6,6 +6,8 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
 from stalwart.delivery.outgoing import Outcome, Outgoing, OutRecipient
@@ -78,15 +80,11 @@ class Bed(TestCase):
 
 
 def _deferred(coroutine: Any) -> Any:
-    from twisted.internet.defer import ensureDeferred
-
-    return ensureDeferred(coroutine)
+    return Deferred.fromCoroutine(coroutine)
 
 
 def _rest() -> Any:
     """Let connections that are being closed end."""
-    from twisted.internet.task import deferLater
-
     return deferLater(reactor, 0.05, lambda: None)
 
 
@@ -147,6 +145,24 @@ class DeliveryTests(Bed):
         self.assertEqual((noted, len(server.messages)), ([(("b@x",), 0)], 1))
         ((kind, reply),) = told(await sender.send(message(), "x", broken))
         self.assertEqual((kind, "disk full" in reply, len(server.messages)), ("temporary", True, 1))
+
+    async def test_cancelled(self) -> None:
+        """What is known of the first recipients is told all the same; without anything known it is just cancelled."""
+        server = self.server({"DOT": (b"250 ok\r\n", HANG)})
+        sender = self.sender(self.target(server), times=Times(command=20.0))
+        sending = Deferred.fromCoroutine(sender.send(message(*(f"r{number}@x" for number in range(250))), "x"))
+        while len(server.messages) < 2:
+            await deferLater(reactor, 0.01, lambda: None)
+        sending.cancel()
+        kinds = [outcome.kind for outcome in await sending]
+        self.assertEqual(kinds, ["accepted"] * 100 + ["unknown"] * 100 + ["temporary"] * 50)
+        for step in ("GREETING", "MAIL"):
+            server = self.server({"EHLO": b"250 mx\r\n", step: HANG})
+            sending = Deferred.fromCoroutine(self.sender(self.target(server)).send(message(), "x"))
+            await deferLater(reactor, 0.05, lambda: None)
+            sending.cancel()
+            with self.assertRaises(CancelledError):
+                await sending
 
     async def test_seven_bit(self) -> None:
         """RFC 6152 §3: for a server without 8BITMIME the message is made 7-bit, or refused with 5.6.3."""

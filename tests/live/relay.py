@@ -5,6 +5,7 @@ from __future__ import annotations
 import socketserver
 import threading
 from collections import Counter
+from collections.abc import Callable
 from contextlib import suppress
 
 
@@ -55,11 +56,15 @@ class _Server(socketserver.ThreadingTCPServer):
 
 
 class RecordingRelay:
-    """Runs from when it is made until `close`, in threads of its own, on `port` of 127.0.0.1."""
+    """Runs from when it is made until `close`, in threads of its own, on `port` of 127.0.0.1.
+
+    `before_answer` is called with the recipients and the message before it is answered that it was taken.
+    """
 
     def __init__(self) -> None:
         self.taken: Counter[str] = Counter()
         self.messages: dict[str, bytes] = {}
+        self.before_answer: Callable[[list[str], bytes], object] | None = None
         self._lock = threading.Lock()
         self._server = _Server(("127.0.0.1", 0), _Session)
         self._server.relay = self
@@ -73,6 +78,8 @@ class RecordingRelay:
             self.taken.update(recipients)
             for recipient in recipients:
                 self.messages[recipient] = message
+        if self.before_answer is not None:
+            self.before_answer(recipients, message)
 
     def close(self) -> None:
         """Stop."""

@@ -5,11 +5,14 @@ STALWART_TORTURE_KILLS and STALWART_TORTURE_QUEUED say how often it is killed, a
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import re
+import smtplib
 import time
 from collections.abc import Callable
+from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -68,6 +71,11 @@ class QueueCase(SynchronousTestCase):
                 ),
             )
 
+    def shown(self, message: int) -> dict[str, Any]:
+        """What `stalwart queue show` prints of a message."""
+        shown: dict[str, Any] = json.loads(self.daemon.admin("queue", "show", "--json", str(message)))
+        return shown
+
     def waiting(self) -> int:
         """How many messages wait."""
         with self.store.read() as s:
@@ -86,6 +94,48 @@ class RelayTests(QueueCase):
         self.assertTrue(self.relay.messages["a@example.net"].startswith(b"DKIM-Signature: "))
         self.assertRegex(self.daemon.log, r"to=<a@example\.net> peer=\S*127\.0\.0\.1\S* attempt=1 relayed: 250 taken")
         self.assertRegex(self.daemon.log, rf"to=<{re.escape(ADDRESS)}> .* delivered: 250 2\.0\.0")
+
+    def test_delivers_back_at_once(self) -> None:
+        """A relay that hands the mail back by LMTP before it answers doesn't block: nothing is locked meanwhile."""
+        answers: list[object] = []
+
+        def hand_back(recipients: list[str], message: bytes) -> None:
+            with smtplib.LMTP("127.0.0.1", self.daemon.lmtp_port, timeout=20) as client:
+                answers.append(client.sendmail("list@example.net", [ADDRESS], message))
+
+        self.relay.before_answer = hand_back
+        message = self.put("list@example.net")
+        wait_until(lambda: not self.waiting(), "the end of the queue")
+        self.assertEqual(answers, [{}])
+        self.assertEqual(self.shown(message)["recipients"][0]["status"], "relayed")
+
+    def test_report_comes_back(self) -> None:
+        """A bounce of the relay's, matched by its envelope id, makes of a relayed recipient a failed one."""
+        message = self.put("a@example.net")
+        wait_until(lambda: not self.waiting(), "the end of the queue")
+        self.assertEqual(self.shown(message)["recipients"][0]["status"], "relayed")
+        report = (
+            "From: MAILER-DAEMON@example.net\r\nMIME-Version: 1.0\r\n"
+            "Content-Type: multipart/report; report-type=delivery-status; boundary=b\r\n\r\n"
+            "--b\r\nContent-Type: message/delivery-status\r\n\r\nReporting-MTA: dns; mx.example.net\r\n"
+            f"Original-Envelope-Id: {self.shown(message)['env_id']}\r\n\r\n"
+            "Final-Recipient: rfc822; a@example.net\r\nAction: failed\r\nStatus: 5.1.1\r\n\r\n--b--\r\n"
+        )
+        with smtplib.LMTP("127.0.0.1", self.daemon.lmtp_port, timeout=20) as client:
+            client.sendmail("", [ADDRESS], report)
+        self.assertEqual(self.shown(message)["recipients"][0]["status"], "failed")
+
+    def test_paused(self) -> None:
+        """While the queue is paused beside the daemon nothing leaves, also after a restart; resumed, it all does."""
+        self.daemon.admin("queue", "pause")
+        self.put("a@example.net")
+        self.daemon.kill()
+        self.daemon.run()
+        time.sleep(2.5)
+        self.assertEqual((self.relay.taken, self.waiting()), ({}, 1))
+        self.daemon.admin("queue", "resume")
+        wait_until(lambda: not self.waiting(), "the end of the queue")
+        self.assertEqual(self.relay.taken, {"a@example.net": 1})
 
 
 class KillTests(QueueCase):
