@@ -13,10 +13,12 @@ from typing import Protocol, TypeVar
 
 import msgspec
 from twisted.internet.defer import Deferred, gatherResults
+from twisted.logger import Logger
 
 from stalwart.delivery import replies
 from stalwart.delivery.replies import LmtpError, Reply, reply
 from stalwart.delivery.trace import trace_fields, without_return_path
+from stalwart.delivery.vacation import NoAnswer, PreparedAnswer, prepare_answer, queue_answer
 from stalwart.mail.message import Part
 from stalwart.mail.summary import Digest, summarize
 from stalwart.store import (
@@ -34,6 +36,8 @@ from stalwart.store import (
     find_mailbox,
     find_recipient,
 )
+
+_log = Logger(namespace="stalwart.delivery")
 
 T = TypeVar("T")
 Write = Callable[[Session], StoredEmail]
@@ -85,6 +89,7 @@ class _Prepared(msgspec.Struct, frozen=True, kw_only=True):
 
     account_id: int
     new: NewEmail
+    answer: PreparedAnswer | NoAnswer | None
 
 
 class Mailroom:
@@ -186,8 +191,26 @@ class Mailroom:
                 mailbox_ids=(),
                 digest=shift(digest, len(fields) - first),
             )
-            prepared.append(_Prepared(account_id=recipient.account_id, new=new))
+            answer = self._answer(transfer, recipient, message, new, now)
+            prepared.append(_Prepared(account_id=recipient.account_id, new=new, answer=answer))
         return prepared
+
+    def _answer(
+        self, transfer: Transfer, recipient: Recipient, message: bytes, new: NewEmail, now: float
+    ) -> PreparedAnswer | NoAnswer | None:
+        try:
+            return prepare_answer(
+                self._store,
+                account_id=recipient.account_id,
+                recipient=recipient.address,
+                sender=transfer.sender,
+                message=message,
+                root=new.digest.structure,
+                hostname=self._hostname,
+                now=now,
+            )
+        except NoAnswer as error:
+            return error
 
     def _forget(self, blob_hash: str) -> None:
         # Octets that no row names do no harm; the sweep of unused blobs finds what is left here.
@@ -199,6 +222,8 @@ class Mailroom:
     async def _store_one(self, prepared: _Prepared | Exception) -> StoredEmail | Exception:
         if isinstance(prepared, Exception):
             return prepared
+        if isinstance(prepared.answer, NoAnswer):
+            _log.warn("{reason}; the mail itself is not concerned", reason=str(prepared.answer))
         try:
             return await self._writer.submit(partial(_add, prepared))
         except (OverQuota, NotFound) as error:
@@ -211,11 +236,14 @@ class Mailroom:
 
 
 def _add(prepared: _Prepared, session: Session) -> StoredEmail:
-    """In the shared transaction: put the message into the inbox."""
+    """In the shared transaction: put the message into the inbox, and answer it if its recipient is away."""
     inbox = find_mailbox(session, prepared.account_id, role="inbox")
     if inbox is None:
         raise NotFound(f"account {prepared.account_id} is gone, or has no mailbox with the role inbox")
-    return add_email(session, prepared.account_id, msgspec.structs.replace(prepared.new, mailbox_ids=(inbox.id,)))
+    stored = add_email(session, prepared.account_id, msgspec.structs.replace(prepared.new, mailbox_ids=(inbox.id,)))
+    if isinstance(prepared.answer, PreparedAnswer):
+        queue_answer(session, prepared.answer)
+    return stored
 
 
 def shift(digest: Digest, octets: int) -> Digest:
