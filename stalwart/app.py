@@ -40,7 +40,7 @@ from stalwart.ops.log import AccessLog, LogOutput
 from stalwart.ops.metrics import Metrics
 from stalwart.ops.networks import Networks
 from stalwart.ops.threads import BatchThread, ThreadPool
-from stalwart.store import IdCache, ReadOnlyDatabase, Session, Store, StoredEmail, StoreError, add_key, open_blobs
+from stalwart.store import IdCache, ReadOnlyDatabase, Session, Store, StoreError, add_key, open_blobs
 from stalwart.tls import BadCertificate, Certificates
 from stalwart.web.acme import Http01Responder, responder
 from stalwart.web.jmap import Jmap
@@ -425,9 +425,7 @@ class _Backend:
         )
         self.threads = max(_LEAST_THREADS, settings.worker_pool_size)
         self.pool = ThreadPool(reactor, self.threads, "worker")
-        self.writer: BatchThread[Callable[[Session], StoredEmail], StoredEmail] = BatchThread(
-            reactor, self.store.run_batch, "writer"
-        )
+        self.writer: BatchThread[Callable[[Session], Any], Any] = BatchThread(reactor, self.store.run_batch, "writer")
         self.authenticator = Authenticator(self.store, Passwords(), clock=time.monotonic, metrics=metrics)
         # A sweep over many blobs takes a while; requests must not wait for it.
         self._sweeper = ThreadPool(reactor, 1, "housekeeping")

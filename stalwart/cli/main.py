@@ -16,6 +16,7 @@ from stalwart.cli.dkim import dkim
 from stalwart.cli.domain import domain
 from stalwart.cli.importing import import_mail
 from stalwart.cli.policy import policy
+from stalwart.cli.queue import queue
 from stalwart.cli.reload import reload
 from stalwart.store import StoreError
 
@@ -47,6 +48,7 @@ stalwart.add_command(dkim)
 stalwart.add_command(ban)
 stalwart.add_command(import_mail)
 stalwart.add_command(policy)
+stalwart.add_command(queue)
 stalwart.add_command(reload)
 
 

@@ -9,6 +9,7 @@ from stalwart.config.http_settings import Hsts, HttpSettings
 from stalwart.config.jmap_settings import JmapSettings, ObjectQuotas
 from stalwart.config.kinds import IPNetwork, LogFormat, LogLevel
 from stalwart.config.loader import SYSTEM_FILE, find_config, load
+from stalwart.config.relay_settings import RelaySettings
 from stalwart.config.reloading import Reload, plan_reload
 from stalwart.config.rules import (
     DIRECTORIES,
@@ -57,6 +58,7 @@ __all__ = [
     "ObjectQuotas",
     "Origin",
     "Rate",
+    "RelaySettings",
     "Reload",
     "RuleClause",
     "RuleFault",

@@ -11,7 +11,7 @@ import secrets
 from collections.abc import Iterable, Sequence
 
 import msgspec
-from sqlalchemy import Row, bindparam, delete, func, insert, or_, select, update
+from sqlalchemy import Row, bindparam, case, delete, func, insert, or_, select, update
 
 from stalwart.store.accounts import is_local_domain
 from stalwart.store.addresses import normalise_domain
@@ -48,13 +48,14 @@ _NEXT_DESTINATION = Prepared(
     select(func.min(_r.destination)).where(_r.next_attempt_at.is_not(None), _r.destination > bindparam("after"))
 )
 _DUE = Prepared(
-    select(_r.id, _r.message_id, _r.destination)
+    select(_r.id, _r.message_id, _r.destination, _m.size)
+    .join_from(queue_recipient, queue_message, _m.id == _r.message_id)
     .where(
         _r.next_attempt_at.is_not(None),
         _r.destination == bindparam("destination"),
         _r.next_attempt_at <= bindparam("now"),
     )
-    .order_by(_r.next_attempt_at)
+    .order_by(_r.next_attempt_at, _r.id)
     .limit(bindparam("most"))
 )
 _NEXT_AT = Prepared(
@@ -68,10 +69,13 @@ _BEGIN = (
     .values(begun_at=bindparam("now"), next_attempt_at=None)
     .returning(_r.id)
 )
+_CHOSEN = select(queue_recipient).where(_r.id.in_(_AMONG)).order_by(_r.id)
+_END = update(queue_recipient).where(_r.id.in_(_AMONG), _r.begun_at.is_not(None)).values(ending_at=bindparam("now"))
+_IS_HELD = select(_m.is_held).where(_m.id == _r.message_id).scalar_subquery()
 _GIVE_BACK = (
     update(queue_recipient)
     .where(_r.id.in_(_AMONG), _r.begun_at.is_not(None))
-    .values(begun_at=None, next_attempt_at=bindparam("at"))
+    .values(begun_at=None, ending_at=None, next_attempt_at=case((_IS_HELD, None), else_=bindparam("at")))
 )
 _BEGUN = select(queue_recipient).where(_r.begun_at.is_not(None)).order_by(_r.id)
 _RECIPIENT = select(queue_recipient, _m.is_held, _m.account_id, _m.submission_id).join_from(
@@ -86,6 +90,7 @@ _RECORD = (
         attempts=_r.attempts + 1,
         next_attempt_at=bindparam("next_at"),
         begun_at=None,
+        ending_at=None,
         last_attempt_at=bindparam("at"),
         reply=bindparam("new_reply"),
         peer=bindparam("new_peer"),
@@ -192,6 +197,7 @@ def enqueue(s: Session, new: NewMessage) -> int:
                 "attempts": 0,
                 "next_attempt_at": None if new.is_held else first_at,
                 "begun_at": None,
+                "ending_at": None,
                 "last_attempt_at": None,
                 "reply": None,
                 "peer": None,
@@ -213,7 +219,7 @@ def get_queue_message(s: Session, message_id: int) -> QueueMessageRow:
 
 def get_queue_messages(s: Session, ids: Iterable[int]) -> list[QueueMessageRow]:
     """The messages of these ids with all their recipients, by id; those that don't exist are left out."""
-    where = {"ids": msgspec.json.encode(list(ids)).decode()}
+    where = {"ids": _listed(ids)}
     recipients: dict[int, list[QueueRecipientRow]] = {}
     for row in s.connection.execute(_RECIPIENTS, where):
         recipients.setdefault(row.message_id, []).append(QueueRecipientRow(**row._mapping))
@@ -249,20 +255,35 @@ def due_destinations(s: Session) -> list[tuple[str, int]]:
 def due(s: Session, now: int, destination: str, limit: int) -> list[DueRecipient]:
     """Recipients at a destination whose time has come, who waits longest first; none that is held or under way."""
     rows = _DUE.run(s.driver, {"destination": destination, "now": now, "most": limit})
-    return [DueRecipient(id=row[0], message_id=row[1], destination=row[2]) for row in rows]
+    return [DueRecipient(id=row[0], message_id=row[1], destination=row[2], size=row[3]) for row in rows]
 
 
-def begin(s: Session, recipient_ids: Iterable[int]) -> list[int]:
-    """Mark that an attempt to reach them begins now; gives those that still wait. None does while all is paused."""
+def begin(s: Session, message_id: int, recipient_ids: Iterable[int]) -> QueueMessageRow | None:
+    """Mark that an attempt to reach these recipients of a message begins now; gives it with those that still wait.
+
+    None does, and nothing is given, while all is paused.
+    """
     if is_paused(s):
-        return []
-    where = {"ids": msgspec.json.encode(list(recipient_ids)).decode(), "now": s.now()}
-    return sorted(s.connection.scalars(_BEGIN, where))
+        return None
+    ids = {"ids": _listed(recipient_ids)}
+    begun = list(s.connection.scalars(_BEGIN, {**ids, "now": s.now()}))
+    rows = s.connection.execute(_CHOSEN, {"ids": _listed(begun)})
+    recipients = tuple(QueueRecipientRow(**row._mapping) for row in rows)
+    if not recipients:
+        return None
+    message = s.connection.execute(_MESSAGES, {"ids": _listed([message_id])}).one()
+    return QueueMessageRow(**message._mapping, recipients=recipients)
+
+
+def end(s: Session, recipient_ids: Iterable[int]) -> None:
+    """Mark that the end of the message is about to be sent: from now on these recipients may have it."""
+    s.connection.execute(_END, {"ids": _listed(recipient_ids), "now": s.now()})
 
 
 def give_back(s: Session, recipient_ids: Iterable[int], at: int) -> None:
-    """Undo `begin` for who was not tried after all; they wait until `at` again."""
-    s.connection.execute(_GIVE_BACK, {"ids": msgspec.json.encode(list(recipient_ids)).decode(), "at": at})
+    """Undo `begin` for who was not tried after all; they wait until `at` again, unless the message is held by now."""
+    s.connection.execute(_GIVE_BACK, {"ids": _listed(recipient_ids), "at": at})
+    s.queued = True
 
 
 def unresolved(s: Session) -> list[QueueRecipientRow]:
@@ -406,6 +427,10 @@ def detach_submission(s: Session, submission_id: int) -> None:
 def forget_finished(s: Session, before: int) -> int:
     """Remove some of the messages that were done before that time and that no submission shows; gives how many."""
     return s.connection.execute(_FORGET, {"before": before}).rowcount
+
+
+def _listed(ids: Iterable[int]) -> str:
+    return msgspec.json.encode(list(ids)).decode()
 
 
 def _destination(s: Session, address: str) -> str:

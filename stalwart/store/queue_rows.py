@@ -48,8 +48,9 @@ class NewMessage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class QueueRecipientRow(msgspec.Struct, frozen=True, kw_only=True):
-    """A recipient of a queued message. `begun_at` is set while an attempt is under way; `next_attempt_at` is None when
-    the recipient doesn't wait: done, held, or under way. `reply` is the last answer of SMTP, on one line.
+    """A recipient of a queued message. `begun_at` is set while an attempt is under way, `ending_at` from when the end
+    of the message may have been sent; `next_attempt_at` is None when the recipient doesn't wait: done, held, or under
+    way. `reply` is the last answer of SMTP, on one line.
     """
 
     id: int
@@ -62,6 +63,7 @@ class QueueRecipientRow(msgspec.Struct, frozen=True, kw_only=True):
     attempts: int
     next_attempt_at: int | None
     begun_at: int | None
+    ending_at: int | None
     last_attempt_at: int | None
     reply: str | None
     peer: str | None
@@ -92,11 +94,12 @@ class QueueMessageRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DueRecipient(msgspec.Struct, frozen=True, kw_only=True):
-    """A recipient whose time has come."""
+    """A recipient whose time has come. `size` is the message's, in octets."""
 
     id: int
     message_id: int
     destination: str
+    size: int
 
 
 class Attempt(msgspec.Struct, frozen=True, kw_only=True):

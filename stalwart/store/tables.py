@@ -427,6 +427,7 @@ queue_recipient = Table(
     Column("attempts", BigInteger, nullable=False),
     Column("next_attempt_at", BigInteger),  # NULL: it doesn't wait: done, held, or under way
     Column("begun_at", BigInteger),  # an attempt is under way since then
+    Column("ending_at", BigInteger),  # the last octets of the message may have been sent since then
     Column("last_attempt_at", BigInteger),
     Column("reply", Text),  # the last answer of SMTP, on one line
     Column("peer", Text),  # who gave it

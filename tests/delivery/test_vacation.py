@@ -107,6 +107,17 @@ class VacationTests(LocalCase):
         self.send(message=MESSAGE.replace(b"jane@", b"jane+x@"))
         self.assertEqual(len(self.queued()), 1)
 
+    def test_no_loop(self) -> None:
+        """Two who are away don't answer each other for ever, also when a relay on the way made up a return path."""
+        with self.store.write() as session:
+            set_vacation(session, self.john.id, {"is_enabled": True})
+        self.send(sender="john@example.org")
+        [answer] = self.queued()
+        octets = self.store.blobs.get(answer.blob_hash)
+        for sender in ("", "jane@example.org"):
+            self.send("john@example.org", sender=sender, message=octets)
+        self.assertEqual(len(self.queued()), 1)
+
     def test_off(self) -> None:
         """No answer when it isn't enabled, or ended between the preparation of the mail and its commit."""
         self.set(is_enabled=False)

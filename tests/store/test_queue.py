@@ -8,6 +8,7 @@ from stalwart.store import (
     NewRecipient,
     NotFound,
     QueueMessageRow,
+    Session,
     delete_account,
     enqueue,
     get_queue_message,
@@ -53,6 +54,11 @@ class QueueTestCase(StoreTestCase):
         """The ids of who is due at a destination."""
         with self.store.read() as s:
             return [each.id for each in queue.due(s, int(self.now), destination, 100)]
+
+    def begin(self, s: Session, message: int, recipients: list[int]) -> list[int]:
+        """Begin an attempt; gives the ids of those that still waited."""
+        begun = queue.begin(s, message, recipients)
+        return [] if begun is None else [each.id for each in begun.recipients]
 
     def finish(self, recipient: int, status: QueueStatus = "relayed", again: int | None = None) -> bool:
         """Record the outcome of an attempt."""
@@ -126,30 +132,43 @@ class AttemptTests(QueueTestCase):
 
     def test_begin_once(self) -> None:
         """Who is begun isn't due, and can't be begun again."""
-        self.put("a@example.net", "b@example.net")
+        message = self.put("a@example.net", "b@example.net")
         both = self.due()
         with self.store.write() as s:
-            self.assertEqual(queue.begin(s, both[:1]), both[:1])
-            self.assertEqual(queue.begin(s, both), both[1:])
-            self.assertEqual([each.id for each in queue.unresolved(s)], both)
+            self.assertEqual(self.begin(s, message, both[:1]), both[:1])
+            self.assertEqual(self.begin(s, message, both), both[1:])
+            queue.end(s, both[1:])
+            self.assertEqual(
+                [(each.id, each.ending_at) for each in queue.unresolved(s)], [(both[0], None), (both[1], NOW)]
+            )
         self.assertEqual(self.due(), [])
 
     def test_give_back(self) -> None:
         """Who was not tried after all waits again."""
-        self.put("a@example.net")
+        message = self.put("a@example.net")
         ids = self.due()
         with self.store.write() as s:
-            queue.begin(s, ids)
+            self.begin(s, message, ids)
             queue.give_back(s, ids, NOW)
             self.assertEqual(queue.unresolved(s), [])
         self.assertEqual(self.due(), ids)
+
+    def test_give_back_held(self) -> None:
+        """Who was not tried after all doesn't wait if the message was put on hold meanwhile."""
+        message = self.put("a@example.net")
+        ids = self.due()
+        with self.store.write() as s:
+            self.begin(s, message, ids)
+            queue.hold(s, message)
+            queue.give_back(s, ids, NOW)
+        self.assertEqual(self.due(), [])
 
     def test_outcomes(self) -> None:
         """A deferred recipient waits until its time; with the last one done the message is done and not listed."""
         message = self.put("a@example.net", "b@example.net")
         first, second = self.due()
         with self.store.write() as s:
-            queue.begin(s, [first, second])
+            self.begin(s, message, [first, second])
         self.assertFalse(self.finish(first, "relayed"))
         self.assertFalse(self.finish(second, "queued", NOW + 300))
         self.assertEqual(self.due(), [])
@@ -183,7 +202,7 @@ class OperatorTests(QueueTestCase):
         message = self.put("a@example.net", "b@example.net")
         first, second = self.due()
         with self.store.write() as s:
-            queue.begin(s, [first])
+            self.begin(s, message, [first])
             queue.hold(s, message)
         self.finish(first, "queued", NOW)
         self.assertEqual(self.due(), [])
@@ -206,7 +225,7 @@ class OperatorTests(QueueTestCase):
         message = self.put("a@example.net", "b@example.net")
         first, _ = self.due()
         with self.store.write() as s:
-            queue.begin(s, [first])
+            self.begin(s, message, [first])
             self.assertEqual(queue.cancel(s, message), 1)
         self.assertEqual([each.status for each in self.get(message).recipients], ["queued", "canceled"])
         self.assertTrue(self.finish(first))
@@ -217,7 +236,7 @@ class OperatorTests(QueueTestCase):
         """A message is unsent whole as long as nothing of it was tried."""
         untouched, touched = self.put("a@example.net", "b@example.net"), self.put("c@example.com")
         with self.store.write() as s:
-            queue.begin(s, self.due("example.com"))
+            self.begin(s, touched, self.due("example.com"))
         with self.store.write() as s:
             self.assertTrue(queue.unsend(s, untouched))
             self.assertFalse(queue.unsend(s, touched))
@@ -226,13 +245,13 @@ class OperatorTests(QueueTestCase):
 
     def test_pause(self) -> None:
         """While the queue is paused nothing is begun."""
-        self.put("a@example.net")
+        message = self.put("a@example.net")
         ids = self.due()
         with self.store.write() as s:
             queue.set_paused(s, True)
-            self.assertEqual(queue.begin(s, ids), [])
+            self.assertEqual(self.begin(s, message, ids), [])
             queue.set_paused(s, False)
-            self.assertEqual(queue.begin(s, ids), ids)
+            self.assertEqual(self.begin(s, message, ids), ids)
 
     def test_unknown(self) -> None:
         """Whatever is done to a message that isn't there is NotFound."""
