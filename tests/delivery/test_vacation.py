@@ -11,7 +11,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
 
 from stalwart.delivery.local import Outcome, Transfer
-from stalwart.store import QueueMessageRow, delete_account, list_queue, set_vacation
+from stalwart.store import QueueMessageRow, delete_account, list_queue, set_quota, set_vacation
 from tests.delivery.test_local import LocalCase
 
 MESSAGE = (
@@ -111,6 +111,7 @@ class VacationTests(LocalCase):
         """Two who are away don't answer each other for ever, also when a relay on the way made up a return path."""
         with self.store.write() as session:
             set_vacation(session, self.john.id, {"is_enabled": True})
+            set_quota(session, self.john.id, None)
         self.send(sender="john@example.org")
         [answer] = self.queued()
         octets = self.store.blobs.get(answer.blob_hash)
