@@ -13,11 +13,13 @@ from typing import Protocol, TypeVar
 
 import msgspec
 from twisted.internet.defer import Deferred, gatherResults
+from twisted.logger import Logger
 
 from stalwart.delivery import replies
 from stalwart.delivery.queue_reports import note_report
 from stalwart.delivery.replies import LmtpError, Reply, reply
 from stalwart.delivery.trace import trace_fields, without_return_path
+from stalwart.delivery.vacation import NoAnswer, PreparedAnswer, prepare_answer, queue_answer
 from stalwart.mail import dsn
 from stalwart.mail.dsn import Report
 from stalwart.mail.message import Part
@@ -37,6 +39,8 @@ from stalwart.store import (
     find_mailbox,
     find_recipient,
 )
+
+_log = Logger(namespace="stalwart.delivery")
 
 T = TypeVar("T")
 Also = Callable[[Session, int, StoredEmail], None]
@@ -90,6 +94,7 @@ class _Prepared(msgspec.Struct, frozen=True, kw_only=True):
     account_id: int
     new: NewEmail
     report: Report | None
+    answer: PreparedAnswer | NoAnswer | None
 
 
 class Mailroom:
@@ -195,8 +200,26 @@ class Mailroom:
                 mailbox_ids=(),
                 digest=shift(digest, len(fields) - first),
             )
-            prepared.append(_Prepared(account_id=recipient.account_id, new=new, report=report))
+            answer = self._answer(transfer, recipient, message, new, now)
+            prepared.append(_Prepared(account_id=recipient.account_id, new=new, report=report, answer=answer))
         return prepared
+
+    def _answer(
+        self, transfer: Transfer, recipient: Recipient, message: bytes, new: NewEmail, now: float
+    ) -> PreparedAnswer | NoAnswer | None:
+        try:
+            return prepare_answer(
+                self._store,
+                account_id=recipient.account_id,
+                recipient=recipient.address,
+                sender=transfer.sender,
+                message=message,
+                root=new.digest.structure,
+                hostname=self._hostname,
+                now=now,
+            )
+        except NoAnswer as error:
+            return error
 
     def _forget(self, blob_hash: str) -> None:
         # Octets that no row names do no harm; the sweep of unused blobs finds what is left here.
@@ -208,6 +231,8 @@ class Mailroom:
     async def _store_one(self, prepared: _Prepared | Exception, also: Also | None) -> StoredEmail | Exception:
         if isinstance(prepared, Exception):
             return prepared
+        if isinstance(prepared.answer, NoAnswer):
+            _log.warn("{reason}; the mail itself is not concerned", reason=str(prepared.answer))
         try:
             return await self._writer.submit(partial(_add, prepared, also))
         except (OverQuota, NotFound) as error:
@@ -236,6 +261,8 @@ def _add(prepared: _Prepared, also: Also | None, session: Session) -> StoredEmai
     stored = add_email(session, prepared.account_id, msgspec.structs.replace(prepared.new, mailbox_ids=(inbox.id,)))
     if prepared.report is not None:
         note_report(session, prepared.account_id, prepared.report, prepared.new.blob_hash)
+    if isinstance(prepared.answer, PreparedAnswer):
+        queue_answer(session, prepared.answer)
     if also is not None:
         also(session, prepared.account_id, stored)
     return stored

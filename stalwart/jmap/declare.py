@@ -195,7 +195,8 @@ class DataType(msgspec.Struct, Generic[Row, F], frozen=True, kw_only=True):
 
     A type with `of_user` belongs to the user: its methods have no accountId, its objects no state and no /changes
     (RFC 8620 §7.2). `call.account` is then the user's own account. Of a `singleton` type each account has one object,
-    with row number 0 and the id "singleton". Records of one that `refers_to_itself` may hold ids of others of its kind.
+    with row number 0 and the id "singleton", and there is no /changes (RFC 8621 §8). Records of one that
+    `refers_to_itself` may hold ids of others of its kind.
     """
 
     name: str
