@@ -20,14 +20,12 @@ from stalwart.auth import Guard, GuardRules
 from stalwart.backend import Backend, http_tree
 from stalwart.config import ConfigErrors, Listener, Settings, plan_reload
 from stalwart.delivery.lmtp_server import LmtpFactory
-from stalwart.delivery.local import Mailroom
 from stalwart.delivery.memory import MessageMemory
 from stalwart.http import ListenerContext, RequestIds, Site, SiteSettings, site_settings
 from stalwart.http.lockout import locked_out
 from stalwart.http.lookups import WithoutWriting
 from stalwart.net import ListenError, ListenerService
 from stalwart.net.control import Answer, Command, ControlService, control_path
-from stalwart.ops.cache import Cache
 from stalwart.ops.log import AccessLog, LogOutput
 from stalwart.ops.metrics import Metrics
 from stalwart.ops.networks import Networks
@@ -39,8 +37,6 @@ _log = Logger(namespace="stalwart")
 
 # Octets of messages that all LMTP sessions together may hold: four of the largest.
 _MESSAGE_MEMORY = 300_000_000
-# Octets of what is remembered about who receives mail: some 8,000 addresses.
-_RECIPIENT_MEMORY = 4 * 1024 * 1024
 # File descriptors for databases, blobs being written, logs.
 _OTHER_DESCRIPTORS = 256
 
@@ -142,6 +138,8 @@ class Daemon(Service):
         for success, result in await DeferredList(stopping, consumeErrors=True):
             if not success:
                 _log.failure("a listener did not stop in good order", result)
+        if self._backend is not None:
+            await self._backend.end_queue()
         self._close()
 
     def _close(self) -> None:
@@ -176,26 +174,12 @@ class Daemon(Service):
 
     def _lmtp_factories(self, backend: Backend) -> Callable[[Listener], IProtocolFactory]:
         memory = MessageMemory(_MESSAGE_MEMORY)
-        mailroom = Mailroom(
-            backend.store,
-            pool=backend.pool,
-            writer=backend.writer,
-            recipients=Cache(
-                "recipients",
-                octets=_RECIPIENT_MEMORY,
-                tti=self._settings.cache.recipients_tti,
-                clock=time.monotonic,
-                metrics=self._metrics,
-            ),
-            hostname=self._settings.hostname,
-            clock=time.time,
-        )
 
         def make(listener: Listener) -> IProtocolFactory:
             return LmtpFactory(
                 listener=listener.id,
                 hostname=self._settings.hostname,
-                mailroom=mailroom,
+                mailroom=backend.mailroom,
                 memory=memory,
                 metrics=self._metrics,
                 reactor=self._reactor,

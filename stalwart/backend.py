@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import random
+import secrets
 import time
 from collections.abc import Callable
 from typing import Any
@@ -13,6 +15,12 @@ from twisted.logger import Logger
 from stalwart import __version__
 from stalwart.auth import Authenticator, Guard, GuardRules, Passwords
 from stalwart.config import FsStore, Settings, SqliteStore
+from stalwart.delivery.local import Mailroom
+from stalwart.delivery.queue_attempt import Attempts
+from stalwart.delivery.queue_journal import QueueJournal
+from stalwart.delivery.queue_runner import QueueRunner
+from stalwart.delivery.queue_signing import Signer
+from stalwart.delivery.sending import make_sender
 from stalwart.housekeeping import Housekeeping
 from stalwart.http import Branch
 from stalwart.http.dns import DnsAnswers, SystemResolver
@@ -35,7 +43,6 @@ from stalwart.store import (
     SharingCache,
     Store,
     StoreDamaged,
-    StoredEmail,
     StoreError,
     add_key,
     open_blobs,
@@ -50,6 +57,8 @@ from stalwart.web.root import build_root
 
 _log = Logger(namespace="stalwart")
 
+# Octets of what is remembered about who receives mail: some 8,000 addresses.
+_RECIPIENT_MEMORY = 4 * 1024 * 1024
 # Octets of what is remembered about shared accounts, and as much again about what users may do there.
 _SHARE_MEMORY = 2 * 1024 * 1024
 # With one thread a slow request would stop all others, also on a machine with one CPU.
@@ -93,9 +102,25 @@ class Backend:
         )
         self.threads = max(_LEAST_THREADS, settings.worker_pool_size)
         self.pool = ThreadPool(reactor, self.threads, "worker")
-        self.writer: BatchThread[Callable[[Session], StoredEmail], StoredEmail] = BatchThread(
-            reactor, self.store.run_batch, "writer"
+        self.writer: BatchThread[Callable[[Session], Any], Any] = BatchThread(reactor, self.store.run_batch, "writer")
+        self.mailroom = Mailroom(
+            self.store,
+            pool=self.pool,
+            writer=self.writer,
+            recipients=Cache(
+                "recipients",
+                octets=_RECIPIENT_MEMORY,
+                tti=settings.cache.recipients_tti,
+                clock=time.monotonic,
+                metrics=metrics,
+            ),
+            hostname=settings.hostname,
+            clock=time.time,
         )
+        # One thread, for the database's sake; what it does is short, but must not wait behind requests.
+        self._queue_thread = ThreadPool(reactor, 1, "queue")
+        self._sender = make_sender(settings.relay, hostname=settings.hostname, reactor=reactor)
+        self._queue = self._queue_runner(settings)
         self.authenticator = Authenticator(self.store, Passwords(), clock=time.monotonic, metrics=metrics)
         # A sweep over many blobs takes a while; requests must not wait for it.
         self._sweeper = ThreadPool(reactor, 1, "housekeeping")
@@ -124,7 +149,7 @@ class Backend:
             ),
             self.vapid,
             settings=settings.jmap,
-            limits=limits_of(settings.jmap, settings.object_quota),
+            limits=limits_of(settings.jmap, settings.object_quota, settings.submission),
         )
         # Strangers cause lookups: they must not take the threads that requests of accounts wait for.
         self._lookup_pool = ThreadPool(reactor, _LOOKUP_THREADS, "lookups")
@@ -154,6 +179,31 @@ class Backend:
             reactor=self._reactor,
         )
 
+    def _queue_runner(self, settings: Settings) -> QueueRunner:
+        journal = QueueJournal(self._metrics, time.time)
+        attempts = Attempts(
+            self.store,
+            pool=self.pool,
+            writer=self.writer,
+            mailroom=self.mailroom,
+            sender=self._sender,
+            sign=Signer(self.store, time.time),
+            journal=journal,
+            reactor=self._reactor,
+            hostname=settings.hostname,
+            clock=time.time,
+            chance=random.random,
+            random_token=lambda: secrets.token_hex(16),
+        )
+        return QueueRunner(
+            self.store,
+            attempts,
+            thread=self._queue_thread,
+            reactor=self._reactor,
+            journal=journal,
+            clock=time.time,
+        )
+
     def start(self) -> None:
         """Begin to work. Raises StoreError."""
         self._kept.load()
@@ -166,6 +216,13 @@ class Backend:
         self.writer.start()
         self._housekeeping.startService()
         self._bans.startService()
+        self._queue_thread.start()
+        self._queue.startService()
+
+    async def end_queue(self) -> None:
+        """Send nothing more, and wait until what is under way has ended."""
+        await self._queue.stopService()
+        self._sender.close()
 
     def end_streams(self) -> None:
         """Push no more, and end what waits for changes."""
@@ -177,6 +234,8 @@ class Backend:
         self.end_streams()
         self._watcher.stop()
         self.announcer.close_thread()
+        self._queue_thread.stop()
+        self._queue.close()
         self._bans.stopService()
         self._housekeeping.stopService()
         self._records.stop()
@@ -205,7 +264,7 @@ def http_tree(
         metrics,
         hostname=settings.hostname,
         threads=backend.threads,
-        limits=limits_of(settings.jmap, settings.object_quota),
+        limits=limits_of(settings.jmap, settings.object_quota, settings.submission),
         application_server_key=backend.vapid.application_server_key,
     )
     streams = Streams(jmap, backend.announcer, reactor, settings.jmap)

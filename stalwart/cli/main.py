@@ -12,9 +12,11 @@ from stalwart import __version__
 from stalwart.cli.account import account
 from stalwart.cli.ban import ban
 from stalwart.cli.config import check, config
+from stalwart.cli.dkim import dkim
 from stalwart.cli.domain import domain
 from stalwart.cli.importing import import_mail
 from stalwart.cli.policy import policy
+from stalwart.cli.queue import queue
 from stalwart.cli.reload import reload
 from stalwart.store import StoreError
 
@@ -42,9 +44,11 @@ stalwart.add_command(check)
 stalwart.add_command(config)
 stalwart.add_command(account)
 stalwart.add_command(domain)
+stalwart.add_command(dkim)
 stalwart.add_command(ban)
 stalwart.add_command(import_mail)
 stalwart.add_command(policy)
+stalwart.add_command(queue)
 stalwart.add_command(reload)
 
 

@@ -9,6 +9,7 @@ from stalwart.config.http_settings import Hsts, HttpSettings
 from stalwart.config.jmap_settings import JmapSettings, ObjectQuotas
 from stalwart.config.kinds import IPNetwork, LogFormat, LogLevel
 from stalwart.config.loader import SYSTEM_FILE, find_config, load
+from stalwart.config.relay_settings import RelaySettings
 from stalwart.config.reloading import Reload, plan_reload
 from stalwart.config.rules import (
     DIRECTORIES,
@@ -32,6 +33,7 @@ from stalwart.config.settings import (
     SocketOptions,
     SqliteStore,
 )
+from stalwart.config.submission_settings import SubmissionSettings
 
 __all__ = [
     "DIRECTORIES",
@@ -57,6 +59,7 @@ __all__ = [
     "ObjectQuotas",
     "Origin",
     "Rate",
+    "RelaySettings",
     "Reload",
     "RuleClause",
     "RuleFault",
@@ -67,6 +70,7 @@ __all__ = [
     "SocketOptions",
     "SourceText",
     "SqliteStore",
+    "SubmissionSettings",
     "TcpAddress",
     "UnixAddress",
     "UsedStore",

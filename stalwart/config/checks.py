@@ -12,6 +12,7 @@ from stalwart.config import pem
 from stalwart.config.addresses import Address, TcpAddress, collide
 from stalwart.config.errors import KeyPath, describe, key_text, quoted
 from stalwart.config.http_settings import HttpSettings
+from stalwart.config.relay_settings import RelaySettings
 from stalwart.config.report import Report
 from stalwart.config.rules import CheckRule, RuleFault, RuleNames, UsedStore
 from stalwart.config.settings import Certificate, FsStore, Listener, SqliteStore
@@ -113,6 +114,26 @@ def check_http(http: HttpSettings, listeners: Sequence[Listener], report: Report
         )
     if http.permissive_cors and http.cors_allowed_origins:
         report.warn(("http", "cors", "allowed-origins"), "this has no effect: http.permissive-cors allows all origins")
+
+
+def check_relay(relay: RelaySettings, report: Report) -> None:
+    """A name needs a password and the other way round; warn of what has no effect, and of passwords sent in clear."""
+    for present, absent, name in (
+        (relay.username, relay.secret, "secret"),
+        (relay.secret, relay.username, "username"),
+    ):
+        if present is not None and absent is None:
+            other = "username" if name == "secret" else "secret"
+            report.error(("relay", "auth", other), found="it alone", wanted=f"relay.auth.{name} beside it")
+    if relay.host is None:
+        table = report.document.table.get("relay")
+        for name in ("port", "tls", "auth"):
+            if isinstance(table, dict) and name in table:
+                report.warn(("relay", name), "this has no effect without relay.host")
+    elif relay.direct:
+        report.warn(("relay", "direct"), "this has no effect with relay.host")
+    elif relay.tls == "none" and relay.username is not None and relay.host not in ("localhost", "127.0.0.1"):
+        report.warn(("relay", "tls"), "the password of relay.auth crosses the network in clear")
 
 
 def check_scan_paths(patterns: Sequence[str], report: Report) -> None:

@@ -269,6 +269,35 @@ def _mask(value: Secret) -> str:
 SECRET_PEM = Kind(name="PEM text, secret", wanted=PEM.wanted, read=_read_secret_pem, show=_mask, opaque=True)
 
 
+def _read_secret(value: object, folder: str) -> Secret:
+    if not isinstance(value, str) or not value.strip() or "\0" in value:
+        raise BadValue
+    return Secret(value.rstrip("\r\n"))  # files end in a line break
+
+
+SECRET_TEXT = Kind(
+    name="text, secret",
+    wanted='a text that is not empty, most safely as "%{file:/path/to/file}%"',
+    read=_read_secret,
+    show=_mask,
+    opaque=True,
+)
+
+
+def _read_host_address(value: object, folder: str) -> str:
+    if not isinstance(value, str) or "%" in value:
+        raise BadValue
+    try:
+        return str(ipaddress.ip_address(value.strip()))
+    except ValueError:
+        raise BadValue from None
+
+
+HOST_ADDRESS = Kind(
+    name="IP address", wanted='an IP address such as "127.0.0.1" or "::1", without port', read=_read_host_address
+)
+
+
 LogLevel = Literal["error", "warn", "info", "debug", "trace"]
 LogFormat = Literal["text", "json"]
 Protocol = Annotated[Literal["http", "lmtp"], choice("http", "lmtp", https="http")]
@@ -279,3 +308,5 @@ Network = Annotated[IPNetwork, NETWORK]
 Path = Annotated[str, PATH]
 Pem = Annotated[str, PEM]
 SecretPem = Annotated[Secret, SECRET_PEM]
+SecretText = Annotated[Secret, SECRET_TEXT]
+HostAddress = Annotated[str, HOST_ADDRESS]

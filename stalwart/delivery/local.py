@@ -13,10 +13,15 @@ from typing import Protocol, TypeVar
 
 import msgspec
 from twisted.internet.defer import Deferred, gatherResults
+from twisted.logger import Logger
 
 from stalwart.delivery import replies
+from stalwart.delivery.queue_reports import note_report
 from stalwart.delivery.replies import LmtpError, Reply, reply
 from stalwart.delivery.trace import trace_fields, without_return_path
+from stalwart.delivery.vacation import NoAnswer, PreparedAnswer, prepare_answer, queue_answer
+from stalwart.mail import dsn
+from stalwart.mail.dsn import Report
 from stalwart.mail.message import Part
 from stalwart.mail.summary import Digest, summarize
 from stalwart.store import (
@@ -35,8 +40,11 @@ from stalwart.store import (
     find_recipient,
 )
 
+_log = Logger(namespace="stalwart.delivery")
+
 T = TypeVar("T")
-Write = Callable[[Session], StoredEmail]
+Also = Callable[[Session, int, StoredEmail], None]
+"""Is called with the account's id and what was stored for it, in the transaction that stores it."""
 
 
 class Pool(Protocol):
@@ -49,7 +57,7 @@ class Pool(Protocol):
 class Writer(Protocol):
     """Where writes are collected into shared transactions; a `BatchThread` over `Store.run_batch` is one."""
 
-    def submit(self, job: Write) -> Deferred[StoredEmail]:
+    def submit(self, job: Callable[[Session], T]) -> Deferred[T]:
         """Run the job in a transaction; fires after its commit."""
 
 
@@ -85,6 +93,8 @@ class _Prepared(msgspec.Struct, frozen=True, kw_only=True):
 
     account_id: int
     new: NewEmail
+    report: Report | None
+    answer: PreparedAnswer | NoAnswer | None
 
 
 class Mailroom:
@@ -114,8 +124,10 @@ class Mailroom:
         """
         return await self._pool.run(partial(self._find, address, size))
 
-    async def deliver(self, transfer: Transfer, content: bytearray) -> list[Outcome]:
+    async def deliver(self, transfer: Transfer, content: bytearray, also: Also | None = None) -> list[Outcome]:
         """Store the message; one outcome per recipient, in their order.
+
+        A report about a message that the account has sent is noted there, too (RFC 3464).
 
         The content is emptied on the way, since it may be large. An account that is named twice, perhaps by an alias,
         gets the message once and the same answer twice.
@@ -125,7 +137,7 @@ class Mailroom:
         for recipient in transfer.recipients:
             firsts.setdefault(recipient.account_id, recipient)
         prepared = await self._pool.run(partial(self._prepare, transfer, tuple(firsts.values()), content))
-        stored = await gatherResults([Deferred.fromCoroutine(self._store_one(each)) for each in prepared])
+        stored = await gatherResults([Deferred.fromCoroutine(self._store_one(each, also)) for each in prepared])
         by_account = dict(zip(firsts, stored, strict=True))
         return [_outcome(transfer.id, recipient, by_account[recipient.account_id]) for recipient in transfer.recipients]
 
@@ -156,6 +168,7 @@ class Mailroom:
         body = without_return_path(bytes(content))
         content.clear()
         digest: Digest | None = None
+        report: Report | None = None
         first = 0
         prepared: list[_Prepared | Exception] = []
         for recipient in recipients:
@@ -174,6 +187,7 @@ class Mailroom:
                 body = b""  # a large message shouldn't be held twice while it is read
             if digest is None:
                 digest, first = summarize(message), len(fields)
+                report = _report(transfer, digest, message)
             try:
                 blob_hash = self._store.blobs.put(message)
             except StoreError as error:
@@ -186,8 +200,26 @@ class Mailroom:
                 mailbox_ids=(),
                 digest=shift(digest, len(fields) - first),
             )
-            prepared.append(_Prepared(account_id=recipient.account_id, new=new))
+            answer = self._answer(transfer, recipient, message, new, now)
+            prepared.append(_Prepared(account_id=recipient.account_id, new=new, report=report, answer=answer))
         return prepared
+
+    def _answer(
+        self, transfer: Transfer, recipient: Recipient, message: bytes, new: NewEmail, now: float
+    ) -> PreparedAnswer | NoAnswer | None:
+        try:
+            return prepare_answer(
+                self._store,
+                account_id=recipient.account_id,
+                recipient=recipient.address,
+                sender=transfer.sender,
+                message=message,
+                root=new.digest.structure,
+                hostname=self._hostname,
+                now=now,
+            )
+        except NoAnswer as error:
+            return error
 
     def _forget(self, blob_hash: str) -> None:
         # Octets that no row names do no harm; the sweep of unused blobs finds what is left here.
@@ -196,11 +228,13 @@ class Mailroom:
 
     # On the reactor
 
-    async def _store_one(self, prepared: _Prepared | Exception) -> StoredEmail | Exception:
+    async def _store_one(self, prepared: _Prepared | Exception, also: Also | None) -> StoredEmail | Exception:
         if isinstance(prepared, Exception):
             return prepared
+        if isinstance(prepared.answer, NoAnswer):
+            _log.warn("{reason}; the mail itself is not concerned", reason=str(prepared.answer))
         try:
-            return await self._writer.submit(partial(_add, prepared))
+            return await self._writer.submit(partial(_add, prepared, also))
         except (OverQuota, NotFound) as error:
             # This job alone was undone. The octets are no other message's: the delivery id is in them. After any
             # other error the commit may still have reached the disk, so they stay.
@@ -210,12 +244,28 @@ class Mailroom:
             return error
 
 
-def _add(prepared: _Prepared, session: Session) -> StoredEmail:
-    """In the shared transaction: put the message into the inbox."""
+def _report(transfer: Transfer, digest: Digest, message: bytes) -> Report | None:
+    """What the message reports of one that was sent from here, if it can be such a report."""
+    # RFC 3464 §2: a report has an empty return path. What else is a multipart/report isn't worth reading.
+    if transfer.sender or digest.structure.type != "multipart/report":
+        return None
+    report = dsn.parse(message)
+    return report if report is not None and report.env_id is not None else None
+
+
+def _add(prepared: _Prepared, also: Also | None, session: Session) -> StoredEmail:
+    """In the shared transaction: put the message into the inbox, with what else goes along."""
     inbox = find_mailbox(session, prepared.account_id, role="inbox")
     if inbox is None:
         raise NotFound(f"account {prepared.account_id} is gone, or has no mailbox with the role inbox")
-    return add_email(session, prepared.account_id, msgspec.structs.replace(prepared.new, mailbox_ids=(inbox.id,)))
+    stored = add_email(session, prepared.account_id, msgspec.structs.replace(prepared.new, mailbox_ids=(inbox.id,)))
+    if prepared.report is not None:
+        note_report(session, prepared.account_id, prepared.report, prepared.new.blob_hash)
+    if isinstance(prepared.answer, PreparedAnswer):
+        queue_answer(session, prepared.answer)
+    if also is not None:
+        also(session, prepared.account_id, stored)
+    return stored
 
 
 def shift(digest: Digest, octets: int) -> Digest:

@@ -165,6 +165,7 @@ class Write(msgspec.Struct, Generic[Row], frozen=True, kw_only=True):
     another way than was asked for (RFC 8620 §5.3, `updated`), or None.
     `update_together` gets, by row number, those updates that got in each other's way one by one, as a swap of two
     names does; it makes all that are possible together, and gives for each what `update` would give, or its error.
+    `finish` comes after all others, with the rows of those records that were created, changed or destroyed, by id.
     `created_properties` are what the client is told of a new record; None: all that it didn't send.
     `copy` gets the call, the call as it would be on the account copied from, the row there, and a `Creation` with
     only what was given; it gives the number of the new row. `prepare_copy` is to it what `prepare` is to `create`.
@@ -184,6 +185,7 @@ class Write(msgspec.Struct, Generic[Row], frozen=True, kw_only=True):
         | None
     ) = None
     destroy: Callable[[Call, Row, Any], None] | None = None
+    finish: Callable[[Call, Mapping[str, Row], Any], None] | None = None
     created_properties: tuple[str, ...] | None = None
     copy: Callable[[Call, Call, Row, Creation, Any], int] | None = None
     prepare_copy: Callable[[Call, Call, Row, Creation, Any], Any] | None = None
@@ -202,7 +204,8 @@ class DataType(msgspec.Struct, Generic[Row, F], frozen=True, kw_only=True):
 
     A type with `of_user` belongs to the user: its methods have no accountId, its objects no state and no /changes
     (RFC 8620 §7.2). `call.account` is then the user's own account. Of a `singleton` type each account has one object,
-    with row number 0 and the id "singleton". Records of one that `refers_to_itself` may hold ids of others of its kind.
+    with row number 0 and the id "singleton", and there is no /changes (RFC 8621 §8). Records of one that
+    `refers_to_itself` may hold ids of others of its kind.
     """
 
     name: str

@@ -49,7 +49,7 @@ _MAX_STATE = 2**63 - 1
 def methods_of(data_type: DataType[Row, F]) -> tuple[Method, ...]:
     """The standard methods that the declaration of a data type gives it."""
     made = [_method(data_type, "get", data_type.get_arguments, lambda call, arguments: get(call, data_type, arguments))]
-    if not data_type.of_user:
+    if not (data_type.of_user or data_type.singleton):
         shape = data_type.changes_arguments
         made.append(_method(data_type, "changes", shape, lambda call, arguments: changes(call, data_type, arguments)))
     if (declared := data_type.query) is not None:

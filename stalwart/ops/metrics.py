@@ -73,6 +73,38 @@ class Metrics:
             ["listener"],
             registry=registry,
         )
+        self.queue_messages = Gauge(
+            "stalwart_queue_messages",
+            "Messages on their way out that some recipient still waits for; held ones wait for an operator.",
+            ["state"],
+            registry=registry,
+        )
+        self.queue_recipients = Gauge(
+            "stalwart_queue_recipients", "Recipients of those messages that still wait.", registry=registry
+        )
+        self.queue_oldest = Gauge(
+            "stalwart_queue_oldest_seconds",
+            "For how long the oldest message waits that might have gone; 0 if none waits.",
+            registry=registry,
+        )
+        self.queue_paused = Gauge("stalwart_queue_paused", "1 while the whole queue is paused.", registry=registry)
+        self.queue_attempts = Counter(
+            "stalwart_queue_attempts",
+            "Attempts to reach a recipient by outcome: delivered (here), relayed, deferred, failed, expired, or "
+            "unknown (the answer was lost; it is sent again).",
+            ["outcome"],
+            registry=registry,
+        )
+        self.queue_reports = Counter(
+            "stalwart_queue_reports",
+            "Reports to senders, by what they tell: failed (a bounce), delayed, delivered.",
+            ["action"],
+            registry=registry,
+        )
+        for outcome in ("delivered", "relayed", "deferred", "failed", "expired", "unknown"):
+            self.queue_attempts.labels(outcome)
+        for action in ("failed", "delayed", "delivered"):
+            self.queue_reports.labels(action)
         self.store_seconds = Histogram(
             "stalwart_store_seconds",
             "Time inside the store by operation: read, write (the whole transaction), commit, blob_read, blob_write.",

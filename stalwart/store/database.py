@@ -68,6 +68,7 @@ class Store:
         self._writer: Connection | None = None
         self._restart_log_at = 0.0
         self._subscribers: list[Announce] = []
+        self._runners: list[Callable[[], None]] = []
         seconds = metrics.store_seconds.labels if metrics is not None else None
         self._read_time, self._write_time, self._commit_time = (
             seconds(name).observe if seconds is not None else _ignore for name in ("read", "write", "commit")
@@ -164,6 +165,13 @@ class Store:
         """
         self._subscribers.append(callback)
 
+    def subscribe_queue(self, callback: Callable[[], None]) -> None:
+        """Have `callback` called after each commit of this process that gives the queue's runner something to do.
+
+        It runs in the writing thread, and must not raise or block.
+        """
+        self._runners.append(callback)
+
     def watch(self) -> CommitWatch:
         """A way to see that some process has committed. Whoever asks for it closes it."""
         with translated(self.path):
@@ -196,7 +204,8 @@ class Store:
             connection = self._take_writer()
             try:
                 with transaction(connection, writing=True) as driver:
-                    yield Session(connection, driver, self.clock), moved
+                    session = Session(connection, driver, self.clock)
+                    yield session, moved
                     committing = time.perf_counter()
                 self._commit_time(time.perf_counter() - committing)
             except BaseException:
@@ -208,6 +217,9 @@ class Store:
         if moved:
             for callback in self._subscribers:
                 callback(moved)
+        if session.queued:
+            for wake in self._runners:
+                wake()
 
     def _limit_log(self, driver: sqlite3.Connection) -> None:
         """After a commit, see to it that the write-ahead log doesn't grow for as long as reads overlap."""

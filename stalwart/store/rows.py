@@ -8,6 +8,7 @@ from typing import Literal
 
 import msgspec
 
+from stalwart.mail.dkim import Algorithm
 from stalwart.mail.summary import Digest
 from stalwart.ops.cache import Cache
 
@@ -29,7 +30,16 @@ Role = Literal[
 ]
 
 #: Types that have a state, as their JMAP names. "EmailDelivery" moves only when mail is added (RFC 8621 §1.5).
-TypeName = Literal["Mailbox", "Thread", "Email", "EmailDelivery", "Identity", "Quota"]
+TypeName = Literal[
+    "Mailbox",
+    "Thread",
+    "Email",
+    "EmailDelivery",
+    "EmailSubmission",
+    "Identity",
+    "Quota",
+    "VacationResponse",
+]
 
 
 class AccountRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -135,6 +145,33 @@ class IdentityRow(msgspec.Struct, frozen=True, kw_only=True):
     modseq: int
 
 
+UndoStatus = Literal["pending", "final", "canceled"]
+"""RFC 8621 §7: whether a submission may still be canceled, or was."""
+
+
+class NewSubmission(msgspec.Struct, frozen=True, kw_only=True):
+    """An EmailSubmission to be noted. `envelope` is the Envelope object of RFC 8621 §7 as JSON."""
+
+    identity_id: int
+    email_id: int
+    thread_id: int
+    envelope: str
+    send_at: int
+
+
+class SubmissionRow(msgspec.Struct, frozen=True, kw_only=True):
+    """An EmailSubmission (RFC 8621 §7), but for what became of each recipient."""
+
+    id: int
+    identity_id: int
+    email_id: int
+    thread_id: int
+    envelope: str
+    send_at: int
+    undo_status: UndoStatus
+    created_modseq: int
+
+
 class ShareRow(msgspec.Struct, frozen=True, kw_only=True):
     """An account that is shared with a user: its id and address, and whether they may change its mail too."""
 
@@ -188,6 +225,41 @@ class BanRow(msgspec.Struct, frozen=True, kw_only=True):
     since: int
     until: int | None
     detail: str = ""
+
+
+class DkimKeyRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A key that mail of a domain is signed with, without its private part.
+
+    It signs from `signs_from` until `signs_until` (seconds since the epoch; None: no end). `public_key` is as in
+    `stalwart.mail.dkim.record_value`.
+    """
+
+    domain: str
+    selector: str
+    algorithm: Algorithm
+    public_key: bytes
+    created_at: int
+    signs_from: int
+    signs_until: int | None
+
+
+class VacationRow(msgspec.Struct, frozen=True, kw_only=True):
+    """What is answered to those who write to somebody who is away (RFC 8621 §8). Dates are seconds since the epoch."""
+
+    is_enabled: bool = False
+    from_date: int | None = None
+    to_date: int | None = None
+    subject: str | None = None
+    text_body: str | None = None
+    html_body: str | None = None
+
+
+class ActiveVacation(msgspec.Struct, frozen=True, kw_only=True):
+    """The vacation response of somebody who is away, their name, and all their (normalised) addresses."""
+
+    response: VacationRow
+    name: str
+    addresses: frozenset[str]
 
 
 class IdList(msgspec.Struct, frozen=True, kw_only=True):

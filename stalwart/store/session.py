@@ -40,7 +40,8 @@ class Session:
 
     `connection` is SQLAlchemy's, `driver` the sqlite3 connection under it for the hottest reads. `ids` is where a
     snapshot keeps what searches gave, `shares` where it keeps who shares with whom; a transaction, which may yet be
-    undone, has neither. `search_seconds` is the CPU time that searches may still take.
+    undone, has neither. `search_seconds` is the CPU time that searches may still take. `queued` is set by what gives
+    the queue's runner something to do, who is told after the commit.
     """
 
     __slots__ = (
@@ -51,6 +52,7 @@ class Session:
         "connection",
         "driver",
         "ids",
+        "queued",
         "search_seconds",
         "shares",
     )
@@ -69,6 +71,7 @@ class Session:
         self.driver = driver
         self.clock = clock
         self.search_seconds = _SEARCH_SECONDS
+        self.queued = False
         self._last: dict[int, int] = {}
         self._moved: dict[int, dict[str, int]] = {}
         self._directory_version: int | None = None

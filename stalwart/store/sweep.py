@@ -1,4 +1,5 @@
-"""Removes what nothing refers to any more: old uploads, and blobs that no message and no upload names."""
+"""Removes what nothing refers to any more: old uploads, and blobs that no message, no upload
+and nothing on its way out names."""
 
 from __future__ import annotations
 
@@ -10,7 +11,7 @@ from sqlalchemy import bindparam, delete, select, union
 from stalwart.store.database import Store
 from stalwart.store.rows import UploadRow
 from stalwart.store.session import Session
-from stalwart.store.tables import email, upload
+from stalwart.store.tables import email, queue_message, queue_report, upload
 
 _KEEP_SECONDS = 24 * 3600.0
 _AT_ONCE = 500
@@ -22,6 +23,10 @@ _EXPIRED = select(upload.c.account_id, upload.c.blob_hash, upload.c.size, upload
 _NAMED = union(
     select(email.c.blob_hash).where(email.c.blob_hash.in_(bindparam("hashes", expanding=True))),
     select(upload.c.blob_hash).where(upload.c.blob_hash.in_(bindparam("hashes", expanding=True))),
+    select(queue_message.c.blob_hash).where(
+        queue_message.c.blob_hash.in_(bindparam("hashes", expanding=True)), queue_message.c.finished_at.is_(None)
+    ),
+    select(queue_report.c.blob_hash).where(queue_report.c.blob_hash.in_(bindparam("hashes", expanding=True))),
 )
 
 

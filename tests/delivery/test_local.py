@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from random import Random
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 from hypothesis import given, settings
@@ -16,7 +16,7 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from stalwart.delivery import replies
-from stalwart.delivery.local import Mailroom, Outcome, Recipient, Transfer, Write, shift
+from stalwart.delivery.local import Mailroom, Outcome, Recipient, Transfer, shift
 from stalwart.delivery.replies import LmtpError
 from stalwart.delivery.trace import without_return_path
 from stalwart.mail.summary import summarize
@@ -26,6 +26,7 @@ from stalwart.store import (
     EmailRow,
     FsBlobs,
     RecipientCache,
+    Session,
     Store,
     StoredEmail,
     StoreError,
@@ -61,12 +62,12 @@ class Together:
     def __init__(self, store: Store) -> None:
         self.store = store
         self.at_once = True
-        self.waiting: list[tuple[Write, Deferred[StoredEmail]]] = []
+        self.waiting: list[tuple[Callable[[Session], Any], Deferred[Any]]] = []
         self.batches: list[int] = []
 
-    def submit(self, job: Write) -> Deferred[StoredEmail]:
+    def submit(self, job: Callable[[Session], T]) -> Deferred[T]:
         """See `Writer`."""
-        deferred: Deferred[StoredEmail] = Deferred()
+        deferred: Deferred[T] = Deferred()
         self.waiting.append((job, deferred))
         if self.at_once:
             self.commit()
@@ -321,7 +322,7 @@ class DeliverTests(LocalCase):
         """An error nobody foresaw is that recipient's trouble, handed on for the log."""
         transfer = self.transfer("jane@example.org")
 
-        def broken(job: Write) -> Deferred[StoredEmail]:
+        def broken(job: Callable[[Session], T]) -> Deferred[T]:
             return fail(ZeroDivisionError())
 
         self.patch(self.writer, "submit", broken)

@@ -22,7 +22,8 @@ MAIL = "urn:ietf:params:jmap:mail"
 SUBMISSION = "urn:ietf:params:jmap:submission"
 BLOB = "urn:ietf:params:jmap:blob"
 QUOTA = "urn:ietf:params:jmap:quota"
-ALL = (CORE, MAIL, SUBMISSION, BLOB, QUOTA)
+VACATION = "urn:ietf:params:jmap:vacationresponse"
+ALL = (CORE, MAIL, SUBMISSION, BLOB, QUOTA, VACATION)
 BASE_URL = "https://mail.example.org"
 NOW = 1_700_000_000
 

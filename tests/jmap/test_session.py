@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from stalwart.jmap.limits import Limits
 from stalwart.jmap.session import session_object
-from tests.jmap.bed import BASE_URL, BLOB, CORE, MAIL, QUOTA, SUBMISSION, Bed
+from tests.jmap.bed import BASE_URL, BLOB, CORE, MAIL, QUOTA, SUBMISSION, VACATION, Bed
 
 WEB_SOCKET = "urn:ietf:params:jmap:websocket"
 VAPID = "urn:ietf:params:jmap:webpush-vapid"
@@ -72,11 +72,15 @@ class SessionTests(Bed):
         )
 
     def test_other_capabilities(self) -> None:
-        """RFC 8621 §1.3.2, RFC 9404 §3.1 and RFC 9425 §2: what accounts say of them; the server says nothing."""
+        """RFC 8621 §1.3.2 and §1.3.3, RFC 9404 §3.1, RFC 9425 §2: only accounts say something of them."""
         session = self.session()
         of_account = session["accounts"][self.account_id]["accountCapabilities"]
-        self.assertEqual(of_account[SUBMISSION], {"maxDelayedSend": 0, "submissionExtensions": {}})
+        self.assertEqual(
+            of_account[SUBMISSION],
+            {"maxDelayedSend": 2_592_000, "submissionExtensions": {"DSN": [], "SIZE": [], "FUTURERELEASE": []}},
+        )
         self.assertEqual(of_account[QUOTA], {})
+        self.assertEqual(of_account[VACATION], {})
         self.assertEqual(
             of_account[BLOB],
             {
@@ -86,7 +90,7 @@ class SessionTests(Bed):
                 "supportedDigestAlgorithms": ["sha", "sha-256", "sha-512"],
             },
         )
-        for uri in (SUBMISSION, QUOTA, BLOB):
+        for uri in (SUBMISSION, QUOTA, BLOB, VACATION):
             self.assertEqual(session["capabilities"][uri], {})
 
     def test_core_capability(self) -> None:
@@ -132,7 +136,7 @@ class SessionTests(Bed):
     def test_primary_accounts(self) -> None:
         """RFC 8621 §1.4, rule 4: primaryAccounts has no core, and account capabilities only what works."""
         session = self.session()
-        of_accounts = (MAIL, SUBMISSION, BLOB, QUOTA)
+        of_accounts = (MAIL, SUBMISSION, BLOB, QUOTA, VACATION)
         self.assertEqual(session["primaryAccounts"], dict.fromkeys(of_accounts, self.account_id))
         self.assertEqual(list(session["accounts"]), [self.account_id])
         self.assertEqual(set(session["capabilities"]), {CORE, *of_accounts, WEB_SOCKET, VAPID})

@@ -35,9 +35,9 @@ class NodeClientTests(SynchronousTestCase):
         self.assertNotIn("Traceback", self.daemon.log)
 
     def test_jam(self) -> None:
-        """jmap-jam: login, list, read, search, snippets, keywords, move, upload, write, download, push."""
+        """jmap-jam: login, list, read, search, snippets, keywords, move, upload, write, download, push, send."""
         self.walk("jam.mjs")
 
     def test_client_ts(self) -> None:
-        """jmap-client-ts, with every capability at once: login, list, read, search, keywords, move, create, destroy."""
+        """jmap-client-ts, all capabilities at once: login, list, read, search, keywords, move, create, destroy, send."""
         self.walk("client_ts.mjs")

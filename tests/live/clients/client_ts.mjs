@@ -1,4 +1,4 @@
-// jmap-client-ts: login, list, read, search, change keywords, move, create and destroy. It has no upload and no push.
+// jmap-client-ts: login, list, read, search, change keywords, move, create, destroy and send. It has no upload and no push.
 // It names every capability of the session in each request. The arguments are as those of jam.mjs.
 import assert from "node:assert/strict";
 import jmap from "jmap-client-ts";
@@ -69,5 +69,58 @@ const left = await client.email_get({ accountId, ids: [email], properties: ["mai
 assert.deepEqual(Object.keys(left.list[0].mailboxIds), [byRole.inbox.id]);
 const destroyed = await client.email_set({ accountId, destroy: [email] });
 assert.deepEqual(destroyed.destroyed, [email]);
+
+// Send to oneself, and take back a delayed one.
+// It knows no identities: they are asked for without it.
+const asked = await fetch(client.getSession().apiUrl, {
+  method: "POST",
+  headers: { Authorization: authorization, "Content-Type": "application/json" },
+  body: JSON.stringify({
+    using: ["urn:ietf:params:jmap:core", "urn:ietf:params:jmap:submission"],
+    methodCalls: [["Identity/get", { accountId }, "0"]],
+  }),
+});
+const identities = (await asked.json()).methodResponses[0][1].list;
+const written = await client.email_set({
+  accountId,
+  create: {
+    note: {
+      mailboxIds: { [byRole.drafts.id]: true },
+      from: [{ email: identities[0].email }],
+      to: [{ email: identities[0].email }],
+      subject: "Nümbat",
+      bodyValues: { 1: { value: "Text." } },
+      textBody: [{ partId: "1", type: "text/plain" }],
+    },
+  },
+});
+const emailId = written.created.note.id;
+const identityId = identities[0].id;
+const envelope = {
+  mailFrom: { email: identities[0].email, parameters: { HOLDFOR: "600" } },
+  rcptTo: [{ email: "bob@example.net", parameters: null }],
+};
+const submitted = await client.emailSubmission_set({
+  accountId,
+  create: { now: { identityId, emailId }, later: { identityId, emailId, envelope } },
+  onSuccessUpdateEmail: {
+    "#now": { [`mailboxIds/${byRole.drafts.id}`]: null, [`mailboxIds/${byRole.sent.id}`]: true },
+  },
+});
+const { now, later } = submitted.created;
+const undone = await client.emailSubmission_set({ accountId, update: { [later.id]: { undoStatus: "canceled" } } });
+assert.ok(later.id in undone.updated, JSON.stringify(undone.notUpdated));
+let status;
+for (let tries = 0; tries < 200 && status?.delivered !== "yes"; tries += 1) {
+  await new Promise((resolve) => setTimeout(resolve, 100));
+  const { list } = await client.emailSubmission_get({ accountId, ids: [now.id] });
+  status = list[0].deliveryStatus[identities[0].email];
+}
+assert.equal(status.delivered, "yes");
+const arrived = await client.email_query({
+  accountId,
+  filter: { operator: "AND", conditions: [{ inMailbox: byRole.inbox.id }, { subject: "nümbat" }] },
+});
+assert.equal(arrived.ids.length, 1);
 
 console.log("walked");

@@ -1,4 +1,4 @@
-// jmap-jam: login, list, read, search, change keywords, move, upload, write, download, push.
+// jmap-jam: login, list, read, search, change keywords, move, upload, write, download, push, send.
 // The arguments are the session URL, the address and the password; it ends with exit code 0 and a line "walked".
 import assert from "node:assert/strict";
 import JamClient from "jmap-jam";
@@ -129,6 +129,35 @@ assert.deepEqual([changes.created, changes.updated, changes.destroyed], [[draft]
 const [after] = await jam.api.Email.get({ accountId, ids: [first.id], properties: ["keywords", "mailboxIds"] });
 assert.equal(after.list[0].keywords.$flagged, true);
 assert.deepEqual(after.list[0].mailboxIds, { [byRole.archive.id]: true });
+
+// Send the draft with its attachment to oneself, and take back a delayed one.
+const [identities] = await jam.api.Identity.get({ accountId });
+const { id: identityId, email: own } = identities.list[0];
+const envelope = (parameters) => ({ mailFrom: { email: own, parameters }, rcptTo: [{ email: own, parameters: null }] });
+const [submitted] = await jam.api.EmailSubmission.set({
+  accountId,
+  create: {
+    now: { identityId, emailId: draft, envelope: envelope(null) },
+    later: { identityId, emailId: draft, envelope: envelope({ HOLDFOR: "600" }) },
+  },
+});
+assert.ok(submitted.created, JSON.stringify(submitted.notCreated));
+const { now, later } = submitted.created;
+const [undone] = await jam.api.EmailSubmission.set({
+  accountId,
+  update: { [later.id]: { undoStatus: "canceled" } },
+});
+assert.ok(later.id in undone.updated, JSON.stringify(undone.notUpdated));
+let status;
+for (let tries = 0; tries < 200 && status?.delivered !== "yes"; tries += 1) {
+  await new Promise((resolve) => setTimeout(resolve, 100));
+  const [shown] = await jam.api.EmailSubmission.get({ accountId, ids: [now.id] });
+  status = shown.list[0].deliveryStatus[own];
+}
+assert.equal(status.delivered, "yes");
+const [arrived] = await jam.api.Email.query({ accountId, filter: { ...filter, inMailbox: byRole.inbox.id } });
+const [received] = await jam.api.Email.get({ accountId, ids: arrived.ids, properties: ["attachments"] });
+assert.equal(received.list[0].attachments[0].name, "ünïts.bin");
 
 console.log("walked");
 

@@ -1,0 +1,454 @@
+"""The queue of messages on their way out: putting in, what an operator does to it, and what became of each recipient.
+
+An attempt is marked as begun before anything is sent and its outcome is recorded afterwards, each in a transaction of
+its own, so that none is open while a peer is talked to. What was begun and has no outcome after a crash may have been
+sent.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterable, Sequence
+
+import msgspec
+from sqlalchemy import bindparam, case, delete, func, insert, or_, select, update
+
+from stalwart.store.accounts import is_local_domain
+from stalwart.store.addresses import normalise_domain
+from stalwart.store.errors import InvalidAddress, NotFound
+from stalwart.store.prepared import Prepared
+from stalwart.store.queue_rows import (
+    LOCAL,
+    Attempt,
+    DueRecipient,
+    NewMessage,
+    QueueFigures,
+    QueueMessageRow,
+    QueueRecipientRow,
+    QueueStatus,
+)
+from stalwart.store.session import Session
+from stalwart.store.submission_state import touch_submission
+from stalwart.store.tables import queue_control, queue_message, queue_recipient, queue_report
+
+_EXPIRE_SECONDS = 4 * 86400
+_WARN_SECONDS = 4 * 3600
+_AT_ONCE = 500
+
+_m, _r = queue_message.c, queue_recipient.c
+_AMONG = select(func.json_each(bindparam("ids")).table_valued("value").c.value)
+_INSERT_MESSAGE = Prepared(insert(queue_message))
+_INSERT_RECIPIENT = Prepared(insert(queue_recipient))
+_MESSAGES = select(queue_message).where(_m.id.in_(_AMONG)).order_by(_m.id)
+_RECIPIENTS = select(queue_recipient).where(_r.message_id.in_(_AMONG)).order_by(_r.id)
+_UNFINISHED = select(_m.id).where(_m.finished_at.is_(None), _m.id > bindparam("after")).order_by(_m.id)
+_ALL = select(_m.id).where(_m.id > bindparam("after")).order_by(_m.id)
+_NEXT_DESTINATION = Prepared(
+    select(func.min(_r.destination)).where(_r.next_attempt_at.is_not(None), _r.destination > bindparam("after"))
+)
+_DUE = Prepared(
+    select(_r.id, _r.message_id, _r.destination, _m.size)
+    .join_from(queue_recipient, queue_message, _m.id == _r.message_id)
+    .where(
+        _r.next_attempt_at.is_not(None),
+        _r.destination == bindparam("destination"),
+        _r.next_attempt_at <= bindparam("now"),
+    )
+    .order_by(_r.next_attempt_at, _r.id)
+    .limit(bindparam("most"))
+)
+_NEXT_AT = Prepared(
+    select(func.min(_r.next_attempt_at)).where(
+        _r.next_attempt_at.is_not(None), _r.destination == bindparam("destination")
+    )
+)
+_BEGIN = (
+    update(queue_recipient)
+    .where(_r.id.in_(_AMONG), _r.next_attempt_at <= bindparam("now"))
+    .values(begun_at=bindparam("now"), next_attempt_at=None)
+    .returning(_r.id)
+)
+_CHOSEN = select(queue_recipient).where(_r.id.in_(_AMONG)).order_by(_r.id)
+_END = update(queue_recipient).where(_r.id.in_(_AMONG), _r.begun_at.is_not(None)).values(ending_at=bindparam("now"))
+_IS_HELD = select(_m.is_held).where(_m.id == _r.message_id).scalar_subquery()
+_GIVE_BACK = (
+    update(queue_recipient)
+    .where(_r.id.in_(_AMONG), _r.begun_at.is_not(None))
+    .values(begun_at=None, ending_at=None, next_attempt_at=case((_IS_HELD, None), else_=bindparam("at")))
+)
+_BEGUN = select(queue_recipient).where(_r.begun_at.is_not(None)).order_by(_r.id)
+_RECIPIENT = select(queue_recipient, _m.is_held, _m.account_id, _m.submission_id).join_from(
+    queue_recipient, queue_message, _m.id == _r.message_id
+)
+_ONE = _RECIPIENT.where(_r.id == bindparam("recipient"))
+_RECORD = (
+    update(queue_recipient)
+    .where(_r.id == bindparam("recipient"))
+    .values(
+        status=bindparam("new_status"),
+        attempts=_r.attempts + 1,
+        next_attempt_at=bindparam("next_at"),
+        begun_at=None,
+        ending_at=None,
+        last_attempt_at=bindparam("at"),
+        reply=bindparam("new_reply"),
+        peer=bindparam("new_peer"),
+    )
+)
+_WAITING = select(_r.id).where(_r.message_id == bindparam("message"), _r.status == "queued").limit(1)
+_FINISH = update(queue_message).where(_m.id == bindparam("message")).values(finished_at=bindparam("now"))
+_WARNED = update(queue_message).where(_m.id == bindparam("message")).values(warn_at=None)
+_HOLD = update(queue_message).where(_m.id == bindparam("message")).values(is_held=bindparam("held"))
+_STOP_WAITING = (
+    update(queue_recipient)
+    .where(_r.message_id == bindparam("message"), _r.status == "queued")
+    .values(next_attempt_at=None)
+)
+_WAIT_UNTIL = (
+    update(queue_recipient)
+    .where(_r.message_id == bindparam("message"), _r.status == "queued", _r.begun_at.is_(None))
+    .values(next_attempt_at=bindparam("at"))
+)
+_MAY_GO = update(queue_message).where(_m.id == bindparam("message")).values(not_before=bindparam("at"))
+_CANCEL = (
+    update(queue_recipient)
+    .where(_r.message_id == bindparam("message"), _r.status == "queued", _r.begun_at.is_(None))
+    .values(status="canceled", next_attempt_at=None)
+    .returning(_r.id)
+)
+_PAUSED = select(queue_control.c.is_paused)
+_PAUSE = update(queue_control).values(is_paused=bindparam("paused"))
+_BY_ENV_ID = select(_m.id, _m.account_id, _m.submission_id).where(_m.env_id == bindparam("env_id"))
+_STATUS = update(queue_recipient).where(_r.id == bindparam("recipient")).values(status=bindparam("new_status"))
+_INSERT_REPORT = insert(queue_report)
+_REPORTS = (
+    select(queue_report.c.blob_hash)
+    .where(queue_report.c.message_id == bindparam("message"))
+    .order_by(queue_report.c.id)
+)
+_OF_SUBMISSION = select(_m.id).where(_m.submission_id == bindparam("submission"))
+_DETACH = update(queue_message).where(_m.submission_id == bindparam("submission")).values(submission_id=None)
+_FORGET = delete(queue_message).where(
+    _m.id.in_(
+        select(_m.id)
+        .where(_m.finished_at < bindparam("before"), or_(_m.submission_id.is_(None), _m.account_id.is_(None)))
+        .limit(_AT_ONCE)
+    )
+)
+_FIGURES = select(
+    func.count(),
+    func.coalesce(func.sum(_m.is_held), 0),
+    func.min(_m.not_before).filter(_m.is_held.is_(False), _m.not_before <= bindparam("now")),
+).where(_m.finished_at.is_(None))
+_COUNT_WAITING = (
+    select(func.count())
+    .select_from(queue_recipient)
+    .join(queue_message, _m.id == _r.message_id)
+    .where(_m.finished_at.is_(None), _r.status == "queued")
+)
+
+
+def enqueue(s: Session, new: NewMessage) -> int:
+    """Put a message into the queue, with all its recipients; gives its id.
+
+    The daemon is woken after the commit. Raises InvalidAddress for a recipient without a usable domain; ValueError if
+    there is no recipient.
+    """
+    if not new.recipients:
+        raise ValueError("a message without recipients can't be queued")
+    now = s.now()
+    first_at = max(now, new.not_before or 0)
+    destinations: dict[str, str] = {}
+    for recipient in new.recipients:
+        domain = recipient.address.rpartition("@")[2]
+        if domain not in destinations:
+            destinations[domain] = _destination(s, recipient.address)
+    message_id = _INSERT_MESSAGE.insert(
+        s.driver,
+        {
+            "account_id": new.account_id,
+            "submission_id": new.submission_id,
+            "blob_hash": new.blob_hash,
+            "size": new.size,
+            "return_path": new.return_path,
+            "env_id": secrets.token_hex(16) if new.env_id is None else new.env_id,
+            "ret": new.ret,
+            "is_8bit": new.is_8bit,
+            "needs_smtputf8": new.needs_smtputf8,
+            "created_at": now,
+            "not_before": first_at,
+            "expires_at": first_at + _EXPIRE_SECONDS if new.expires_at is None else new.expires_at,
+            "is_held": new.is_held,
+            "warn_at": first_at + _WARN_SECONDS if new.return_path else None,
+            "finished_at": None,
+        },
+    )
+    _INSERT_RECIPIENT.run_many(
+        s.driver,
+        (
+            {
+                "message_id": message_id,
+                "address": recipient.address,
+                "notify": recipient.notify,
+                "orcpt": recipient.orcpt,
+                "destination": destinations[recipient.address.rpartition("@")[2]],
+                "status": "queued",
+                "attempts": 0,
+                "next_attempt_at": None if new.is_held else first_at,
+                "begun_at": None,
+                "ending_at": None,
+                "last_attempt_at": None,
+                "reply": None,
+                "peer": None,
+            }
+            for recipient in new.recipients
+        ),
+    )
+    s.queued = True
+    return message_id
+
+
+def get_queue_message(s: Session, message_id: int) -> QueueMessageRow:
+    """A message with all its recipients. Raises NotFound."""
+    found = get_queue_messages(s, [message_id])
+    if not found:
+        raise NotFound(f"message {message_id} is not in the queue; `stalwart queue list` shows those that are")
+    return found[0]
+
+
+def get_queue_messages(s: Session, ids: Iterable[int]) -> list[QueueMessageRow]:
+    """The messages of these ids with all their recipients, by id; those that don't exist are left out."""
+    where = {"ids": _listed(ids)}
+    recipients: dict[int, list[QueueRecipientRow]] = {}
+    for row in s.connection.execute(_RECIPIENTS, where):
+        recipients.setdefault(row.message_id, []).append(QueueRecipientRow(**row._mapping))
+    return [
+        QueueMessageRow(**row._mapping, recipients=tuple(recipients.get(row.id, ())))
+        for row in s.connection.execute(_MESSAGES, where)
+    ]
+
+
+def list_queue(s: Session, *, after: int = 0, limit: int = 1000, finished: bool = False) -> list[QueueMessageRow]:
+    """The messages with ids greater than `after`, by id; those that are done only if `finished`."""
+    ids = s.connection.scalars((_ALL if finished else _UNFINISHED).limit(limit), {"after": after})
+    return get_queue_messages(s, ids)
+
+
+def messages_of_submission(s: Session, submission_id: int) -> list[QueueMessageRow]:
+    """What an EmailSubmission has put into the queue."""
+    return get_queue_messages(s, s.connection.scalars(_OF_SUBMISSION, {"submission": submission_id}))
+
+
+# Attempts
+
+
+def due_destinations(s: Session) -> list[tuple[str, int]]:
+    """Where somebody waits, and from when on (epoch seconds, perhaps past). Costs a step of the index for each."""
+    found: list[tuple[str, int]] = []
+    after = ""
+    while (after := _NEXT_DESTINATION.run(s.driver, {"after": after}).fetchone()[0]) is not None:
+        found.append((after, _NEXT_AT.run(s.driver, {"destination": after}).fetchone()[0]))
+    return found
+
+
+def due(s: Session, now: int, destination: str, limit: int) -> list[DueRecipient]:
+    """Recipients at a destination whose time has come, who waits longest first; none that is held or under way."""
+    rows = _DUE.run(s.driver, {"destination": destination, "now": now, "most": limit})
+    return [DueRecipient(id=row[0], message_id=row[1], destination=row[2], size=row[3]) for row in rows]
+
+
+def begin(s: Session, message_id: int, recipient_ids: Iterable[int]) -> QueueMessageRow | None:
+    """Mark that an attempt to reach these recipients of a message begins now; gives it with those that still wait.
+
+    None does, and nothing is given, while all is paused.
+    """
+    if is_paused(s):
+        return None
+    ids = {"ids": _listed(recipient_ids)}
+    begun = list(s.connection.scalars(_BEGIN, {**ids, "now": s.now()}))
+    rows = s.connection.execute(_CHOSEN, {"ids": _listed(begun)})
+    recipients = tuple(QueueRecipientRow(**row._mapping) for row in rows)
+    if not recipients:
+        return None
+    message = s.connection.execute(_MESSAGES, {"ids": _listed([message_id])}).one()
+    return QueueMessageRow(**message._mapping, recipients=recipients)
+
+
+def end(s: Session, recipient_ids: Iterable[int]) -> None:
+    """Mark that the end of the message is about to be sent: from now on these recipients may have it."""
+    s.connection.execute(_END, {"ids": _listed(recipient_ids), "now": s.now()})
+
+
+def give_back(s: Session, recipient_ids: Iterable[int], at: int) -> None:
+    """Undo `begin` for who was not tried after all; they wait until `at` again, unless the message is held by now."""
+    s.connection.execute(_GIVE_BACK, {"ids": _listed(recipient_ids), "at": at})
+    s.queued = True
+
+
+def unresolved(s: Session) -> list[QueueRecipientRow]:
+    """Recipients with an attempt under way. When the daemon starts: those about whom a crash left it open whether they
+    were reached.
+    """
+    return [QueueRecipientRow(**row._mapping) for row in s.connection.execute(_BEGUN)]
+
+
+def record(s: Session, recipient_id: int, attempt: Attempt) -> bool:
+    """Note what came of an attempt; gives whether the message is done with that. Raises NotFound.
+
+    If the message was put on hold meanwhile, the recipient isn't tried again by itself.
+    """
+    row = s.connection.execute(_ONE, {"recipient": recipient_id}).one_or_none()
+    if row is None:
+        raise NotFound(f"recipient {recipient_id} is not in the queue")
+    s.connection.execute(
+        _RECORD,
+        {
+            "recipient": recipient_id,
+            "new_status": attempt.status,
+            "next_at": attempt.next_attempt_at if attempt.status == "queued" and not row.is_held else None,
+            "at": attempt.at,
+            "new_reply": attempt.reply,
+            "new_peer": attempt.peer,
+        },
+    )
+    touch_submission(s, row.account_id, row.submission_id)
+    return attempt.status != "queued" and _finish(s, row.message_id)
+
+
+def warned(s: Session, message_id: int) -> None:
+    """Note that the sender was told that the message is late."""
+    s.connection.execute(_WARNED, {"message": message_id})
+
+
+# What people do
+
+
+def hold(s: Session, message_id: int) -> None:
+    """Have the message wait until it is released; an attempt that is under way ends as it would. Raises NotFound."""
+    _unfinished(s, message_id)
+    s.connection.execute(_HOLD, {"message": message_id, "held": True})
+    s.connection.execute(_STOP_WAITING, {"message": message_id})
+
+
+def release(s: Session, message_id: int) -> None:
+    """Let a message go that was held: at once, or when it may first go. Raises NotFound."""
+    message = _unfinished(s, message_id)
+    s.connection.execute(_HOLD, {"message": message_id, "held": False})
+    s.connection.execute(_WAIT_UNTIL, {"message": message_id, "at": max(s.now(), message.not_before)})
+    s.queued = True
+
+
+def retry(s: Session, message_id: int) -> None:
+    """Try all recipients that wait now, also before the time the message was to go, and if it is held. NotFound."""
+    message = _unfinished(s, message_id)
+    s.connection.execute(_HOLD, {"message": message_id, "held": False})
+    s.connection.execute(_MAY_GO, {"message": message_id, "at": min(s.now(), message.not_before)})
+    s.connection.execute(_WAIT_UNTIL, {"message": message_id, "at": s.now()})
+    s.queued = True
+
+
+def cancel(s: Session, message_id: int) -> int:
+    """Give up all recipients that wait, telling nobody; gives how many. An attempt under way goes on. NotFound."""
+    message = _unfinished(s, message_id)
+    canceled = list(s.connection.scalars(_CANCEL, {"message": message_id}))
+    if canceled:
+        _finish(s, message_id)
+        touch_submission(s, message.account_id, message.submission_id)
+    return len(canceled)
+
+
+def unsend(s: Session, message_id: int) -> bool:
+    """Cancel the message for all recipients if nothing of it was tried yet; whether that was so. Raises NotFound."""
+    message = get_queue_message(s, message_id)
+    if any(each.attempts or each.begun_at is not None or each.status != "queued" for each in message.recipients):
+        return False
+    cancel(s, message_id)
+    return True
+
+
+def set_paused(s: Session, paused: bool) -> None:
+    """Begin no attempt any more, for the whole queue; or go on."""
+    s.connection.execute(_PAUSE, {"paused": paused})
+    s.queued = True
+
+
+def is_paused(s: Session) -> bool:
+    """Whether the whole queue is paused."""
+    return bool(s.connection.scalar(_PAUSED))
+
+
+def queue_figures(s: Session) -> QueueFigures:
+    """How the queue stands. Reads what is not done yet."""
+    messages, held, oldest_at = s.connection.execute(_FIGURES, {"now": s.now()}).one()
+    return QueueFigures(
+        messages=messages,
+        recipients=s.connection.scalar(_COUNT_WAITING) or 0,
+        held=held,
+        oldest_at=oldest_at,
+        is_paused=is_paused(s),
+    )
+
+
+# Reports, and what is kept of the past
+
+
+def find_sent(s: Session, account_id: int, env_id: str) -> QueueMessageRow | None:
+    """The account's message that a report calls so, if there is one. RFC 3464 §2.2.1"""
+    row = s.connection.execute(_BY_ENV_ID, {"env_id": env_id}).one_or_none()
+    return get_queue_message(s, row.id) if row is not None and row.account_id == account_id else None
+
+
+def record_report(s: Session, message: QueueMessageRow, blob_hash: str, statuses: dict[int, QueueStatus]) -> None:
+    """Note that a report about the message came, and by recipient id what it says has become of them.
+
+    Only of who was relayed can a report tell news.
+    """
+    relayed = {each.id for each in message.recipients if each.status == "relayed"}
+    for recipient_id, status in statuses.items():
+        if recipient_id in relayed:
+            s.connection.execute(_STATUS, {"recipient": recipient_id, "new_status": status})
+    s.connection.execute(_INSERT_REPORT, {"message_id": message.id, "blob_hash": blob_hash})
+    touch_submission(s, message.account_id, message.submission_id)
+
+
+def list_reports(s: Session, message_id: int) -> Sequence[str]:
+    """The blobs of the reports that came about a message, the oldest first."""
+    return s.connection.scalars(_REPORTS, {"message": message_id}).all()
+
+
+def detach_submission(s: Session, submission_id: int) -> None:
+    """Forget that what is queued belongs to a submission, which was destroyed. It is sent all the same."""
+    s.connection.execute(_DETACH, {"submission": submission_id})
+
+
+def forget_finished(s: Session, before: int) -> int:
+    """Remove some of the messages that were done before that time and that no submission shows; gives how many."""
+    return s.connection.execute(_FORGET, {"before": before}).rowcount
+
+
+def _listed(ids: Iterable[int]) -> str:
+    return msgspec.json.encode(list(ids)).decode()
+
+
+def _destination(s: Session, address: str) -> str:
+    local, at, domain = address.rpartition("@")
+    if not at or not local:
+        raise InvalidAddress(f"{address!r} is not an address: wanted user@domain")
+    if domain.startswith("["):  # RFC 5321 §4.1.3: an address literal
+        return domain.lower()
+    name = normalise_domain(domain)
+    return LOCAL if is_local_domain(s, name) else name
+
+
+def _unfinished(s: Session, message_id: int) -> QueueMessageRow:
+    message = get_queue_message(s, message_id)
+    if message.finished_at is not None:
+        raise NotFound(f"message {message_id} is done: no recipient waits any more")
+    return message
+
+
+def _finish(s: Session, message_id: int) -> bool:
+    if s.connection.execute(_WAITING, {"message": message_id}).first() is not None:
+        return False
+    s.connection.execute(_FINISH, {"message": message_id, "now": s.now()})
+    return True

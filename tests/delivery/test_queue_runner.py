@@ -1,0 +1,448 @@
+"""The queue at work, its sender a script, its threads replaced by calls."""
+
+from __future__ import annotations
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.internet.defer import Deferred
+from twisted.trial.unittest import SynchronousTestCase
+
+from stalwart.delivery.local import Transfer
+from stalwart.delivery.queue_runner import Limits
+from stalwart.delivery.queue_schedule import back_off
+from stalwart.mail import dsn
+from stalwart.store import Store, create_account, queue
+from tests.delivery.queue_bed import MESSAGE, NOW, RunnerCase
+
+
+class SendTests(RunnerCase):
+    """What is sent, when, and to whom together."""
+
+    def test_at_once(self) -> None:
+        """A queued message leaves at once, signed, with its envelope, and is recorded as relayed."""
+        message = self.put("a@example.net", notify="SUCCESS", ret="HDRS")
+        ((outgoing, destination),) = self.sender.sent
+        self.assertEqual((outgoing.data, destination), (b"DKIM-Signature: x\r\n" + MESSAGE, "example.net"))
+        self.assertEqual(outgoing.size, len(outgoing.data))
+        row = self.get(message)
+        self.assertEqual(
+            (outgoing.return_path, outgoing.env_id, outgoing.ret), ("jane@example.org", row.env_id, "HDRS")
+        )
+        self.assertEqual(outgoing.recipients[0].notify, "SUCCESS")
+        (recipient,) = row.recipients
+        self.assertEqual(
+            (recipient.status, recipient.attempts, recipient.reply, recipient.peer),
+            ("relayed", 1, "250 2.0.0 taken", "mx.example.net [192.0.2.1]"),
+        )
+        self.assertEqual(row.finished_at, NOW)
+
+    def test_grouped(self) -> None:
+        """Recipients of one message at one destination go in one transaction, others in others."""
+        self.put("a@example.net", "b@example.com", "c@EXAMPLE.net")
+        self.assertEqual(sorted(self.sender.addresses), [["a@example.net", "c@EXAMPLE.net"], ["b@example.com"]])
+
+    def test_eight_bit(self) -> None:
+        """A message with 8-bit octets comes with a way to make it one without, signed as well."""
+        data = (
+            b"MIME-Version: 1.0\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: 8bit\r\n\r\n"
+            b"gr\xc3\xbc\xc3\x9fe\r\n"
+        )
+        self.put("a@example.net", data=data)
+        self.put("b@example.net")
+        (first, _), (second, _) = self.sender.sent
+        self.assertTrue(first.is_8bit)
+        assert first.seven_bit is not None
+        converted = first.seven_bit()
+        self.assertTrue(converted.isascii() and converted.startswith(b"DKIM-Signature: "))
+        self.assertEqual((second.is_8bit, second.seven_bit), (False, None))
+
+    def test_same_address_twice(self) -> None:
+        """An address that is there twice is given once, and both are recorded."""
+        message = self.put("a@example.net", "a@example.net")
+        self.assertEqual(self.sender.addresses, [["a@example.net"]])
+        self.assertEqual(self.statuses(message), ["relayed", "relayed"])
+
+    def test_many_recipients(self) -> None:
+        """More recipients than a transaction may have go in several, and all are reached."""
+        message = self.put(*(f"user{number}@example.net" for number in range(950)))
+        self.clock.pump([0.0] * 5)
+        self.assertEqual({len(each) for each in self.sender.addresses}, {100, 50})
+        self.assertEqual(set(self.statuses(message)), {"relayed"})
+
+    def test_later(self) -> None:
+        """What is to go later isn't sent before its time."""
+        self.put("a@example.net", not_before=NOW + 120)
+        self.clock.pump([1.0] * 119)
+        self.assertEqual(self.sender.sent, [])
+        self.clock.pump([1.0] * 2)
+        self.assertEqual(len(self.sender.sent), 1)
+
+    def test_other_process(self) -> None:
+        """What another process queues, pauses or resumes is seen within seconds."""
+        self.clock.pump([1.0] * 2)
+        other = Store.open(self.path, self.blobs, clock=self.now, exclusive=False)
+        self.addCleanup(other.close)
+        self.put("a@example.net", store=other)
+        self.assertEqual(self.sender.sent, [])
+        self.clock.pump([1.0] * 2)
+        self.assertEqual(len(self.sender.sent), 1)
+        with other.write() as s:
+            queue.set_paused(s, True)
+        self.put("b@example.net")
+        self.clock.pump([1.0] * 5)
+        self.assertEqual(len(self.sender.sent), 1)
+        with other.write() as s:
+            queue.set_paused(s, False)
+        self.clock.pump([1.0] * 2)
+        self.assertEqual(len(self.sender.sent), 2)
+
+    def test_ended_in_the_store(self) -> None:
+        """While the answer is awaited the store says that the message may have arrived, and no transaction is open."""
+        self.sender.wait = True
+        message = self.put("a@example.net")
+        (recipient,) = self.get(message).recipients
+        self.assertEqual((recipient.begun_at, recipient.ending_at), (NOW, NOW))
+        self.put("b@example.com")  # would wait for ever behind an open transaction
+        self.sender.answer()
+        (recipient,) = self.get(message).recipients
+        self.assertEqual((recipient.status, recipient.begun_at, recipient.ending_at), ("relayed", None, None))
+
+    def test_lost_octets(self) -> None:
+        """A message whose octets are gone fails for good, its sender is told, and the log has it."""
+        self.runner.stopService()
+        message = self.put("a@example.net")
+        self.blobs.delete(self.get(message).blob_hash)
+        self.runner.startService()
+        self.clock.pump([0.0] * 5)
+        self.assertEqual(self.statuses(message), ["failed"])
+        self.assertEqual(len(self.inbox()), 1)
+        self.assertEqual(len(self.flushLoggedErrors()), 1)
+
+    def test_sender_raises(self) -> None:
+        """A fault in the sender is logged and counts as a passing failure."""
+        self.sender.fault = ZeroDivisionError()
+        message = self.put("a@example.net")
+        self.assertEqual(self.statuses(message), ["queued"])
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.assertEqual(self.get(message).recipients[0].begun_at, None)
+
+
+class FewAtATimeTests(RunnerCase):
+    """How much goes on at once."""
+
+    limits = Limits(attempts=5, per_destination=2, memory=len(MESSAGE) * 4)
+
+    def test_per_destination(self) -> None:
+        """One destination has few attempts at a time, others go on beside it, and all are made."""
+        self.sender.wait = True
+        for number in range(6):
+            self.put(f"user{number}@slow.example")
+        self.put("a@example.net")
+        self.assertEqual([destination for _, destination in self.sender.sent], ["slow.example"] * 2 + ["example.net"])
+        for _ in range(4):
+            self.sender.answer()
+            self.clock.advance(0)
+        self.assertEqual(len(self.sender.sent), 7)
+
+    def test_overall(self) -> None:
+        """No more attempts than may be, and messages than fit into memory, are under way; all are made in the end."""
+        self.sender.wait = True
+        for number in range(20):
+            self.put(f"a@d{number}.example")
+        self.assertEqual(len(self.sender.sent), 4)
+        while self.sender.waiting:
+            self.sender.answer()
+            self.clock.advance(0)
+        self.assertEqual((len(self.sender.sent), self.sender.busiest), (20, 4))
+
+
+class AgainTests(RunnerCase):
+    """What is tried again, and when it is given up."""
+
+    def test_deferred(self) -> None:
+        """A recipient put off is tried again later, by itself, and less and less often."""
+        self.sender.kinds["b@example.net"] = "temporary"
+        message = self.put("a@example.net", "b@example.net")
+        self.assertEqual(self.statuses(message), ["relayed", "queued"])
+        self.pass_hours(3)
+        self.assertEqual(self.sender.addresses, [["a@example.net", "b@example.net"]] + [["b@example.net"]] * 5)
+        self.sender.kinds.clear()
+        self.pass_hours(3)
+        self.assertEqual(self.statuses(message), ["relayed", "relayed"])
+
+    def test_warned_once(self) -> None:
+        """After four hours the sender is told once that the message is late."""
+        self.sender.kinds["a@example.net"] = "temporary"
+        self.put("a@example.net")
+        self.pass_hours(3.9)
+        self.assertEqual(self.inbox(), [])
+        self.pass_hours(0.2)
+        (mail,) = self.inbox()
+        report = dsn.parse(mail)
+        assert report is not None
+        self.assertEqual([(each.action, each.status) for each in report.recipients], [("delayed", "4.7.1")])
+        self.pass_hours(24)
+        self.assertEqual(len(self.inbox()), 1)
+
+    def test_expired(self) -> None:
+        """After four days, and a last try, a message is given up and its sender told, with the last answer."""
+        self.sender.kinds["a@example.net"] = "temporary"
+        message = self.put("a@example.net")
+        self.clock.pump([600.0] * (6 * 96 - 1))
+        self.assertEqual(self.statuses(message), ["queued"])
+        self.clock.pump([600.0] * 2)
+        self.assertEqual(self.statuses(message), ["expired"])
+        mail = self.inbox()[-1]
+        report = dsn.parse(mail)
+        assert report is not None
+        self.assertEqual(report.env_id, self.get(message).env_id)
+        (about,) = report.recipients
+        self.assertEqual((about.action, about.status), ("failed", "5.4.7"))
+        self.assertIn("451 4.7.1 later", about.diagnostic or "")
+
+    def test_unknown(self) -> None:
+        """A lost answer is logged as what may make a double, and the message is sent again."""
+        self.sender.kinds["a@example.net"] = "unknown"
+        message = self.put("a@example.net")
+        self.assertEqual(self.statuses(message), ["queued"])
+        self.assertEqual(self.metrics.value("stalwart_queue_attempts_total"), 1)
+        self.sender.kinds.clear()
+        self.pass_hours(0.2)
+        self.assertEqual(self.statuses(message), ["relayed"])
+
+    def test_disk_full(self) -> None:
+        """What became of a message is noted as soon as the store can; meanwhile it isn't sent again."""
+        self.sender.wait = True
+        message = self.put("a@example.net")
+        self.writer.store = None  # type: ignore[assignment]
+        self.sender.answer()
+        self.clock.pump([5.0] * 3)
+        self.writer.store = self.store
+        self.clock.pump([5.0] * 3)
+        self.assertEqual((self.statuses(message), len(self.sender.sent)), (["relayed"], 1))
+        self.assertTrue(self.flushLoggedErrors())
+
+
+class BackOffTests(SynchronousTestCase):
+    """The schedule."""
+
+    @given(st.integers(1, 10_000), st.floats(0, 1))
+    @settings(deadline=None, max_examples=100)
+    def test_bounds(self, attempts: int, chance: float) -> None:
+        """Between four minutes and just under five hours, however often it was tried."""
+        self.assertTrue(240 <= back_off(attempts, chance) <= 4.8 * 3600)
+
+    def test_doubles(self) -> None:
+        """Each wait is twice the one before, up to four hours."""
+        self.assertEqual([back_off(n, 0.5) for n in range(1, 9)], [300, 600, 1200, 2400, 4800, 9600, 14400, 14400])
+
+
+class ReportTests(RunnerCase):
+    """What the sender is told."""
+
+    def test_bounce(self) -> None:
+        """Who is refused for good comes back to the sender as a report with the header alone; who isn't, doesn't."""
+        self.sender.kinds["b@example.net"] = "permanent"
+        message = self.put("a@example.net", "b@example.net")
+        self.assertEqual(self.statuses(message), ["relayed", "failed"])
+        (mail,) = self.inbox()
+        self.assertIn(b"Return-Path: <>", mail)
+        self.assertIn(b"Subject: hello", mail)
+        self.assertNotIn(b"secret body", mail)
+        report = dsn.parse(mail)
+        assert report is not None
+        self.assertEqual(
+            [(each.address, each.action, each.status) for each in report.recipients],
+            [("b@example.net", "failed", "5.1.1")],
+        )
+
+    def test_full(self) -> None:
+        """With RET=FULL the whole message comes back. RFC 3461 §4.3"""
+        self.sender.kinds["b@example.net"] = "permanent"
+        self.put("b@example.net", ret="FULL")
+        self.assertIn(b"secret body", self.inbox()[0])
+
+    def test_never(self) -> None:
+        """With NOTIFY=NEVER nobody is told of anything. RFC 3461 §4.1"""
+        self.sender.kinds["b@example.net"] = "permanent"
+        self.put("b@example.net", notify="NEVER")
+        self.assertEqual(self.inbox(), [])
+
+    def test_no_report_about_reports(self) -> None:
+        """A report that can't be delivered causes none."""
+        self.sender.kinds["b@example.net"] = "permanent"
+        message = self.put("b@example.net", return_path="")
+        self.assertEqual((self.statuses(message), self.inbox()), (["failed"], []))
+
+    def test_bounce_leaves(self) -> None:
+        """The report about a message from elsewhere is sent there, with an empty return path."""
+        self.sender.kinds["b@example.net"] = "permanent"
+        self.put("b@example.net", return_path="them@example.com")
+        outgoing, destination = self.sender.sent[-1]
+        self.assertEqual((outgoing.return_path, destination), ("", "example.com"))
+
+    def test_listed_with_the_message(self) -> None:
+        """A report that was delivered here is found with the message that it is about."""
+        self.sender.kinds["b@example.net"] = "permanent"
+        message = self.put("b@example.net")
+        with self.store.read() as s:
+            (blob,) = queue.list_reports(s, message)
+        self.assertEqual(self.blobs.get(blob), self.inbox()[0])
+
+
+class LocalTests(RunnerCase):
+    """Recipients on this server."""
+
+    def test_delivered(self) -> None:
+        """A local recipient has the mail without any SMTP, and unsigned."""
+        message = self.put("JANE@example.org")
+        self.assertEqual((self.sender.sent, self.statuses(message)), ([], ["delivered"]))
+        (mail,) = self.inbox()
+        self.assertTrue(mail.endswith(MESSAGE))
+        self.assertIn(b"Return-Path: <jane@example.org>", mail)
+
+    def test_nobody(self) -> None:
+        """An unknown local recipient fails at once, and the sender is told."""
+        message = self.put("nobody@example.org")
+        self.assertEqual(self.statuses(message), ["failed"])
+        self.assertEqual(len(self.inbox()), 1)
+
+    def test_twice(self) -> None:
+        """Who is named twice gets the mail once."""
+        message = self.put("jane@example.org", "jane+tag@example.org")
+        self.assertEqual((self.statuses(message), len(self.inbox())), (["delivered", "delivered"], 1))
+
+    def test_success(self) -> None:
+        """Who asked to be told of success is. RFC 3461 §5.2.4"""
+        self.put("jane@example.org", notify="SUCCESS")
+        report = dsn.parse(self.inbox()[1])
+        assert report is not None
+        self.assertEqual([each.action for each in report.recipients], ["delivered"])
+
+
+class IncomingReportTests(RunnerCase):
+    """Reports of other servers."""
+
+    def arrive(self, env_id: str, address: str, action: str, sender: str = "", to: str = "jane@example.org") -> None:
+        """A report about a message comes in."""
+        report = (
+            "From: <>\r\nMIME-Version: 1.0\r\nContent-Type: multipart/report; report-type=delivery-status; boundary=b"
+            "\r\n\r\n--b\r\nContent-Type: message/delivery-status\r\n\r\nReporting-MTA: dns; mx.example.net\r\n"
+            f"Original-Envelope-Id: {env_id}\r\n\r\nFinal-Recipient: rfc822; {address}\r\nAction: {action}\r\n"
+            "Status: 5.1.1\r\n\r\n--b--\r\n"
+        )
+        recipient = self.successResultOf(Deferred.fromCoroutine(self.mailroom.find(to, None)))
+        transfer = Transfer(
+            id="1", sender=sender, recipients=(recipient,), client="mx.example.net", peer="192.0.2.1", protocol="LMTP"
+        )
+        delivered = Deferred.fromCoroutine(self.mailroom.deliver(transfer, bytearray(report.encode())))
+        self.assertTrue(self.successResultOf(delivered)[0].reply.positive)
+
+    def test_failed(self) -> None:
+        """A bounce that comes back makes of a relayed recipient a failed one, and is listed with the message."""
+        message = self.put("a@example.net", "B@example.net")
+        self.arrive(self.get(message).env_id, "b@EXAMPLE.net", "failed")
+        self.assertEqual(self.statuses(message), ["relayed", "failed"])
+        with self.store.read() as s:
+            (blob,) = queue.list_reports(s, message)
+        self.assertEqual(self.blobs.get(blob), self.inbox()[0])
+
+    def test_delivered(self) -> None:
+        """So does one of success; one of a delay changes nothing."""
+        message = self.put("a@example.net")
+        self.arrive(self.get(message).env_id, "a@example.net", "delayed")
+        self.assertEqual(self.statuses(message), ["relayed"])
+        self.arrive(self.get(message).env_id, "a@example.net", "delivered")
+        self.assertEqual(self.statuses(message), ["delivered"])
+
+    def test_of_others(self) -> None:
+        """Nobody else's report counts, nor what isn't one, nor an envelope that isn't known; all of it is mail."""
+        with self.store.write() as s:
+            create_account(s, "john@example.org", password_hash="x")
+        message = self.put("a@example.net")
+        env_id = self.get(message).env_id
+        self.arrive(env_id, "a@example.net", "failed", to="john@example.org")
+        self.arrive(env_id, "a@example.net", "failed", sender="x@example.net")
+        self.arrive("other", "a@example.net", "failed")
+        self.assertEqual((self.statuses(message), len(self.inbox())), (["relayed"], 2))
+
+
+class StopTests(RunnerCase):
+    """Stopping and starting."""
+
+    def restart(self) -> None:
+        """Start anew on what the store has."""
+        self.runner.close()
+        self.runner = self.make_runner()
+        self.runner.startService()
+        self.clock.advance(0)
+
+    def test_waits(self) -> None:
+        """Stopping waits for the answer that is on its way."""
+        self.sender.wait = True
+        message = self.put("a@example.net")
+        stopped = self.runner.stopService()
+        self.assertNoResult(stopped)
+        self.sender.answer()
+        self.successResultOf(stopped)
+        self.assertEqual(self.statuses(message), ["relayed"])
+
+    def test_given_up_before_the_end(self) -> None:
+        """An attempt that is ended before the end of the message was sent counts for nothing."""
+        self.sender.wait, self.sender.says_end = True, False
+        message = self.put("a@example.net")
+        stopped = self.runner.stopService()
+        self.clock.advance(6)
+        self.successResultOf(stopped)
+        (recipient,) = self.get(message).recipients
+        self.assertEqual(
+            (recipient.status, recipient.attempts, recipient.begun_at, recipient.next_attempt_at),
+            ("queued", 0, None, NOW + 6),
+        )
+        self.sender.wait = False
+        self.restart()
+        self.assertEqual(self.statuses(message), ["relayed"])
+        self.assertEqual(self.metrics.value("stalwart_queue_attempts_total"), 1)
+
+    def test_given_up_after_the_end(self) -> None:
+        """An attempt that is ended after the end of the message was sent is one with a lost answer."""
+        self.sender.wait = True
+        message = self.put("a@example.net")
+        stopped = self.runner.stopService()
+        self.clock.advance(6)
+        self.successResultOf(stopped)
+        (recipient,) = self.get(message).recipients
+        self.assertEqual((recipient.status, recipient.attempts, recipient.ending_at), ("queued", 1, None))
+
+    def test_killed(self) -> None:
+        """After a crash all that was begun is sent; only whose end may have been sent is said to arrive twice."""
+        self.runner.stopService()
+        first, second = self.put("a@example.net"), self.put("b@example.com")
+        with self.store.write() as s:
+            ids = [each.id for message in (first, second) for each in self.get(message).recipients]
+            queue.begin(s, first, ids[:1])
+            queue.begin(s, second, ids[1:])
+            queue.end(s, ids[1:])
+        self.restart()
+        self.assertEqual((self.statuses(first), self.statuses(second)), (["relayed"], ["relayed"]))
+        unknown = self.metrics.registry.get_sample_value("stalwart_queue_attempts_total", {"outcome": "unknown"})
+        self.assertEqual(unknown, 1)
+
+
+class FigureTests(RunnerCase):
+    """Metrics."""
+
+    def test_figures(self) -> None:
+        """How many wait, how many are held, and for how long the oldest waits."""
+        self.sender.kinds["a@example.net"] = "temporary"
+        self.put("a@example.net")
+        held = self.put("b@example.net", not_before=NOW + 999_999)
+        with self.store.write() as s:
+            queue.hold(s, held)
+        self.clock.pump([1.0] * 30)
+        value = self.metrics.registry.get_sample_value
+        self.assertEqual(value("stalwart_queue_messages", {"state": "waiting"}), 1)
+        self.assertEqual(value("stalwart_queue_messages", {"state": "held"}), 1)
+        self.assertEqual(value("stalwart_queue_recipients"), 2)
+        self.assertEqual(value("stalwart_queue_oldest_seconds"), 30)
+        self.assertEqual(value("stalwart_queue_paused"), 0)
