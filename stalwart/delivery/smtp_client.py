@@ -5,7 +5,6 @@ Whatever a peer does ends in outcomes; nothing is tried twice here once a peer m
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -37,7 +36,6 @@ MOST_ADDRESSES = 6
 
 _TLS_FAILED = "4.7.5"  # RFC 3463 §3.8
 # RFC 5321 §2.3.8: CR and LF must not be sent alone; servers disagree about what such lines end.
-_BARE = re.compile(rb"\r(?!\n)|(?<!\r)\n")
 _BARE_LINE_END = reply(554, "5.6.0", "The message has a CR or LF alone, which can't be sent")
 _STOPPED = reply(451, "4.3.2", "This server stopped while sending")
 _TROUBLE = reply(451, "4.3.0", "Trouble on this server while sending; its log tells more")
@@ -66,7 +64,7 @@ class Sender:
         """
         outcomes: list[Outcome] = []
         try:
-            if _BARE.search(outgoing.data):
+            if _has_bare_line_ends(outgoing.data):
                 return _all(outgoing, "permanent", _BARE_LINE_END)
             targets = await self._routes.find(destination)
             for start in range(0, len(outgoing.recipients), MOST_RECIPIENTS):
@@ -215,6 +213,11 @@ class _Connections(Factory[SmtpConnection]):
     def buildProtocol(self, addr: IAddress | None) -> SmtpConnection:
         connection: SmtpConnection = self._make(addr)
         return connection
+
+
+def _has_bare_line_ends(data: bytes) -> bool:
+    pairs = data.count(b"\r\n")
+    return data.count(b"\r") != pairs or data.count(b"\n") != pairs
 
 
 def _peer(target: Target, address: str) -> str:
