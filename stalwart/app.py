@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import resource
 import secrets
 import sys
@@ -23,6 +24,11 @@ from stalwart.config import ConfigErrors, FsStore, Listener, Settings, SqliteSto
 from stalwart.delivery.lmtp_server import LmtpFactory
 from stalwart.delivery.local import Mailroom
 from stalwart.delivery.memory import MessageMemory
+from stalwart.delivery.queue_attempt import Attempts
+from stalwart.delivery.queue_journal import QueueJournal
+from stalwart.delivery.queue_runner import QueueRunner
+from stalwart.delivery.queue_signing import Signer
+from stalwart.delivery.sending import make_sender
 from stalwart.housekeeping import Housekeeping
 from stalwart.http import Branch, ListenerContext, RequestIds, Site, SiteSettings, site_settings
 from stalwart.http.dns import DnsAnswers, SystemResolver
@@ -161,6 +167,8 @@ class Daemon(Service):
         for success, result in await DeferredList(stopping, consumeErrors=True):
             if not success:
                 _log.failure("a listener did not stop in good order", result)
+        if self._backend is not None:
+            await self._backend.end_queue()
         self._close()
 
     def _close(self) -> None:
@@ -195,26 +203,12 @@ class Daemon(Service):
 
     def _lmtp_factories(self, backend: _Backend) -> Callable[[Listener], IProtocolFactory]:
         memory = MessageMemory(_MESSAGE_MEMORY)
-        mailroom = Mailroom(
-            backend.store,
-            pool=backend.pool,
-            writer=backend.writer,
-            recipients=Cache(
-                "recipients",
-                octets=_RECIPIENT_MEMORY,
-                tti=self._settings.cache.recipients_tti,
-                clock=time.monotonic,
-                metrics=self._metrics,
-            ),
-            hostname=self._settings.hostname,
-            clock=time.time,
-        )
 
         def make(listener: Listener) -> IProtocolFactory:
             return LmtpFactory(
                 listener=listener.id,
                 hostname=self._settings.hostname,
-                mailroom=mailroom,
+                mailroom=backend.mailroom,
                 memory=memory,
                 metrics=self._metrics,
                 reactor=self._reactor,
@@ -336,7 +330,7 @@ def http_tree(
         metrics,
         hostname=settings.hostname,
         threads=backend.threads,
-        limits=limits_of(settings.jmap, settings.object_quota),
+        limits=limits_of(settings.jmap, settings.object_quota, settings.submission),
         application_server_key=backend.vapid.application_server_key,
     )
     streams = Streams(jmap, backend.announcer, reactor, settings.jmap)
@@ -426,6 +420,24 @@ class _Backend:
         self.threads = max(_LEAST_THREADS, settings.worker_pool_size)
         self.pool = ThreadPool(reactor, self.threads, "worker")
         self.writer: BatchThread[Callable[[Session], Any], Any] = BatchThread(reactor, self.store.run_batch, "writer")
+        self.mailroom = Mailroom(
+            self.store,
+            pool=self.pool,
+            writer=self.writer,
+            recipients=Cache(
+                "recipients",
+                octets=_RECIPIENT_MEMORY,
+                tti=settings.cache.recipients_tti,
+                clock=time.monotonic,
+                metrics=metrics,
+            ),
+            hostname=settings.hostname,
+            clock=time.time,
+        )
+        # One thread, for the database's sake; what it does is short, but must not wait behind requests.
+        self._queue_thread = ThreadPool(reactor, 1, "queue")
+        self._sender = make_sender(settings.relay, hostname=settings.hostname, reactor=reactor)
+        self._queue = self._queue_runner(settings)
         self.authenticator = Authenticator(self.store, Passwords(), clock=time.monotonic, metrics=metrics)
         # A sweep over many blobs takes a while; requests must not wait for it.
         self._sweeper = ThreadPool(reactor, 1, "housekeeping")
@@ -448,7 +460,7 @@ class _Backend:
             ),
             self.vapid,
             settings=settings.jmap,
-            limits=limits_of(settings.jmap, settings.object_quota),
+            limits=limits_of(settings.jmap, settings.object_quota, settings.submission),
         )
         # Strangers cause lookups: they must not take the threads that requests of accounts wait for.
         self._lookup_pool = ThreadPool(reactor, _LOOKUP_THREADS, "lookups")
@@ -478,6 +490,31 @@ class _Backend:
             reactor=self._reactor,
         )
 
+    def _queue_runner(self, settings: Settings) -> QueueRunner:
+        journal = QueueJournal(self._metrics, time.time)
+        attempts = Attempts(
+            self.store,
+            pool=self.pool,
+            writer=self.writer,
+            mailroom=self.mailroom,
+            sender=self._sender,
+            sign=Signer(self.store, time.time),
+            journal=journal,
+            reactor=self._reactor,
+            hostname=settings.hostname,
+            clock=time.time,
+            chance=random.random,
+            random_token=lambda: secrets.token_hex(16),
+        )
+        return QueueRunner(
+            self.store,
+            attempts,
+            thread=self._queue_thread,
+            reactor=self._reactor,
+            journal=journal,
+            clock=time.time,
+        )
+
     def start(self) -> None:
         """Begin to work. Raises StoreError."""
         self._kept.load()
@@ -490,6 +527,13 @@ class _Backend:
         self.writer.start()
         self._housekeeping.startService()
         self._bans.startService()
+        self._queue_thread.start()
+        self._queue.startService()
+
+    async def end_queue(self) -> None:
+        """Send nothing more, and wait until what is under way has ended."""
+        await self._queue.stopService()
+        self._sender.close()
 
     def end_streams(self) -> None:
         """Push no more, and end what waits for changes."""
@@ -501,6 +545,8 @@ class _Backend:
         self.end_streams()
         self._watcher.stop()
         self.announcer.close_thread()
+        self._queue_thread.stop()
+        self._queue.close()
         self._bans.stopService()
         self._housekeeping.stopService()
         self._records.stop()

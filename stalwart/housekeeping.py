@@ -1,4 +1,6 @@
-"""What is done by the clock: expired uploads go hourly, unreferenced blobs, old tombstones and lookups every day."""
+"""What is done by the clock: expired uploads go hourly; unreferenced blobs, old tombstones and lookups, and mail that
+was sent long ago, every day.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +16,11 @@ from twisted.python.failure import Failure
 from stalwart.store import (
     Store,
     delete_dead_subscriptions,
+    expire_submissions,
     expire_uploads,
     forget_destroyed,
     forget_expired_lookups,
+    queue,
     sweep,
 )
 
@@ -27,6 +31,10 @@ _EVERY_SECONDS = 86_400.0
 _UPLOADS_SECONDS = 3600.0
 # RFC 8620 §5.2: clients that were away for 30 days are still told what was destroyed.
 _TOMBSTONE_SECONDS = 30 * 86_400
+# RFC 8621 §7: an EmailSubmission may go once it is done with; reports come within days.
+_SUBMISSION_SECONDS = 30 * 86_400
+# What became of mail that no submission shows, for who asks with `stalwart queue list --all`.
+_SENT_SECONDS = 7 * 86_400
 
 _log = Logger(namespace="stalwart.housekeeping")
 
@@ -92,7 +100,17 @@ class Housekeeping(Service):
             delete_dead_subscriptions(session)
             forget_destroyed(session, int(self._store.clock()) - _TOMBSTONE_SECONDS)
             forget_expired_lookups(session)
+        while self.running and (self._expire_submissions() or self._forget_sent()):
+            pass
         return sweep(self._store, wanted=lambda: bool(self.running))
+
+    def _expire_submissions(self) -> int:
+        with self._store.write() as session:
+            return expire_submissions(session, int(self._store.clock()) - _SUBMISSION_SECONDS)
+
+    def _forget_sent(self) -> int:
+        with self._store.write() as session:
+            return queue.forget_finished(session, int(self._store.clock()) - _SENT_SECONDS)
 
     def _done(self, blobs: int) -> None:
         _log.info("housekeeping: {blobs} unreferenced blobs removed", blobs=blobs)

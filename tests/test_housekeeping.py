@@ -15,11 +15,20 @@ from stalwart.housekeeping import Housekeeping
 from stalwart.store import (
     BlobMissing,
     FsBlobs,
+    NewMessage,
+    NewRecipient,
+    NewSubmission,
     Store,
     add_upload,
+    cancel_submission,
     create_account,
     create_domain,
+    create_submission,
+    enqueue,
     find_upload,
+    list_queue,
+    list_submissions,
+    queue,
     sweep,
 )
 
@@ -71,6 +80,28 @@ class HousekeepingTests(SynchronousTestCase):
         self.clock.advance(DAY)
         self.assertRaises(BlobMissing, self.store.blobs.get, name)
 
+    def test_sent_mail_forgotten(self) -> None:
+        """What became of mail is kept for a week after it was done."""
+        self.service.startService()
+        with self.store.write() as s:
+            new = NewMessage(
+                account_id=None,
+                blob_hash="x",
+                size=1,
+                return_path="",
+                recipients=(NewRecipient(address="a@example.net"),),
+            )
+            message = enqueue(s, new)
+            queue.cancel(s, message)
+        self.time += 6 * DAY
+        self.clock.advance(600)
+        with self.store.read() as s:
+            self.assertEqual(len(list_queue(s, finished=True)), 1)
+        self.time += 2 * DAY
+        self.clock.advance(DAY)
+        with self.store.read() as s:
+            self.assertEqual(list_queue(s, finished=True), [])
+
     def test_uploads_expire(self) -> None:
         """An upload that nothing names is gone within an hour after its time; its octets too."""
         self.service.startService()
@@ -85,6 +116,31 @@ class HousekeepingTests(SynchronousTestCase):
             with self.store.read() as s:
                 self.assertEqual(find_upload(s, account, account, name) is not None, there)
         self.assertRaises(BlobMissing, self.store.blobs.get, name)
+
+    def test_submissions_expire(self) -> None:
+        """What was sent is forgotten thirty days after it was done with, and so is what the queue knew of it."""
+        self.service.startService()
+        blob = self.store.blobs.put(b"message")
+        with self.store.write() as s:
+            create_domain(s, "example.org")
+            account = create_account(s, "ada@example.org", password_hash="h").id
+            new = NewSubmission(identity_id=1, email_id=1, thread_id=1, envelope="{}", send_at=0)
+            message = NewMessage(
+                account_id=account,
+                blob_hash=blob,
+                size=7,
+                return_path="ada@example.org",
+                recipients=(NewRecipient(address="bob@example.net"),),
+            )
+            ids = [create_submission(s, account, new, message) for _ in range(2)]
+            self.assertTrue(cancel_submission(s, ids[0]))
+        self.clock.advance(600)
+        for days, left, queued in ((29, ids, 2), (31, ids[1:], 1)):
+            self.time = 2_000_000_000.0 + days * DAY
+            self.clock.advance(DAY)
+            with self.store.read() as s:
+                self.assertEqual([row.id for row in list_submissions(s, account, 9)], left)
+                self.assertEqual(len(list_queue(s, finished=True)), queued)
 
     def test_failure_does_not_end_it(self) -> None:
         """A run that fails is logged, and the next day's run comes."""

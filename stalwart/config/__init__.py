@@ -33,6 +33,7 @@ from stalwart.config.settings import (
     SocketOptions,
     SqliteStore,
 )
+from stalwart.config.submission_settings import SubmissionSettings
 
 __all__ = [
     "DIRECTORIES",
@@ -69,6 +70,7 @@ __all__ = [
     "SocketOptions",
     "SourceText",
     "SqliteStore",
+    "SubmissionSettings",
     "TcpAddress",
     "UnixAddress",
     "UsedStore",

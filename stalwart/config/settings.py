@@ -33,6 +33,7 @@ from stalwart.config.lookup_kinds import LookupTables
 from stalwart.config.relay_settings import RelaySettings
 from stalwart.config.rules import RuleNames
 from stalwart.config.schema import Group, Key, Table
+from stalwart.config.submission_settings import SubmissionSettings
 
 
 class SocketOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -415,6 +416,10 @@ class Declared(msgspec.Struct, frozen=True, kw_only=True):
             doc="How mail for others leaves: through a relay (`relay.host`), or directly to their servers "
             "(`relay.direct`). Without either it stays in the queue.",
         ),
+    ]
+    submission: Annotated[
+        SubmissionSettings,
+        Group(name="submission", doc="What one account may send, by JMAP's EmailSubmission."),
     ]
     storage: Annotated[Storage, Group(name="storage", doc="Which store holds what.")]
     stores: Annotated[

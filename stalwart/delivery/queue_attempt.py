@@ -23,6 +23,7 @@ from stalwart.delivery.queue_reports import Result, build_report, told_of
 from stalwart.delivery.queue_schedule import attempt_of
 from stalwart.delivery.replies import LmtpError, Reply, reply
 from stalwart.mail.build_fields import InvalidValue
+from stalwart.mail.seven_bit import to_seven_bit
 from stalwart.store import (
     BlobMissing,
     InvalidAddress,
@@ -143,6 +144,7 @@ class Attempts:
             ret=message.ret,
             is_8bit=message.is_8bit,
             needs_smtputf8=message.needs_smtputf8,
+            seven_bit=partial(self._seven_bit_octets, message) if message.is_8bit else None,
         )
 
         async def begun(addresses: tuple[str, ...]) -> None:
@@ -174,6 +176,11 @@ class Attempts:
     def _octets(self, message: QueueMessageRow) -> bytes:
         """In a thread: the message as it goes out."""
         data = self._store.blobs.get(message.blob_hash)
+        return self._sign(data) + data
+
+    def _seven_bit_octets(self, message: QueueMessageRow) -> bytes:
+        """As it goes to the few servers without 8BITMIME. Raises NotConvertible."""
+        data = to_seven_bit(self._store.blobs.get(message.blob_hash))
         return self._sign(data) + data
 
     async def _lost(self, message: QueueMessageRow) -> None:

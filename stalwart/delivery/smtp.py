@@ -46,10 +46,12 @@ class SmtpEngine:
         self.state = State.GREETING
         self.offer = Offer()
         self.secure = False
+        # Why the session ended, if it wasn't by QUIT.
+        self.farewell: Reply | None = None
         # Grows with each reply: what a time limit looks at.
         self.progress = 0
         self._hostname = hostname
-        self._peer = peer
+        self.peer = peer
         self._tls = tls
         self._credentials = credentials
         self._reader = ReplyReader()
@@ -81,7 +83,7 @@ class SmtpEngine:
                 self.progress += 1
                 self._answered(answer)
         except PeerFault as fault:
-            self.refuse(reply(451, "4.5.0", f"{self._peer}: {fault}"))
+            self.refuse(reply(451, "4.5.0", f"{self.peer}: {fault}"))
 
     def data_to_send(self) -> bytes:
         """What was said since the last call."""
@@ -144,7 +146,7 @@ class SmtpEngine:
 
     def lost(self, reason: str) -> None:
         """The connection is gone, or was given up: nothing more comes from the peer."""
-        self.refuse(reply(451, "4.4.2", f"{self._peer}: {reason}"))
+        self.refuse(reply(451, "4.4.2", f"{self.peer}: {reason}"))
 
     def refuse(self, answer: Reply) -> None:
         """End the session with an answer of our side, such as one about its certificate."""
@@ -216,7 +218,7 @@ class SmtpEngine:
                 self._move(Input.SAY_STARTTLS)
                 return
             if self._tls == "required":
-                self._end(reply(451, "4.7.4", f"{self._peer} offers no STARTTLS, without which nothing is sent"))
+                self._end(reply(451, "4.7.4", f"{self.peer} offers no STARTTLS, without which nothing is sent"))
                 return
         if self._credentials is not None:
             self._say_auth(self._credentials)
@@ -239,7 +241,7 @@ class SmtpEngine:
         self._auth_lines = deque(commands.auth_lines(credentials, self.offer))
         if not self._auth_lines:
             offered = ", ".join(sorted(self.offer.auth)) or "none"
-            text = f"{self._peer} offers neither AUTH PLAIN nor AUTH LOGIN (it offers {offered})"
+            text = f"{self.peer} offers neither AUTH PLAIN nor AUTH LOGIN (it offers {offered})"
             self._end(reply(451, "4.7.4", text))
             return
         self._outbox.append(self._auth_lines.popleft())
@@ -267,7 +269,7 @@ class SmtpEngine:
         refused: Reply | None = None
         if self.offer.size is not None and outgoing.size > self.offer.size:
             # RFC 1870 §5: there is no use in trying.
-            text = f"The message has {outgoing.size} octets, {self._peer} takes {self.offer.size}"
+            text = f"The message has {outgoing.size} octets, {self.peer} takes {self.offer.size}"
             refused = reply(552, "5.3.4", text)
         elif outgoing.is_8bit and "8BITMIME" not in self.offer:
             refused = commands.NEEDS_8BITMIME
@@ -310,7 +312,7 @@ class SmtpEngine:
             pass
         elif answer.code == 354 and asked.verb == "DATA":
             if self._accepted():
-                recipients = self._recipients()
+                recipients = self.undecided()
                 self._move(Input.GO_AHEAD)
                 self._events.append(SendContent(recipients=recipients))
                 return
@@ -340,8 +342,8 @@ class SmtpEngine:
     def _accepted(self) -> bool:
         return self._sender_refused is None and None in self._verdicts
 
-    def _recipients(self) -> tuple[str, ...]:
-        """The recipients about whom nothing is decided."""
+    def undecided(self) -> tuple[str, ...]:
+        """The recipients of the message under way about whom nothing is decided."""
         assert self._outgoing is not None
         pairs = zip(self._outgoing.recipients, self._verdicts, strict=True)
         return tuple(recipient.address for recipient, verdict in pairs if verdict is None)
@@ -365,7 +367,7 @@ class SmtpEngine:
                     kind=verdict.kind,
                     reply=one_line(verdict.reply),
                     enhanced=verdict.reply.enhanced or None,
-                    peer=self._peer,
+                    peer=self.peer,
                 )
             )
         self._outgoing = None
@@ -379,6 +381,7 @@ class SmtpEngine:
 
     def _end(self, answer: Reply) -> None:
         """Nothing more can be had from this peer."""
+        self.farewell = answer
         self._to_say.clear()
         self._pending.clear()
         if self._outgoing is not None:

@@ -11,7 +11,7 @@ from stalwart.jmap.declare import Method
 from stalwart.jmap.filters import COLLATIONS
 from stalwart.jmap.limits import Limits
 from stalwart.jmap.standard import methods_of
-from stalwart.jmap.types import blob, blob_upload, core, identity, mail, quota, vacation
+from stalwart.jmap.types import blob, blob_upload, core, identity, mail, quota, submission, vacation
 from stalwart.jmap.types.email import EMAIL
 from stalwart.jmap.types.email_import import IMPORT
 from stalwart.jmap.types.email_parse import PARSE
@@ -88,7 +88,7 @@ CAPABILITIES = (
         of_server=lambda server: {"applicationServerKey": server.application_server_key},
     ),
     Capability(uri=mail.URI, of_account=_mail_of_account),
-    Capability(uri=identity.URI, of_account=identity.of_submission),
+    Capability(uri=identity.URI, of_account=submission.of_account),
     # Whether somebody is away is for their own eyes. RFC 8621 §1.3.3: an empty object
     Capability(uri=vacation.URI, of_account=lambda limits, is_own: {}, shared=False),
     Capability(uri=blob_upload.URI, of_account=blob.of_account),
@@ -108,6 +108,7 @@ METHODS: Mapping[str, Method] = {
         PARSE,
         GET_SNIPPETS,
         *methods_of(identity.IDENTITY),
+        *methods_of(submission.SUBMISSION),
         *methods_of(vacation.VACATION_RESPONSE),
         *methods_of(quota.QUOTA),
         *blob.METHODS,

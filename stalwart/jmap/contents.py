@@ -81,7 +81,11 @@ def find_content(
         return None
     blob_hash = named.hash
     emails = store.has_blob(session, account, blob_hash)
-    if not emails and store.find_upload(session, account, user, blob_hash) is None:
+    if (
+        not emails
+        and store.find_upload(session, account, user, blob_hash) is None
+        and not store.has_report(session, account, blob_hash)
+    ):
         return None
     try:
         whole = _whole(blobs, blob_hash)

@@ -159,6 +159,7 @@ class Write(msgspec.Struct, Generic[Row], frozen=True, kw_only=True):
     another way than was asked for (RFC 8620 §5.3, `updated`), or None.
     `update_together` gets, by row number, those updates that got in each other's way one by one, as a swap of two
     names does; it makes all that are possible together, and gives for each what `update` would give, or its error.
+    `finish` comes after all others, with the rows of those records that were created, changed or destroyed, by id.
     `created_properties` are what the client is told of a new record; None: all that it didn't send.
     `copy` gets the call, the call as it would be on the account copied from, the row there, and a `Creation` with
     only what was given; it gives the number of the new row. `prepare_copy` is to it what `prepare` is to `create`.
@@ -176,6 +177,7 @@ class Write(msgspec.Struct, Generic[Row], frozen=True, kw_only=True):
         | None
     ) = None
     destroy: Callable[[Call, Row, Any], None] | None = None
+    finish: Callable[[Call, Mapping[str, Row], Any], None] | None = None
     created_properties: tuple[str, ...] | None = None
     copy: Callable[[Call, Call, Row, Creation, Any], int] | None = None
     prepare_copy: Callable[[Call, Call, Row, Creation, Any], Any] | None = None

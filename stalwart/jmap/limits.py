@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from stalwart.config import JmapSettings, ObjectQuotas
+from stalwart.config import JmapSettings, ObjectQuotas, Rate, SubmissionSettings
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,10 +47,17 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """Per account, as all that follows."""
     max_identities: int = 20
     max_push_subscriptions: int = 15
+    sending_rate: Rate | None = Rate(count=2000, period=86_400.0)
+    """Recipients that one account may send to."""
+    max_recipients: int = 1000
+    """Of one message, as what follows."""
+    max_size_submitted: int = 50_000_000
+    max_delayed_send: int = 2_592_000
 
 
-def limits_of(jmap: JmapSettings, quotas: ObjectQuotas) -> Limits:
+def limits_of(jmap: JmapSettings, quotas: ObjectQuotas, submission: SubmissionSettings) -> Limits:
     """The limits that the settings name; those that have no setting have their defaults."""
+    rate = submission.rate_limit
     return Limits(
         max_size_upload=jmap.upload_max_size,
         max_concurrent_upload=jmap.upload_max_concurrent,
@@ -73,4 +80,8 @@ def limits_of(jmap: JmapSettings, quotas: ObjectQuotas) -> Limits:
         max_mailboxes=quotas.mailbox,
         max_identities=quotas.identity,
         max_push_subscriptions=quotas.push_subscription,
+        sending_rate=rate,
+        max_recipients=submission.max_recipients if rate is None else min(submission.max_recipients, rate.count),
+        max_size_submitted=submission.max_size,
+        max_delayed_send=int(submission.max_delay),
     )

@@ -117,6 +117,7 @@ class _Set(Generic[Row]):
         self._pending: set[str] = set()  # creation ids whose records are still to be made
         self._blocked: dict[int, tuple[Row, Mapping[str, Any]]] = {}  # updates that others may be in the way of
         self._joint: dict[int, SetError | Mapping[str, object] | None] = {}  # what became of them
+        self._written: dict[str, Row] = {}  # what `finish` is told of
         self._created: dict[str, object] = {}
         self._updated: dict[str, object] = {}
         self._destroyed: list[str] = []
@@ -140,6 +141,8 @@ class _Set(Generic[Row]):
         for task in tasks:
             if task.conflict is not None:
                 task.failed(task.conflict)
+        if self._write.finish is not None:
+            self._write.finish(self._call, self._written, self._arguments)
         # RFC 8620 §5.3: null where there is none
         return {
             "created": self._created or None,
@@ -213,6 +216,9 @@ class _Set(Generic[Row]):
         self._created[creation.id] = self._records.created(real_id, resolved, self._write.created_properties)
         self._call.exchange.created.add(creation.id, real_id)
         self._pending.discard(creation.id)
+        if self._write.finish is not None:
+            _, self._written[real_id] = self._records.find(real_id)
+            self._records.forget(number)
 
     def _update_one(self, text: str, patch: Mapping[str, Any]) -> None:
         real_id = self._resolve(text)
@@ -224,6 +230,7 @@ class _Set(Generic[Row]):
             if isinstance(outcome, SetError):
                 raise outcome
             self._updated[real_id] = outcome
+            self._written[real_id] = row
             return
         changed = decode_update(self._type, self._records, row, patch, self._resolve)
         outcome = None
@@ -238,6 +245,7 @@ class _Set(Generic[Row]):
             self._records.forget(number)
         self._blocked.pop(number, None)
         self._updated[real_id] = outcome
+        self._written[real_id] = row
 
     def _will_be_destroyed(self, real_id: str) -> bool:
         return real_id in self._plainly_destroyed or any(
@@ -259,3 +267,4 @@ class _Set(Generic[Row]):
         self._write.destroy(self._call, row, self._arguments)
         self._records.forget(number)
         self._destroyed.append(real_id)
+        self._written[real_id] = row

@@ -13,7 +13,7 @@ from stalwart.store.errors import CannotCalculateChanges
 from stalwart.store.prepared import Prepared
 from stalwart.store.rows import Changes
 from stalwart.store.session import Session
-from stalwart.store.tables import email, identity, mailbox, thread, tombstone, type_state
+from stalwart.store.tables import email, email_submission, identity, mailbox, thread, tombstone, type_state
 
 _STATE = Prepared(
     select(type_state.c.modseq, type_state.c.floor).where(
@@ -60,7 +60,13 @@ def _updated(table: Table) -> Select[int, int]:
     )
 
 
-_TABLES: dict[str, Table] = {"Email": email, "Mailbox": mailbox, "Thread": thread, "Identity": identity}
+_TABLES: dict[str, Table] = {
+    "Email": email,
+    "Mailbox": mailbox,
+    "Thread": thread,
+    "Identity": identity,
+    "EmailSubmission": email_submission,
+}
 _CREATED = {name: _created(table) for name, table in _TABLES.items()}
 _UPDATED = {name: _updated(table) for name, table in _TABLES.items()}
 _MORE_THAN_COUNTS = (

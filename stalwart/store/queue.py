@@ -11,7 +11,7 @@ import secrets
 from collections.abc import Iterable, Sequence
 
 import msgspec
-from sqlalchemy import Row, bindparam, case, delete, func, insert, or_, select, update
+from sqlalchemy import bindparam, case, delete, func, insert, or_, select, update
 
 from stalwart.store.accounts import is_local_domain
 from stalwart.store.addresses import normalise_domain
@@ -28,9 +28,8 @@ from stalwart.store.queue_rows import (
     QueueStatus,
 )
 from stalwart.store.session import Session
+from stalwart.store.submission_state import touch_submission
 from stalwart.store.tables import queue_control, queue_message, queue_recipient, queue_report
-
-EMAIL_SUBMISSION = "EmailSubmission"
 
 _EXPIRE_SECONDS = 4 * 86400
 _WARN_SECONDS = 4 * 3600
@@ -312,7 +311,7 @@ def record(s: Session, recipient_id: int, attempt: Attempt) -> bool:
             "new_peer": attempt.peer,
         },
     )
-    _moved(s, row)
+    touch_submission(s, row.account_id, row.submission_id)
     return attempt.status != "queued" and _finish(s, row.message_id)
 
 
@@ -354,8 +353,7 @@ def cancel(s: Session, message_id: int) -> int:
     canceled = list(s.connection.scalars(_CANCEL, {"message": message_id}))
     if canceled:
         _finish(s, message_id)
-        if message.account_id is not None and message.submission_id is not None:
-            s.touch(message.account_id, EMAIL_SUBMISSION)
+        touch_submission(s, message.account_id, message.submission_id)
     return len(canceled)
 
 
@@ -410,8 +408,7 @@ def record_report(s: Session, message: QueueMessageRow, blob_hash: str, statuses
         if recipient_id in relayed:
             s.connection.execute(_STATUS, {"recipient": recipient_id, "new_status": status})
     s.connection.execute(_INSERT_REPORT, {"message_id": message.id, "blob_hash": blob_hash})
-    if message.account_id is not None and message.submission_id is not None:
-        s.touch(message.account_id, EMAIL_SUBMISSION)
+    touch_submission(s, message.account_id, message.submission_id)
 
 
 def list_reports(s: Session, message_id: int) -> Sequence[str]:
@@ -455,9 +452,3 @@ def _finish(s: Session, message_id: int) -> bool:
         return False
     s.connection.execute(_FINISH, {"message": message_id, "now": s.now()})
     return True
-
-
-def _moved(s: Session, row: Row[*tuple[object, ...]]) -> None:
-    # RFC 8621 §7: deliveryStatus is part of the EmailSubmission, so that its state moves.
-    if row.account_id is not None and row.submission_id is not None:
-        s.touch(row.account_id, EMAIL_SUBMISSION)

@@ -30,7 +30,16 @@ Role = Literal[
 ]
 
 #: Types that have a state, as their JMAP names. "EmailDelivery" moves only when mail is added (RFC 8621 §1.5).
-TypeName = Literal["Mailbox", "Thread", "Email", "EmailDelivery", "Identity", "Quota", "VacationResponse"]
+TypeName = Literal[
+    "Mailbox",
+    "Thread",
+    "Email",
+    "EmailDelivery",
+    "EmailSubmission",
+    "Identity",
+    "Quota",
+    "VacationResponse",
+]
 
 
 class AccountRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -134,6 +143,33 @@ class IdentityRow(msgspec.Struct, frozen=True, kw_only=True):
     html_signature: str
     may_delete: bool
     modseq: int
+
+
+UndoStatus = Literal["pending", "final", "canceled"]
+"""RFC 8621 §7: whether a submission may still be canceled, or was."""
+
+
+class NewSubmission(msgspec.Struct, frozen=True, kw_only=True):
+    """An EmailSubmission to be noted. `envelope` is the Envelope object of RFC 8621 §7 as JSON."""
+
+    identity_id: int
+    email_id: int
+    thread_id: int
+    envelope: str
+    send_at: int
+
+
+class SubmissionRow(msgspec.Struct, frozen=True, kw_only=True):
+    """An EmailSubmission (RFC 8621 §7), but for what became of each recipient."""
+
+    id: int
+    identity_id: int
+    email_id: int
+    thread_id: int
+    envelope: str
+    send_at: int
+    undo_status: UndoStatus
+    created_modseq: int
 
 
 class ShareRow(msgspec.Struct, frozen=True, kw_only=True):

@@ -11,7 +11,7 @@ from sqlalchemy import bindparam, delete, select, union
 from stalwart.store.database import Store
 from stalwart.store.rows import UploadRow
 from stalwart.store.session import Session
-from stalwart.store.tables import email, queue_message, upload
+from stalwart.store.tables import email, queue_message, queue_report, upload
 
 _KEEP_SECONDS = 24 * 3600.0
 _AT_ONCE = 500
@@ -26,6 +26,7 @@ _NAMED = union(
     select(queue_message.c.blob_hash).where(
         queue_message.c.blob_hash.in_(bindparam("hashes", expanding=True)), queue_message.c.finished_at.is_(None)
     ),
+    select(queue_report.c.blob_hash).where(queue_report.c.blob_hash.in_(bindparam("hashes", expanding=True))),
 )
 
 

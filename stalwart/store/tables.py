@@ -11,6 +11,7 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    Float,
     ForeignKey,
     ForeignKeyConstraint,
     Index,
@@ -291,6 +292,32 @@ identity = Table(
     Index("ix_identity_created", "account_id", "created_modseq"),
     Index("ix_identity_modseq", "account_id", "modseq", "created_modseq"),
     sqlite_autoincrement=True,
+)
+
+# What was handed in to be sent. The ids of what it was made of stay when that is gone (RFC 8621 §7.5).
+email_submission = Table(
+    "email_submission",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    Column("account_id", ForeignKey("account.id", ondelete="CASCADE"), nullable=False),
+    Column("identity_id", BigInteger, nullable=False),
+    Column("email_id", BigInteger, nullable=False),
+    Column("thread_id", BigInteger, nullable=False),
+    Column("envelope", Text, nullable=False),  # the Envelope object of RFC 8621 §7 as JSON
+    Column("send_at", BigInteger, nullable=False),
+    Column("created_modseq", BigInteger, nullable=False),
+    Column("modseq", BigInteger, nullable=False),
+    Index("ix_email_submission_created", "account_id", "created_modseq"),
+    Index("ix_email_submission_modseq", "account_id", "modseq", "created_modseq"),
+    sqlite_autoincrement=True,
+)
+
+# How much of its sending limit an account has used: by when (seconds since the epoch) all of it will have come back.
+sending_allowance = Table(
+    "sending_allowance",
+    metadata,
+    Column("account_id", ForeignKey("account.id", ondelete="CASCADE"), primary_key=True),
+    Column("free_at", Float, nullable=False),
 )
 
 # Whose mail a user may read, or also change, beside their own.

@@ -205,7 +205,7 @@ class UnknownKeyTests(SynchronousTestCase):
         self.assertEqual(
             error.wanted,
             "one of cache, certificate, http, jmap, log-format, log-level, lookup, object-quota, relay, server, "
-            "storage, store, worker-pool-size",
+            "storage, store, submission, worker-pool-size",
         )
 
     def test_unknown_table_is_one_error(self) -> None:

@@ -175,6 +175,7 @@ class RunnerCase(SynchronousTestCase):
         not_before: int | None = None,
         return_path: str = "jane@example.org",
         store: Store | None = None,
+        data: bytes = MESSAGE,
     ) -> int:
         """Queue a message and let the runner look."""
         with (store or self.store).write() as s:
@@ -182,8 +183,9 @@ class RunnerCase(SynchronousTestCase):
                 s,
                 NewMessage(
                     account_id=self.jane,
-                    blob_hash=self.blobs.put(MESSAGE),
-                    size=len(MESSAGE),
+                    blob_hash=self.blobs.put(data),
+                    size=len(data),
+                    is_8bit=not data.isascii(),
                     return_path=return_path,
                     recipients=tuple(NewRecipient(address=each, notify=notify) for each in addresses),
                     ret=ret,

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
+from stalwart.delivery.local import Transfer
 from stalwart.delivery.queue_runner import Limits
 from stalwart.delivery.queue_schedule import back_off
 from stalwart.mail import dsn
-from stalwart.store import Store, queue
+from stalwart.store import Store, create_account, queue
 from tests.delivery.queue_bed import MESSAGE, NOW, RunnerCase
 
 
@@ -38,6 +40,21 @@ class SendTests(RunnerCase):
         """Recipients of one message at one destination go in one transaction, others in others."""
         self.put("a@example.net", "b@example.com", "c@EXAMPLE.net")
         self.assertEqual(sorted(self.sender.addresses), [["a@example.net", "c@EXAMPLE.net"], ["b@example.com"]])
+
+    def test_eight_bit(self) -> None:
+        """A message with 8-bit octets comes with a way to make it one without, signed as well."""
+        data = (
+            b"MIME-Version: 1.0\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: 8bit\r\n\r\n"
+            b"gr\xc3\xbc\xc3\x9fe\r\n"
+        )
+        self.put("a@example.net", data=data)
+        self.put("b@example.net")
+        (first, _), (second, _) = self.sender.sent
+        self.assertTrue(first.is_8bit)
+        assert first.seven_bit is not None
+        converted = first.seven_bit()
+        self.assertTrue(converted.isascii() and converted.startswith(b"DKIM-Signature: "))
+        self.assertEqual((second.is_8bit, second.seven_bit), (False, None))
 
     def test_same_address_twice(self) -> None:
         """An address that is there twice is given once, and both are recorded."""
@@ -301,6 +318,53 @@ class LocalTests(RunnerCase):
         report = dsn.parse(self.inbox()[1])
         assert report is not None
         self.assertEqual([each.action for each in report.recipients], ["delivered"])
+
+
+class IncomingReportTests(RunnerCase):
+    """Reports of other servers."""
+
+    def arrive(self, env_id: str, address: str, action: str, sender: str = "", to: str = "jane@example.org") -> None:
+        """A report about a message comes in."""
+        report = (
+            "From: <>\r\nMIME-Version: 1.0\r\nContent-Type: multipart/report; report-type=delivery-status; boundary=b"
+            "\r\n\r\n--b\r\nContent-Type: message/delivery-status\r\n\r\nReporting-MTA: dns; mx.example.net\r\n"
+            f"Original-Envelope-Id: {env_id}\r\n\r\nFinal-Recipient: rfc822; {address}\r\nAction: {action}\r\n"
+            "Status: 5.1.1\r\n\r\n--b--\r\n"
+        )
+        recipient = self.successResultOf(Deferred.fromCoroutine(self.mailroom.find(to, None)))
+        transfer = Transfer(
+            id="1", sender=sender, recipients=(recipient,), client="mx.example.net", peer="192.0.2.1", protocol="LMTP"
+        )
+        delivered = Deferred.fromCoroutine(self.mailroom.deliver(transfer, bytearray(report.encode())))
+        self.assertTrue(self.successResultOf(delivered)[0].reply.positive)
+
+    def test_failed(self) -> None:
+        """A bounce that comes back makes of a relayed recipient a failed one, and is listed with the message."""
+        message = self.put("a@example.net", "B@example.net")
+        self.arrive(self.get(message).env_id, "b@EXAMPLE.net", "failed")
+        self.assertEqual(self.statuses(message), ["relayed", "failed"])
+        with self.store.read() as s:
+            (blob,) = queue.list_reports(s, message)
+        self.assertEqual(self.blobs.get(blob), self.inbox()[0])
+
+    def test_delivered(self) -> None:
+        """So does one of success; one of a delay changes nothing."""
+        message = self.put("a@example.net")
+        self.arrive(self.get(message).env_id, "a@example.net", "delayed")
+        self.assertEqual(self.statuses(message), ["relayed"])
+        self.arrive(self.get(message).env_id, "a@example.net", "delivered")
+        self.assertEqual(self.statuses(message), ["delivered"])
+
+    def test_of_others(self) -> None:
+        """Nobody else's report counts, nor what isn't one, nor an envelope that isn't known; all of it is mail."""
+        with self.store.write() as s:
+            create_account(s, "john@example.org", password_hash="x")
+        message = self.put("a@example.net")
+        env_id = self.get(message).env_id
+        self.arrive(env_id, "a@example.net", "failed", to="john@example.org")
+        self.arrive(env_id, "a@example.net", "failed", sender="x@example.net")
+        self.arrive("other", "a@example.net", "failed")
+        self.assertEqual((self.statuses(message), len(self.inbox())), (["relayed"], 2))
 
 
 class StopTests(RunnerCase):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 from twisted.trial.unittest import SynchronousTestCase
 
-from stalwart.config import JmapSettings, ObjectQuotas
+from stalwart.config import JmapSettings, ObjectQuotas, Rate, SubmissionSettings
 from stalwart.jmap.limits import Limits, limits_of
 
 
@@ -14,7 +14,7 @@ class LimitsTests(SynchronousTestCase):
 
     def test_defaults(self) -> None:
         """A configuration that says nothing means the limits' own defaults."""
-        self.assertEqual(limits_of(JmapSettings(), ObjectQuotas()), Limits())
+        self.assertEqual(limits_of(JmapSettings(), ObjectQuotas(), SubmissionSettings()), Limits())
 
     def test_settings(self) -> None:
         """Each setting moves one limit, and no two the same."""
@@ -27,7 +27,18 @@ class LimitsTests(SynchronousTestCase):
                 jmap = msgspec.structs.replace(jmap, **{name: 7})
             else:
                 quotas = msgspec.structs.replace(quotas, **{name: 7})
-            limits = msgspec.structs.asdict(limits_of(jmap, quotas))
+            limits = msgspec.structs.asdict(limits_of(jmap, quotas, SubmissionSettings()))
             moved += [limit for limit, value in limits.items() if value == 7]
         self.assertEqual(len(moved), len(set(moved)))
         self.assertEqual(len(moved), 21)
+
+    def test_submission(self) -> None:
+        """What one message may have is never more than the rate lets through at once."""
+        settings = SubmissionSettings(
+            rate_limit=Rate(count=5, period=60.0), max_recipients=9, max_size=7, max_delay=3.5
+        )
+        limits = limits_of(JmapSettings(), ObjectQuotas(), settings)
+        self.assertEqual(limits.sending_rate, Rate(count=5, period=60.0))
+        self.assertEqual((limits.max_recipients, limits.max_size_submitted, limits.max_delayed_send), (5, 7, 3))
+        free = limits_of(JmapSettings(), ObjectQuotas(), msgspec.structs.replace(settings, rate_limit=None))
+        self.assertEqual((free.sending_rate, free.max_recipients), (None, 9))

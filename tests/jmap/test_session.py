@@ -75,7 +75,10 @@ class SessionTests(Bed):
         """RFC 8621 §1.3.2 and §1.3.3, RFC 9404 §3.1, RFC 9425 §2: only accounts say something of them."""
         session = self.session()
         of_account = session["accounts"][self.account_id]["accountCapabilities"]
-        self.assertEqual(of_account[SUBMISSION], {"maxDelayedSend": 0, "submissionExtensions": {}})
+        self.assertEqual(
+            of_account[SUBMISSION],
+            {"maxDelayedSend": 2_592_000, "submissionExtensions": {"DSN": [], "SIZE": [], "FUTURERELEASE": []}},
+        )
         self.assertEqual(of_account[QUOTA], {})
         self.assertEqual(of_account[VACATION], {})
         self.assertEqual(

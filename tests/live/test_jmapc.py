@@ -3,10 +3,24 @@
 from __future__ import annotations
 
 import tempfile
+import time
 from pathlib import Path
 
 import trustme
-from jmapc import Client, Email, EmailAddress, EmailBodyPart, EmailBodyValue, EmailQueryFilterCondition, Ref
+from jmapc import (
+    Address,
+    Client,
+    Delivered,
+    Email,
+    EmailAddress,
+    EmailBodyPart,
+    EmailBodyValue,
+    EmailQueryFilterCondition,
+    EmailSubmission,
+    Envelope,
+    Ref,
+    UndoStatus,
+)
 from jmapc.methods import (
     CoreEcho,
     EmailGet,
@@ -14,6 +28,12 @@ from jmapc.methods import (
     EmailQuery,
     EmailSet,
     EmailSetResponse,
+    EmailSubmissionGet,
+    EmailSubmissionGetResponse,
+    EmailSubmissionSet,
+    EmailSubmissionSetResponse,
+    IdentityGet,
+    IdentityGetResponse,
     MailboxGet,
     MailboxGetResponse,
     MailboxQuery,
@@ -200,6 +220,89 @@ private-key = "%{{file:{folder}/key.pem}}%"
         gone = self.client.request(EmailSet(destroy=[email.id]), single_response=True)
         assert isinstance(gone, EmailSetResponse), gone
         self.assertEqual(gone.destroyed, [email.id])
+
+    def submission(self, submission_id: str) -> EmailSubmission:
+        """An EmailSubmission as it is now."""
+        answer = self.client.request(EmailSubmissionGet(ids=[submission_id]), single_response=True)
+        assert isinstance(answer, EmailSubmissionGetResponse), answer
+        return answer.data[0]
+
+    def test_send(self) -> None:
+        """A mail with an attachment is sent to oneself and arrives as it is; another, delayed, is taken back."""
+        path = Path(self.mktemp() + ".bin")
+        path.write_bytes(bytes(range(256)) * 10)
+        blob = self.client.upload_blob(path)
+        answer = self.client.request([MailboxGet(ids=None), IdentityGet(ids=None)])
+        mailboxes, identities = answer[0].response, answer[1].response
+        assert isinstance(mailboxes, MailboxGetResponse), mailboxes
+        assert isinstance(identities, IdentityGetResponse), identities
+        by_role = {mailbox.role: mailbox.id for mailbox in mailboxes.data}
+        drafts, sent, inbox = (str(by_role[role]) for role in ("drafts", "sent", "inbox"))
+        draft = Email(
+            mailbox_ids={drafts: True},
+            keywords={"$draft": True},
+            mail_from=[EmailAddress(name="Ada Übermut", email=ADDRESS)],
+            to=[EmailAddress(name=None, email=ADDRESS)],
+            bcc=[EmailAddress(name=None, email="jane+quiet@EXAMPLE.ORG")],
+            subject="Grüße vom Numbat",
+            body_values={"text": EmailBodyValue(value="Ein Numbat frisst.\n")},
+            text_body=[EmailBodyPart(part_id="text", type="text/plain")],
+            attachments=[EmailBodyPart(blob_id=blob.id, type="image/x-test", name="höhle.bin")],
+        )
+        made = self.client.request(EmailSet(create={"draft": draft}), single_response=True)
+        assert isinstance(made, EmailSetResponse), made
+        assert made.created is not None, made
+        assert made.created["draft"] is not None
+        email_id = made.created["draft"].id
+        assert email_id is not None
+        identity = identities.data[0].id
+        later = Envelope(
+            mail_from=Address(email=ADDRESS, parameters={"HOLDFOR": "3600"}), rcpt_to=[Address(email=ADDRESS)]
+        )
+        sent_and_moved = self.client.request(
+            EmailSubmissionSet(
+                create={
+                    "now": EmailSubmission(identity_id=identity, email_id=email_id),
+                    "later": EmailSubmission(identity_id=identity, email_id=email_id, envelope=later),
+                },
+                on_success_update_email={
+                    "#now": {f"mailboxIds/{drafts}": None, f"mailboxIds/{sent}": True, "keywords/$draft": None}
+                },
+            )
+        )
+        assert isinstance(sent_and_moved, list), sent_and_moved
+        submitted, moved = sent_and_moved
+        assert isinstance(submitted, EmailSubmissionSetResponse), submitted
+        assert isinstance(moved, EmailSetResponse), moved
+        assert submitted.created is not None, submitted
+        now, delayed = submitted.created["now"], submitted.created["later"]
+        assert now is not None
+        assert delayed is not None
+        assert now.id is not None
+        assert delayed.id is not None
+        self.assertEqual(list(moved.updated or ()), [email_id])
+        deadline = time.monotonic() + 20
+        while self.submission(now.id).undo_status != UndoStatus.FINAL and time.monotonic() < deadline:
+            time.sleep(0.1)
+        found = self.submission(now.id)
+        statuses = found.delivery_status or {}
+        self.assertEqual({one.delivered for one in statuses.values()}, {Delivered.YES}, statuses)
+        condition = EmailQueryFilterCondition(in_mailbox=inbox, text="numbat")
+        responses = self.client.request([EmailQuery(filter=condition), EmailGet(ids=Ref("/ids"))])
+        arrived = responses[1].response
+        assert isinstance(arrived, EmailGetResponse), arrived
+        email = arrived.data[0]
+        self.assertEqual((email.subject, email.mail_from, email.bcc), (draft.subject, draft.mail_from, None))
+        assert email.attachments is not None
+        target = Path(self.mktemp())
+        self.client.download_attachment(email.attachments[0], target)
+        self.assertEqual(target.read_bytes(), path.read_bytes())
+        undone = self.client.request(
+            EmailSubmissionSet(update={delayed.id: {"undoStatus": "canceled"}}), single_response=True
+        )
+        assert isinstance(undone, EmailSubmissionSetResponse), undone
+        self.assertEqual(list(undone.updated or ()), [delayed.id])
+        self.assertEqual(self.submission(delayed.id).undo_status, UndoStatus.CANCELED)
 
     def test_wrong_password(self) -> None:
         """A wrong password is 401 with a challenge, and says so as a problem document."""

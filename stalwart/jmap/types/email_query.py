@@ -103,7 +103,7 @@ def _in_other_mailbox(call: Call, value: list[str]) -> Filter:
     return InMailboxOtherThan(ids=tuple(sorted(rows)))
 
 
-def _seconds(value: str, name: str) -> int:
+def seconds_from(value: str, name: str) -> int:
     """The first whole second that is not before the date. Mail is kept with whole seconds."""
     whole, _, fraction = value.removesuffix("Z").partition(".")
     try:
@@ -114,11 +114,11 @@ def _seconds(value: str, name: str) -> int:
 
 
 def _before(call: Call, value: str) -> Filter:
-    return Before(time=_seconds(value, "before"))
+    return Before(time=seconds_from(value, "before"))
 
 
 def _after(call: Call, value: str) -> Filter:
-    return After(time=_seconds(value, "after"))
+    return After(time=seconds_from(value, "after"))
 
 
 def _thread_keyword(mode: Literal["all", "some", "none"]) -> FilterCondition[Filter]:

@@ -41,11 +41,6 @@ _ATTRIBUTES = {
 }
 
 
-def of_submission(limits: object, is_own: bool) -> Mapping[str, Any]:
-    """What the account's capability says (RFC 8621 §1.3.2): nothing is sent later than at once, by no extension."""
-    return {"maxDelayedSend": 0, "submissionExtensions": {}}
-
-
 def _fetch(call: Call, rows: Sequence[int] | None) -> Mapping[int, IdentityRow]:
     account = call.account.row
     if rows is None:

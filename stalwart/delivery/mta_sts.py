@@ -1,0 +1,210 @@
+"""MTA-STS (RFC 8461): which mail exchangers a domain says it has, and that they are to be reached over TLS.
+
+Policies are kept in memory for as long as they say; after a restart they are fetched again.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+from typing import Protocol as Shape
+
+import msgspec
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.internet.ssl import optionsForClientTLS, platformTrust
+from twisted.names import dns
+from twisted.python.failure import Failure
+from twisted.web.client import Agent
+from twisted.web.http_headers import Headers
+from twisted.web.iweb import IPolicyForHTTPS
+from zope.interface import implementer
+
+from stalwart.delivery.mail_dns import DnsFailed, MailDns
+
+Mode = Literal["enforce", "testing", "none"]
+
+# RFC 8461 §3.2: at most about a year; §3.3 suggests a size of 64 KB.
+_LONGEST = 31_557_600
+_MOST_OCTETS = 65_536
+_MOST_KEPT = 10_000
+_FETCH_SECONDS = 30.0
+# RFC 8461 §3.3: a policy that could not be fetched isn't asked for again at once.
+_FAILURE_SECONDS = 300.0
+
+_RECORD = re.compile(r"v=STSv1[ \t]*;[ \t]*id[ \t]*=[ \t]*([A-Za-z0-9]{1,32})[ \t]*(?:;.*)?", re.DOTALL)
+_MX = re.compile(r"(?:\*\.)?[a-z0-9_-]+(?:\.[a-z0-9_-]+)*")
+
+
+class BadPolicy(Exception):
+    """What was fetched is no policy. The text says why."""
+
+
+class Policy(msgspec.Struct, frozen=True, kw_only=True):
+    """A policy; `max_age` is seconds."""
+
+    mode: Mode
+    max_age: int
+    mx: tuple[str, ...] = ()
+
+    def allows(self, host: str) -> bool:
+        """RFC 8461 §4.1: a wildcard stands for exactly one label."""
+        host = host.lower().rstrip(".")
+        return any(
+            host.partition(".")[2] == pattern[2:] and "." in host if pattern.startswith("*.") else host == pattern
+            for pattern in self.mx
+        )
+
+
+def read_record(texts: Sequence[str]) -> str | None:
+    """The id of a domain's policy from the TXT records of `_mta-sts`; None if it has none (RFC 8461 §3.1)."""
+    records = [text for text in texts if text.startswith("v=STSv1")]
+    found = _RECORD.fullmatch(records[0].rstrip()) if len(records) == 1 else None
+    return found[1] if found else None
+
+
+def read_policy(octets: bytes) -> Policy:
+    """RFC 8461 §3.2. Raises BadPolicy."""
+    try:
+        text = octets.decode("utf-8")
+    except UnicodeDecodeError:
+        raise BadPolicy("it is not UTF-8") from None
+    values: dict[str, str] = {}
+    mx: list[str] = []
+    for line in filter(str.strip, re.split(r"\r?\n", text)):
+        name, colon, value = line.partition(":")
+        if not colon:
+            raise BadPolicy(f"a line without colon: {line[:80]!r}")
+        name, value = name.strip(), value.strip()
+        if name == "mx":
+            mx.append(value.lower().rstrip("."))
+        else:
+            values.setdefault(name, value)
+    if values.get("version") != "STSv1":
+        raise BadPolicy("its version is not STSv1")
+    mode, age = values.get("mode"), values.get("max_age", "")
+    if mode not in ("enforce", "testing", "none"):
+        raise BadPolicy("its mode is none of enforce, testing and none")
+    if not re.fullmatch(r"[0-9]{1,10}", age, re.ASCII):
+        raise BadPolicy("its max_age is not a number of seconds")
+    if not all(map(_MX.fullmatch, mx)) or (mode != "none" and not mx):
+        raise BadPolicy("it names no mail exchangers, or wrong ones")
+    return Policy(mode=mode, max_age=min(int(age), _LONGEST), mx=tuple(mx))  # type: ignore[arg-type]
+
+
+class Policies(Shape):
+    """Where policies come from."""
+
+    async def of(self, domain: str) -> Policy | None:
+        """The policy of a domain, None if it has none that is known."""
+
+
+class Fetches(Shape):
+    """How the text of a policy is had."""
+
+    async def __call__(self, domain: str) -> bytes:
+        """Raises BadPolicy, or whatever a connection fails with."""
+
+
+class _Kept(msgspec.Struct, frozen=True):
+    id: str
+    policy: Policy | None
+    until: float
+
+
+class PolicyCache:
+    """Asks for policies and keeps them. Belongs to the reactor thread."""
+
+    def __init__(self, asked: MailDns, fetch: Fetches, now: Callable[[], float], report: Callable[[str, str], None]):
+        """`report` is told of domains whose policy can't be had, with the reason."""
+        self._dns = asked
+        self._fetch = fetch
+        self._now = now
+        self._report = report
+        self._kept: OrderedDict[str, _Kept] = OrderedDict()
+
+    async def of(self, domain: str) -> Policy | None:
+        """See `Policies`."""
+        kept = self._kept.get(domain)
+        if kept is not None and kept.until <= self._now():
+            kept = None
+        try:
+            answer = await self._dns.ask(f"_mta-sts.{domain}", dns.TXT)
+        except DnsFailed:
+            return kept.policy if kept is not None else None
+        number = read_record([b"".join(payload.data).decode("utf-8", "replace") for payload in answer.payloads])
+        # RFC 8461 §5.1: a policy that is kept holds although its record is gone, lest somebody hide it.
+        if number is None or (kept is not None and kept.id == number):
+            return kept.policy if kept is not None else None
+        try:
+            policy = read_policy(await self._fetch(domain))
+        except CancelledError:
+            raise
+        except Exception as error:  # noqa: BLE001 - connections fail with what they like
+            self._report(domain, str(error) or type(error).__name__)
+            if kept is None or kept.policy is None:
+                self._keep(domain, _Kept(number, None, self._now() + _FAILURE_SECONDS))
+            return kept.policy if kept is not None else None
+        self._keep(domain, _Kept(number, policy, self._now() + policy.max_age))
+        return policy
+
+    def _keep(self, domain: str, kept: _Kept) -> None:
+        self._kept[domain] = kept
+        self._kept.move_to_end(domain)
+        if len(self._kept) > _MOST_KEPT:
+            self._kept.popitem(last=False)
+
+
+@implementer(IPolicyForHTTPS)
+class _Trust:
+    def __init__(self, trust_root: Any) -> None:
+        self._trust_root = trust_root or platformTrust()
+
+    def creatorForNetloc(self, hostname: bytes, port: int) -> Any:
+        return optionsForClientTLS(hostname.decode("ascii"), trustRoot=self._trust_root)
+
+
+class HttpsFetch:
+    """RFC 8461 §3.3: over HTTPS, the certificate checked, without following redirects."""
+
+    def __init__(self, reactor: Any, trust_root: Any = None, port: int = 443) -> None:
+        self._reactor: IReactorTime = reactor
+        self._port = port
+        self._agent = Agent(reactor, contextFactory=_Trust(trust_root), connectTimeout=_FETCH_SECONDS)
+
+    async def __call__(self, domain: str) -> bytes:
+        """See `Fetches`."""
+        place = f":{self._port}" if self._port != 443 else ""
+        url = f"https://mta-sts.{domain}{place}/.well-known/mta-sts.txt"
+        asked: Deferred[Any] = self._agent.request(b"GET", url.encode("ascii"), Headers({}))
+        response = await asked.addTimeout(_FETCH_SECONDS, self._reactor)
+        read: Deferred[bytes] = Deferred(lambda _: response._transport.abortConnection())
+        response.deliverBody(_Body(read))
+        octets = await read.addTimeout(_FETCH_SECONDS, self._reactor)
+        if response.code != 200:
+            raise BadPolicy(f"{url} answers {response.code}")
+        media_type = (response.headers.getRawHeaders("Content-Type") or [""])[0].partition(";")[0].strip().lower()
+        if media_type != "text/plain":
+            raise BadPolicy(f"{url} is {media_type or 'of no type'}, not text/plain")
+        return octets
+
+
+class _Body(Protocol):
+    transport: Any
+
+    def __init__(self, done: Deferred[bytes]) -> None:
+        self._done = done
+        self._octets = b""
+
+    def dataReceived(self, data: bytes) -> None:
+        self._octets += data
+        if len(self._octets) > _MOST_OCTETS and not self._done.called:
+            self._done.errback(BadPolicy(f"it has more than {_MOST_OCTETS} octets"))
+            self.transport.abortConnection()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        if not self._done.called:
+            self._done.callback(self._octets)

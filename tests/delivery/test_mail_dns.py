@@ -1,0 +1,183 @@
+"""Asking a DNS server on real sockets, and fetching policies over HTTPS."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.address import IPv4Address
+from twisted.internet.interfaces import IHostnameResolver, IReactorPluggableNameResolver
+from twisted.internet.protocol import DatagramProtocol, Factory
+from twisted.internet.task import deferLater
+from twisted.names import dns
+from twisted.trial.unittest import TestCase
+from twisted.web._newclient import ResponseNeverReceived
+from twisted.web.resource import Resource
+from twisted.web.server import Site
+from zope.interface import implementer
+
+from stalwart.delivery.mail_dns import DnsFailed, ResolverDns
+from stalwart.delivery.mta_sts import BadPolicy, HttpsFetch
+from tests.delivery.smtp_server import Authority, reactor
+
+
+class Data(Resource):
+    """A page."""
+
+    isLeaf = True
+
+    def __init__(self, octets: bytes, media_type: str, code: int = 200) -> None:
+        super().__init__()
+        self.code = code
+        self.octets = octets
+        self.media_type = media_type
+
+    def render_GET(self, request: Any) -> bytes:
+        """The page."""
+        request.setResponseCode(self.code)
+        request.setHeader("Content-Type", self.media_type)
+        return self.octets
+
+
+class Server(DatagramProtocol):
+    """Answers every question alike. It says that answers are authentic only to those who want to know."""
+
+    def __init__(self, code: int = dns.OK, *, truncated: bool = False) -> None:
+        self.code = code
+        self.truncated = truncated
+
+    def answer(self, octets: bytes, *, truncated: bool) -> bytes:
+        """The answer to a query."""
+        query = dns.Message()
+        query.fromStr(octets)
+        answer = dns.Message(id=query.id, answer=1, rCode=self.code, trunc=int(truncated))
+        answer.authenticData = query.authenticData
+        answer.queries = query.queries
+        if not truncated and self.code == dns.OK:
+            name = query.queries[0].name.name
+            answer.answers = [dns.RRHeader(name, dns.MX, payload=dns.Record_MX(5, "mx.example.net"))]
+        return answer.toStr()
+
+    def datagramReceived(self, datagram: bytes, addr: Any) -> None:
+        """A query over UDP."""
+        transport: Any = self.transport
+        transport.write(self.answer(datagram, truncated=self.truncated), addr)
+
+
+class Streams(Factory[Any]):
+    """The same over TCP."""
+
+    noisy = False
+
+    def __init__(self, server: Server) -> None:
+        self.server = server
+
+    def buildProtocol(self, addr: object) -> Any:
+        """One connection."""
+        made: Any = dns.DNSProtocol(self)
+        made.stringReceived = lambda octets: made.sendString(self.server.answer(octets, truncated=False))
+        return made
+
+    def connectionMade(self, protocol: object) -> None:
+        """See DNSProtocol."""
+
+    connectionLost = connectionMade
+
+
+class ResolverTests(TestCase):
+    """`ResolverDns`."""
+
+    def listen(self, server: Server) -> int:
+        """The port of a server, the same over UDP and TCP."""
+        stream = reactor.listenTCP(0, Streams(server), interface="127.0.0.1")
+        port: int = stream.getHost().port
+        datagrams = reactor.listenUDP(port, server, interface="127.0.0.1")
+        self.addCleanup(stream.stopListening)
+        self.addCleanup(datagrams.stopListening)
+        return port
+
+    async def test_answers(self) -> None:
+        """RFC 6840 §5.7: a trusted server is asked whether an answer is authentic, and believed; NXDOMAIN is one."""
+        asked = ResolverDns(reactor, "127.0.0.1", self.listen(Server()))
+        answer = await asked.ask("example.net", dns.MX)
+        self.assertEqual((str(answer.payloads[0].name), answer.is_secure), ("mx.example.net", True))
+        asked = ResolverDns(reactor, "127.0.0.1", self.listen(Server(dns.ENAME)))
+        answer = await asked.ask("example.net", dns.MX)
+        self.assertEqual((answer.payloads, answer.exists), ((), False))
+
+    async def test_truncated(self) -> None:
+        """RFC 7766 §5: an answer that is too long for UDP is asked for over TCP, with the same question."""
+        asked = ResolverDns(reactor, "127.0.0.1", self.listen(Server(truncated=True)))
+        answer = await asked.ask("example.net", dns.MX)
+        self.assertEqual((len(answer.payloads), answer.is_secure), (1, True))
+        asked.close()
+        await deferLater(reactor, 0.05, lambda: None)
+
+    async def test_failures(self) -> None:
+        """SERVFAIL, which DNSSEC that doesn't fit is as well, is no answer."""
+        asked = ResolverDns(reactor, "127.0.0.1", self.listen(Server(dns.ESERVER)))
+        with self.assertRaisesRegex(DnsFailed, "RCODE 2 for example.net"):
+            await asked.ask("example.net", dns.MX)
+
+
+@implementer(IHostnameResolver, IReactorPluggableNameResolver)
+class Loopback:
+    """The reactor, where every name is 127.0.0.1."""
+
+    @property
+    def nameResolver(self) -> Loopback:
+        """Itself."""
+        return self
+
+    def resolveHostName(
+        self,
+        resolutionReceiver: Any,
+        hostName: str,
+        portNumber: int = 0,
+        addressTypes: Any = None,
+        transportSemantics: str = "TCP",
+    ) -> Any:
+        """See IHostnameResolver."""
+        resolutionReceiver.resolutionBegan(self)
+        resolutionReceiver.addressResolved(IPv4Address("TCP", "127.0.0.1", portNumber))
+        resolutionReceiver.resolutionComplete()
+        return self
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(reactor, name)
+
+
+class FetchTests(TestCase):
+    """`HttpsFetch`."""
+
+    def setUp(self) -> None:
+        """A server whose pages a test fills."""
+        self.authority = Authority()
+        self.folder = Resource()
+        root = Resource()
+        root.putChild(b".well-known", self.folder)
+        options = self.authority.server("mta-sts.example.net")
+        port = reactor.listenSSL(0, Site(root), options, interface="127.0.0.1")
+        self.addCleanup(port.stopListening)
+        self.port = port.getHost().port
+
+    async def fetch(self, trust_root: Any = None) -> bytes:
+        """Fetch the policy of example.net."""
+        return await HttpsFetch(Loopback(), trust_root or self.authority.trust_root, self.port)("example.net")
+
+    async def test_policy(self) -> None:
+        """RFC 8461 §3.3: a text, checked by its certificate; no other type, no error page, at most 64 KB."""
+        self.folder.putChild(b"mta-sts.txt", Data(b"version: STSv1\n", "text/plain; charset=utf-8"))
+        self.assertEqual(await self.fetch(), b"version: STSv1\n")
+        for octets, kind in ((b"x", "text/html"), (b"x" * 70_000, "text/plain")):
+            self.folder.putChild(b"mta-sts.txt", Data(octets, kind))
+            with self.assertRaises(BadPolicy):
+                await self.fetch()
+        self.folder.putChild(b"mta-sts.txt", Data(b"version: STSv1\n", "text/plain", 404))
+        with self.assertRaises(BadPolicy):
+            await self.fetch()
+
+    async def test_certificate(self) -> None:
+        """A certificate of another authority gives no policy."""
+        self.folder.putChild(b"mta-sts.txt", Data(b"version: STSv1\n", "text/plain"))
+        with self.assertRaisesRegex(ResponseNeverReceived, "certificate"):
+            await self.fetch(Authority().trust_root)
