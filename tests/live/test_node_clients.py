@@ -39,5 +39,5 @@ class NodeClientTests(SynchronousTestCase):
         self.walk("jam.mjs")
 
     def test_client_ts(self) -> None:
-        """jmap-client-ts, all capabilities at once: login, list, read, search, keywords, move, create, destroy, send."""
+        """jmap-client-ts, all capabilities at once: login, list, read, search, keywords, move, create, send."""
         self.walk("client_ts.mjs")
