@@ -5,7 +5,6 @@ Whatever a peer does ends in outcomes; nothing is tried twice here once a peer m
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -35,8 +34,8 @@ MOST_RECIPIENTS = 100
 # A message is given up for now when so many addresses failed one after the other.
 MOST_ADDRESSES = 6
 
+_TLS_FAILED = "4.7.5"  # RFC 3463 §3.8
 # RFC 5321 §2.3.8: CR and LF must not be sent alone; servers disagree about what such lines end.
-_BARE = re.compile(rb"\r(?!\n)|(?<!\r)\n")
 _BARE_LINE_END = reply(554, "5.6.0", "The message has a CR or LF alone, which can't be sent")
 _STOPPED = reply(451, "4.3.2", "This server stopped while sending")
 _TROUBLE = reply(451, "4.3.0", "Trouble on this server while sending; its log tells more")
@@ -65,7 +64,7 @@ class Sender:
         """
         outcomes: list[Outcome] = []
         try:
-            if _BARE.search(outgoing.data):
+            if _has_bare_line_ends(outgoing.data):
                 return _all(outgoing, "permanent", _BARE_LINE_END)
             targets = await self._routes.find(destination)
             for start in range(0, len(outgoing.recipients), MOST_RECIPIENTS):
@@ -102,15 +101,18 @@ class Sender:
             kept = self._pool.take(target)
             if kept is not None:
                 outcomes = await self._send_over(kept, outgoing, target, begun)
-                if kept.usable or kept.content_sent:
+                if kept.engine.farewell is None or kept.content_sent:
                     return outcomes
                 # It was closed while nobody looked, so that nothing was sent over it.
             for address in target.addresses or (target.host,):
                 tried += 1
                 try:
-                    connection = await self._connect(target, address)
+                    connection = await self._connect_somehow(target, address)
                 except SessionFailed as error:
-                    failed = _all(outgoing, _session_kind(error.reply, target), error.reply, _peer(target, address))
+                    kind = _session_kind(error.reply, target)
+                    # What is only for now at one server may be well there tomorrow, whatever another one says.
+                    if not failed or kind == "temporary" or failed[0].kind == "permanent":
+                        failed = _all(outgoing, kind, error.reply, _peer(target, address))
                     if tried >= MOST_ADDRESSES:
                         return failed
                     continue
@@ -137,12 +139,21 @@ class Sender:
         self._pool.give_back(target, connection)
         return outcomes
 
+    async def _connect_somehow(self, target: Target, address: str) -> SmtpConnection:
+        """A session that is ready; in clear where TLS is only offered and doesn't work (RFC 7435 §3)."""
+        try:
+            return await self._connect(target, address)
+        except SessionFailed as error:
+            if target.tls != "offered" or error.reply.enhanced != _TLS_FAILED:
+                raise
+        return await self._connect(msgspec.structs.replace(target, tls="none"), address)
+
     async def _connect(self, target: Target, address: str) -> SmtpConnection:
         """A session that is ready. Raises SessionFailed."""
         try:
             options: Any = None if target.tls == "none" else tls_options(target, self._trust_root)
         except (ValueError, UnicodeError) as error:
-            raise SessionFailed(reply(451, "4.7.5", f"No certificate can be for {target.host}: {error}")) from None
+            raise SessionFailed(reply(451, _TLS_FAILED, f"No certificate can be for {target.host}: {error}")) from None
         endpoint: Any = HostnameEndpoint(self._reactor, address.encode("ascii"), target.port, self._times.connect)
         if target.tls == "implicit":
             endpoint = wrapClientTLS(options, endpoint)
@@ -202,6 +213,11 @@ class _Connections(Factory[SmtpConnection]):
     def buildProtocol(self, addr: IAddress | None) -> SmtpConnection:
         connection: SmtpConnection = self._make(addr)
         return connection
+
+
+def _has_bare_line_ends(data: bytes) -> bool:
+    pairs = data.count(b"\r\n")
+    return data.count(b"\r") != pairs or data.count(b"\n") != pairs
 
 
 def _peer(target: Target, address: str) -> str:

@@ -324,7 +324,11 @@ class SmtpConnection(Protocol):
         self._limit = None
 
     def _timed_out(self, seconds: float) -> None:
-        what = _WAITED.get(self.engine.state, "an answer")
+        if self.engine.state is State.HANDSHAKE:
+            self.engine.refuse(reply(451, "4.7.5", f"TLS failed: no end of the TLS handshake within {seconds:.0f} s"))
+            self._pump()
+            return
+        what = _WAITED[self.engine.state]
         self.abort(f"no {what} within {seconds:.0f} s")
 
     def _stop_sending(self, cancelled: Deferred[Any]) -> None:
@@ -341,12 +345,12 @@ _WAITED = {
     State.EHLO: "answer to EHLO",
     State.HELO: "answer to HELO",
     State.STARTTLS: "answer to STARTTLS",
-    State.HANDSHAKE: "end of the TLS handshake",
     State.AUTH: "answer to AUTH",
     State.ENVELOPE: "answer to MAIL, RCPT or DATA",
     State.CONTENT: "octets of the message taken",
     State.FINAL: "answer to the message",
     State.RESETTING: "answer to RSET",
+    State.QUITTING: "answer to QUIT",
 }
 
 

@@ -305,6 +305,68 @@ class SessionTests(SynchronousTestCase):
         self.assertEqual(Session().ready().hear(b"250 what\r\n"), [Closed()])
 
 
+_REPLIES = [
+    GREETING,
+    offering("PIPELINING", "STARTTLS", "AUTH PLAIN LOGIN", "SMTPUTF8"),
+    offering(),
+    b"250 ok\r\n",
+    b"354 go\r\n",
+    b"334 x\r\n",
+    b"235 ok\r\n",
+    b"220 go\r\n",
+    b"450 later\r\n",
+    b"550 no\r\n",
+    b"421 bye\r\n",
+    b"221 bye\r\n",
+    b"250-",
+    b"x\r\n",
+]
+
+
+class AnyPeerTests(SynchronousTestCase):
+    """Peers that answer anything."""
+
+    @settings(deadline=None, max_examples=300)
+    @given(
+        st.sampled_from(["required", "offered", "none"]),
+        st.booleans(),
+        st.booleans(),
+        st.lists(st.sampled_from(_REPLIES), max_size=14),
+    )
+    def test_one_outcome_each(self, tls: Tls, signs_in: bool, is_friendly: bool, replies: list[bytes]) -> None:
+        """Each message has one outcome for each recipient, accepted or unknown only after its end was sent."""
+        session = Session(tls, Credentials(username="a", secret="b") if signs_in else None)
+        engine = session.engine
+        sent = finished = ended = 0
+        if is_friendly:
+            replies = [GREETING, offering("PIPELINING"), *replies]
+        for octets in [*replies, None]:
+            if octets is None:
+                engine.lost("closed")
+            else:
+                engine.receive(octets)
+            for event in session.events():
+                match event:
+                    case StartTls():
+                        engine.secured()
+                    case Ready() if engine.state is State.READY and sent < 5:
+                        engine.send(message("a@x", "ü@x", "b@x"))
+                        sent += 1
+                    case SendContent():
+                        engine.content(DATA)
+                        engine.end_content()
+                        ended += 1
+                    case Finished(outcomes=outcomes):
+                        finished += 1
+                        self.assertEqual([each.recipient for each in outcomes], ["a@x", "ü@x", "b@x"])
+                        if any(each.kind in ("accepted", "unknown") for each in outcomes):
+                            self.assertGreater(ended, 0)
+                    case _:
+                        pass
+            finished += sum(isinstance(event, Finished) for event in session.events())
+        self.assertEqual((finished, engine.state), (sent, State.CLOSED))
+
+
 class PartsTests(SynchronousTestCase):
     """Replies, dots and addresses by themselves."""
 

@@ -278,6 +278,15 @@ class BadPeerTests(Bed):
         sender = self.sender(self.target(refusing), self.target(good))
         self.assertEqual(told(await sender.send(message(), "x")), [("temporary", "451 greylisted")])
 
+    async def test_mixed_failures(self) -> None:
+        """One server that refuses all mail doesn't make final what another one only can't do now."""
+        busy, closed = self.server({"GREETING": b"421 busy\r\n"}), self.server({"GREETING": b"554 no\r\n"})
+        for pair in ((busy, closed), (closed, busy)):
+            sender = self.sender(*map(self.target, pair))
+            self.assertEqual(told(await sender.send(message(), "x")), [("temporary", "421 busy")])
+        sender = self.sender(self.target(closed))
+        self.assertEqual(told(await sender.send(message(), "x")), [("permanent", "554 no")])
+
     async def test_nobody_there(self) -> None:
         """A port that nothing listens on; a sign-in that is refused never bounces mail."""
         closed = self.server()
@@ -352,6 +361,14 @@ class TlsTests(Bed):
         server, found = await self.attempt(Authority().server("other.example"), tls="offered", names=())
         self.assertEqual((found, server.messages[0].secure), ([("accepted", "250 2.0.0 queued")], True))
         self.assertEqual(await self.send({}, tls="offered"), [("accepted", "250 2.0.0 queued")])
+
+    async def test_broken_tls(self) -> None:
+        """RFC 7435 §3: a handshake that fails where TLS is only offered is followed by a session in clear, no other."""
+        for tls, kind in (("offered", "accepted"), ("required", "temporary")):
+            server = self.server({"EHLO": STARTTLS})  # there is no TLS behind its 220
+            sender = self.sender(self.target(server, tls=tls), times=Times(connect=0.5, command=5.0))
+            self.assertEqual([each for each, _ in told(await sender.send(message(), "x"))], [kind])
+            self.assertEqual(len(server.messages), int(kind == "accepted"))
 
     async def test_required(self) -> None:
         """A server that offers no STARTTLS gets nothing where it is required."""
