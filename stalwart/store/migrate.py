@@ -74,7 +74,7 @@ def _migrate(engine: Engine, path: str, config: Config, head: str) -> None:
         driver_of(connection).execute("PRAGMA foreign_keys=OFF")
         with transaction(connection, writing=True) as driver:
             config.attributes["connection"] = connection
-            command.upgrade(config, "head")
+            command.upgrade(config, head)
             if broken := driver.execute("PRAGMA foreign_key_check").fetchall():
                 raise StoreDamaged(
                     f"{path}: after the migration to {head}, rows of {broken[0][0]} refer to missing rows of "

@@ -125,7 +125,7 @@ class FeedTests(SynchronousTestCase):
         self.assertLessEqual({"Email", "EmailDelivery", "Mailbox", "Thread"}, PUSHED_TYPES)
         self.assertNotIn("PushSubscription", PUSHED_TYPES)
         self.assertEqual(types_named(["Email"]), {"Email"})
-        self.assertEqual(types_named(["Email", "EmailSubmission", "CalendarEvent"]), {"Email"})
+        self.assertEqual(types_named(["Email", "ContactCard", "CalendarEvent"]), {"Email"})
         self.assertRaises(UnknownType, types_named, ["Email", "email"])
 
     def test_state_change(self) -> None:

@@ -115,9 +115,11 @@ class ArgumentTests(EveryMethodBed):
             "Email/copy": {"create": {"k": {"id": self.first, "mailboxIds": {self.theirs: True}}}},
             "Mailbox/set": {"create": {"k": {"name": "New"}}, "destroy": [box]},
             "Identity/set": {"create": {"k": {"email": "ada@example.org"}}},
+            "VacationResponse/set": {"update": {"singleton": {"isEnabled": True}}},
         }
-        self.assertEqual(set(_having("ifInState")), set(wanted))
-        for name in ("Email/import", "Email/copy", "Email/set", "Mailbox/set", "Identity/set"):
+        # EmailSubmission/set has tests of its own.
+        self.assertEqual(set(_having("ifInState")), {*wanted, "EmailSubmission/set"})
+        for name in ("Email/import", "Email/copy", "Email/set", "Mailbox/set", "Identity/set", "VacationResponse/set"):
             account = "A2" if name.endswith("/copy") else "A1"
             before = self.get_state(name, account)
             response = self.fine(name, **wanted[name])

@@ -241,9 +241,6 @@ class MarkTests(StoreTestCase):
         rows = connection.execute("SELECT id, account_id, keywords FROM email").fetchall()
         connection.executescript(
             """
-            DROP TRIGGER share_added;
-            DROP TRIGGER share_changed;
-            DROP TRIGGER share_removed;
             DROP TABLE email_mark;
             CREATE TABLE email_keyword (
                 account_id INTEGER NOT NULL, keyword TEXT NOT NULL, email_id INTEGER NOT NULL,
@@ -256,7 +253,7 @@ class MarkTests(StoreTestCase):
         connection.executemany("INSERT INTO email_keyword VALUES (?, ?, ?)", pairs)
         connection.commit()
         connection.close()
-        migrate.upgrade(make_engine(self.path), self.path, blobs=self.blobs)
+        migrate.upgrade(make_engine(self.path), self.path, head="0007", blobs=self.blobs)
         connection = sqlite3.connect(self.path)
         self.assertEqual(
             connection.execute("SELECT * FROM email_mark ORDER BY email_id, mark, mailbox_id").fetchall(), wanted
@@ -286,6 +283,10 @@ class HeaderNameTests(StoreTestCase):
             [(row[0], f"a{self.account_id}", row[2].replace("λογοσ", "λογος"), *row[3:]) for row in rows],
         )
         connection.execute("UPDATE alembic_version SET version_num = '0008'")
+        connection.commit()
+        migrate.upgrade(make_engine(self.path), self.path, head="0009", blobs=self.blobs)
+        # What came later is there already.
+        connection.execute("UPDATE alembic_version SET version_num = ?", (_HEAD,))
         connection.commit()
         connection.close()
         self.store = Store.open(self.path, self.blobs, clock=lambda: self.now, exclusive=True)

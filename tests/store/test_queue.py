@@ -11,6 +11,7 @@ from stalwart.store import (
     Session,
     delete_account,
     enqueue,
+    finish_deletions,
     get_queue_message,
     list_queue,
     queue,
@@ -289,6 +290,7 @@ class KeepingTests(QueueTestCase):
         message = self.put("a@example.net")
         with self.store.write() as s:
             delete_account(s, self.account_id)
+        finish_deletions(self.store)
         self.assertIsNone(self.get(message).account_id)
         self.assertTrue(self.finish(self.due()[0]))
         with self.store.write() as s:

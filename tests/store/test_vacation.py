@@ -8,6 +8,7 @@ from stalwart.store import (
     active_vacation,
     add_alias,
     delete_account,
+    finish_deletions,
     get_vacation,
     note_answer,
     set_vacation,
@@ -101,6 +102,7 @@ class VacationTests(StoreTestCase):
         self.note("bob@example.net")
         with self.store.write() as s:
             delete_account(s, self.account_id)
+        finish_deletions(self.store)
         with self.store.read() as s:
             for table in ("vacation_response", "vacation_answer"):
                 self.assertEqual(s.driver.execute(f"SELECT count(*) FROM {table}").fetchone(), (0,))

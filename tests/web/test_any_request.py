@@ -202,6 +202,46 @@ SAMPLES: Mapping[str, list[dict[str, Any]]] = {
             "destroy": ["#k"],
         }
     ],
+    "EmailSubmission/get": [{**_GET, "properties": ["undoStatus", "deliveryStatus"]}],
+    "EmailSubmission/changes": [{"accountId": "A1", "sinceState": "@EmailSubmission", "maxChanges": 5}],
+    "EmailSubmission/query": [
+        {
+            **_FIND,
+            "filter": {"identityIds": ["@identity"], "emailIds": ["@email"], "undoStatus": "pending"},
+            "sort": [{"property": "sentAt"}],
+        }
+    ],
+    "EmailSubmission/queryChanges": [{**_FOLLOW, "sinceQueryState": "@EmailSubmission"}],
+    "EmailSubmission/set": [
+        {
+            "accountId": "A1",
+            "ifInState": None,
+            "create": {
+                "s": {
+                    "identityId": "@identity",
+                    "emailId": "@email",
+                    "envelope": {
+                        "mailFrom": {"email": "ada@example.org", "parameters": {"HOLDFOR": "3600"}},
+                        "rcptTo": [{"email": "bob@example.net", "parameters": None}],
+                    },
+                }
+            },
+            "update": {},
+            "destroy": ["#s"],
+            "onSuccessUpdateEmail": {"#s": {"keywords/$draft": None}},
+            "onSuccessDestroyEmail": [],
+        }
+    ],
+    "VacationResponse/get": [{**_GET, "ids": ["singleton"], "properties": ["isEnabled", "textBody"]}],
+    "VacationResponse/set": [
+        {
+            "accountId": "A1",
+            "ifInState": None,
+            "create": {},
+            "update": {"singleton": {"isEnabled": True, "fromDate": "2014-10-30T14:12:00Z", "textBody": "Away"}},
+            "destroy": [],
+        }
+    ],
     "Quota/get": [_GET],
     "Quota/changes": [{"accountId": "A1", "sinceState": "@Quota", "maxChanges": 5}],
     "Quota/query": [
@@ -228,7 +268,7 @@ SAMPLES: Mapping[str, list[dict[str, Any]]] = {
     "Blob/lookup": [{"accountId": "A1", "typeNames": ["Mailbox", "Thread", "Email"], "ids": ["@blob"]}],
 }
 
-_STATES = ("Mailbox", "Thread", "Email", "Identity", "Quota")
+_STATES = ("Mailbox", "Thread", "Email", "Identity", "EmailSubmission", "Quota")
 
 
 def _codes(kind: type[MethodError]) -> set[str]:
