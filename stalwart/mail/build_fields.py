@@ -232,7 +232,10 @@ def _add_run(out: list[str], run: str, room: int) -> None:
     if not bare:  # white space at the end
         bare, space = run, " "
         before = out.pop()
-        space, bare = before[: len(before) - len(before.lstrip(" \t"))], before.lstrip(" \t") + bare
+        plain = before.lstrip(" \t")
+        # RFC 2047 §6.2: white space between two encoded words is lost, and so it goes into the second
+        kept = before if out and out[-1].lstrip(" \t").startswith("=?") else plain
+        space, bare = before[: len(before) - len(plain)] if kept is plain else " ", kept + bare
     words = encoded_words(bare, _MAX_WORD if out else room)
     out.append((space or " ") + words[0])
     out.extend(" " + word for word in words[1:])

@@ -8,7 +8,7 @@ from email.parser import BytesParser
 from email.policy import default
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -62,6 +62,10 @@ class TextTests(SynchronousTestCase):
 
     @_CASES
     @given(_TEXT)
+    @example("\u00e9 a ")
+    @example("\u00e9  a  ")
+    @example("\u00e9 a b ")
+    @example("a?= b ")
     def test_comes_back(self, text: str) -> None:
         """RFC 8621 §4.1.2.2: any text without controls comes back in NFC, in lines of at most 78 characters."""
         field = text_field("Subject", text)
