@@ -66,7 +66,7 @@ def prepare_submission(call: Call, creation: Creation, arguments: object) -> Rea
         blob_hash=call.blobs.put(outgoing.octets),
         size=len(outgoing.octets),
         is_8bit=outgoing.is_8bit,
-        needs_smtputf8=outgoing.needs_smtputf8 or asked.needs_smtputf8,
+        needs_smtputf8=outgoing.needs_smtputf8,
     )
 
 
