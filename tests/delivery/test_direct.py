@@ -9,11 +9,13 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.names import dns
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
+from twisted.web.client import ResponseDone, ResponseFailed
 
 from stalwart.delivery.direct import DirectRoutes, Exchanger, is_own_address
 from stalwart.delivery.mail_dns import DnsAnswer, DnsFailed
-from stalwart.delivery.mta_sts import BadPolicy, Policy, PolicyCache, read_policy, read_record
+from stalwart.delivery.mta_sts import BadPolicy, Policy, PolicyCache, _Body, read_policy, read_record
 from stalwart.delivery.routes import RouteFailed, Target
 from stalwart.delivery.smtp_connection import Times
 from tests.delivery.smtp_server import Authority
@@ -217,6 +219,18 @@ class StsTests(SynchronousTestCase):
         now[0], texts[0] = 1400.0, POLICY
         self.assertEqual(result(cache.of("example.net")), policy)
         self.assertIsNone(result(cache.of("without.example")))
+
+    def test_cut_off(self) -> None:
+        """RFC 8461 §3.3: a policy whose end never came is none, as it may lack exchangers, and would be kept long."""
+        for reason, wanted in ((ResponseDone(), POLICY), (ResponseFailed([]), BadPolicy)):
+            read: Deferred[bytes] = Deferred()
+            body = _Body(read)
+            body.dataReceived(POLICY)
+            body.connectionLost(Failure(reason))
+            if isinstance(wanted, bytes):
+                self.assertEqual(self.successResultOf(read), wanted)
+            else:
+                self.failureResultOf(read, wanted)
 
 
 class DaneTests(Bed):
