@@ -125,7 +125,20 @@ def xtext(text: str) -> str:
 
 def base64_line(text: str) -> bytes:
     """An answer of AUTH (RFC 4954 §4)."""
-    return base64.b64encode(text.encode()) + b"\r\n"
+    return _encoded(text).encode() + b"\r\n"
+
+
+def _encoded(text: str) -> str:
+    return base64.b64encode(text.encode()).decode()
+
+
+def without_secret(answer: Reply, credentials: Credentials) -> Reply:
+    """An answer to AUTH for logs and senders: some servers repeat the line that they refuse."""
+    lines = "\n".join(answer.lines)
+    plain = f"\0{credentials.username}\0{credentials.secret}"
+    for text in (_encoded(plain), _encoded(credentials.secret), credentials.secret):
+        lines = lines.replace(text, "[secret]") if text else lines
+    return msgspec.structs.replace(answer, lines=tuple(lines.split("\n")))
 
 
 def auth_lines(credentials: Credentials, offer: Offer) -> tuple[bytes, ...]:

@@ -424,6 +424,24 @@ class PartsTests(SynchronousTestCase):
         whole = octets if octets.endswith(b"\r\n") or not octets else octets + b"\r\n"
         self.assertEqual((b"\r\n" + sent[:-3]).replace(b"\r\n.", b"\r\n")[2:], whole)
 
+    def test_repeated_secret(self) -> None:
+        """A server that repeats what it refuses doesn't bring the password into logs and reports."""
+        for offer, said in (("PLAIN", "AGphbmUAczNjcmV0"), ("LOGIN", "czNjcmV0"), ("PLAIN", "s3cret")):
+            session = Session(credentials=Credentials(username="jane", secret="s3cret"))
+            session.hear(GREETING, offering(f"AUTH {offer}"))
+            failed, _ = session.hear(f"501-5.5.2 what\r\n501 5.5.2 <{said}>\r\n".encode())
+            assert isinstance(failed, Failed)
+            self.assertEqual(one_line(failed.reply), "501 5.5.2 what <[secret]>")
+
+    def test_settings_at_fault(self) -> None:
+        """RFC 4954 §6: 530 wants AUTH first; mail waits until the settings are right."""
+        session = Session().ready()
+        session.engine.send(message())
+        self.assertEqual(
+            kinds(session.hear(b"530 5.7.0 Authentication required\r\n", b"250 ok\r\n")),
+            [("temporary", "530 5.7.0 Authentication required")],
+        )
+
     def test_original_recipient(self) -> None:
         """ORCPT is sent as xtext (RFC 3461 §4.2), as servers refuse "+" and "=" in it; what doesn't fit is left out."""
         for orcpt, sent in (
