@@ -159,6 +159,9 @@ class CreateTests(SubmissionBed):
         email = self.deliver(message())
         self.assertEqual(self.error(email, envelope=envelope("eve@example.org", "b@x"))["type"], "forbiddenMailFrom")
         self.assertEqual(self.error(email, envelope=envelope("ada@example.org>", "b@x"))["type"], "forbiddenMailFrom")
+        for padded in (" ada@example.org", "ada@ example.org", "ada@example.org\r\n", "ada@example.org\u3000"):
+            # no server could be told this one, nor a report be sent to it
+            self.assertEqual(self.error(email, envelope=envelope(padded, "b@x"))["type"], "forbiddenMailFrom", padded)
         self.assertEqual(self.error(email, envelope=envelope("ada@example.org"))["type"], "noRecipients")
         wrong = ["bob@example.net>\r\nRCPT TO:<x@example.net", "nobody", ""]
         error = self.error(email, envelope=envelope("ada@example.org", "b@example.net", *wrong))

@@ -121,6 +121,8 @@ def _found(call: Call, creation: Creation) -> tuple[IdentityRow, EmailRow]:
 
 def _envelope(call: Call, creation: Creation, identity: IdentityRow, message: Read) -> tuple[Envelope, Asked]:
     def is_allowed(address: str) -> bool:
+        if any(character.isspace() for character in address):
+            return False  # normalising drops it, and SMTP has no such address
         try:
             plain = store.normalise_address(address)
         except InvalidAddress:
