@@ -135,6 +135,12 @@ class ExchangerTests(SynchronousTestCase):
         answers = {("example.net", dns.MX): mx((1, "mx1.example.net"), (2, "mx2.example.net"))}
         self.assertEqual(hosts(find(answers | ADDRESSES | {("mx1.example.net", dns.A): broken})), ["mx2.example.net"])
         self.assertEqual(find(answers | {("mx1.example.net", dns.A): broken}), ("temporary", "451 4.4.3"))
+        # Some DNS servers never answer for AAAA; where DANE may count, that could be an attack (RFC 7672 §2.1.2).
+        for secure, wanted in ((False, ["mx1.example.net"]), (True, ["mx2.example.net"])):
+            pairs = ((1, "mx1.example.net"), (2, "mx2.example.net"))
+            exchangers = {("example.net", dns.MX): mx(*pairs, secure=secure)}
+            targets = find(exchangers | ADDRESSES | {("mx1.example.net", dns.AAAA): broken})
+            self.assertEqual(hosts(targets)[: len(wanted)], wanted)
 
     def test_loops(self) -> None:
         """RFC 5321 §5.1: we and those behind us are left out; addresses that are this machine aren't connected to."""
