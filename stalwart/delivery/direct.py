@@ -134,7 +134,7 @@ class DirectRoutes:
 
     async def _target(self, host: str, domain: str, *, is_secure: bool, enforced: bool) -> Target | None:
         """An exchanger as it is to be reached; None if it has no address of others. Raises DnsFailed."""
-        addresses, proven = await self._addresses(host)
+        addresses, proven = await self._addresses(host, is_secure=is_secure)
         if not addresses:
             return None
         target = Target(host=host, port=self._port, tls="offered", addresses=addresses)
@@ -151,7 +151,7 @@ class DirectRoutes:
             return msgspec.structs.replace(target, tls="required", names=(host,))
         return target
 
-    async def _addresses(self, host: str) -> tuple[tuple[str, ...], bool]:
+    async def _addresses(self, host: str, *, is_secure: bool) -> tuple[tuple[str, ...], bool]:
         try:
             if self._is_own(str(ip_address(host))):
                 return (), False
@@ -159,11 +159,20 @@ class DirectRoutes:
             pass
         found: list[str] = []
         proven = True
+        trouble: DnsFailed | None = None
         for kind in (dns.AAAA, dns.A):
-            answer = await self._dns.ask(host, kind)
+            try:
+                answer = await self._dns.ask(host, kind)
+            except DnsFailed as error:
+                if is_secure:
+                    raise  # RFC 7672 §2.1.2: it may be somebody who wants DANE not to count
+                trouble = error
+                continue
             texts = [_address(payload) for payload in answer.payloads]
             found.extend([text for text in texts if not self._is_own(text)][:_MOST_ADDRESSES])
             proven = proven and answer.is_secure
+        if trouble is not None and not found:
+            raise trouble
         return tuple(found), proven
 
 

@@ -18,7 +18,8 @@ from twisted.internet.protocol import Protocol, connectionDone
 from twisted.internet.ssl import optionsForClientTLS, platformTrust
 from twisted.names import dns
 from twisted.python.failure import Failure
-from twisted.web.client import Agent
+from twisted.web.client import Agent, ResponseDone
+from twisted.web.http import PotentialDataLoss
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IPolicyForHTTPS
 from zope.interface import implementer
@@ -206,5 +207,10 @@ class _Body(Protocol):
             self.transport.abortConnection()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        if not self._done.called:
+        if self._done.called:
+            return
+        if reason.check(ResponseDone, PotentialDataLoss):
             self._done.callback(self._octets)
+        else:
+            # Without some of its exchangers a policy would hold up mail for as long as it is kept.
+            self._done.errback(BadPolicy(f"its end is missing: {reason.getErrorMessage()}"))

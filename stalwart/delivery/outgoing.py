@@ -15,7 +15,7 @@ Begun = Callable[[tuple[str, ...]], Awaitable[None]]
 
 
 class OutRecipient(msgspec.Struct, frozen=True, kw_only=True):
-    """One recipient; `notify` and `orcpt` are the DSN parameters of RFC 3461 §4.1 and §4.2, as they are sent."""
+    """One recipient; `notify` and `orcpt` are the DSN parameters of RFC 3461 §4.1 and §4.2, before xtext."""
 
     address: str
     notify: str | None = None

@@ -13,7 +13,6 @@ from stalwart.store import QueueMessageRow, QueueRecipientRow, QueueStatus, Sess
 from stalwart.store.queue_rows import Attempt
 
 _HEADER_END = re.compile(rb"\r?\n\r?\n")
-_HEX = re.compile(r"\+([0-9A-F]{2})")
 _ENHANCED = re.compile(r"\d{3}[ -]([245]\.\d{1,3}\.\d{1,3})\b", re.ASCII)
 # What is reported, and what the NOTIFY parameter calls it. RFC 3461 §4.1
 _WORDS: dict[Action, str] = {"failed": "FAILURE", "delayed": "DELAY", "delivered": "SUCCESS", "relayed": "SUCCESS"}
@@ -125,8 +124,8 @@ def _recipient(message: QueueMessageRow, result: Result, action: Action) -> Reci
 
 
 def _original(orcpt: str | None) -> str | None:
-    """RFC 3461 §4: the address in an ORCPT, its xtext decoded."""
+    """The address in an ORCPT, which is kept before xtext."""
     if orcpt is None:
         return None
     _, semicolon, text = orcpt.partition(";")
-    return _HEX.sub(lambda match: chr(int(match[1], 16)), text) if semicolon and text else None
+    return text if semicolon and text else None

@@ -178,8 +178,8 @@ class SmtpEngine:
                     self._end(answer)
             case State.STARTTLS:
                 self._heard_starttls(answer)
-            case State.AUTH:
-                self._heard_auth(answer)
+            case State.AUTH if self._credentials is not None:
+                self._heard_auth(commands.without_secret(answer, self._credentials))
             case State.ENVELOPE:
                 self._heard_envelope(answer)
             case State.FINAL:
@@ -402,4 +402,6 @@ class SmtpEngine:
 def _verdict(answer: Reply) -> _Verdict:
     if answer.code < 400:
         return _Verdict("accepted", answer)
-    return _Verdict("permanent" if answer.code >= 500 else "temporary", answer)
+    # RFC 4954 §6, RFC 3207 §4: 530 wants AUTH or STARTTLS first. That is our settings' fault, and mail waits for them.
+    is_final = answer.code >= 500 and answer.code != 530
+    return _Verdict("permanent" if is_final else "temporary", answer)

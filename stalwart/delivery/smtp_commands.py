@@ -14,6 +14,7 @@ _KEYWORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]*")
 # RFC 5321 §4.1.2; nothing that ends a path or a line, whoever let it through.
 _UNSAFE = re.compile(r"[\x00-\x20\x7f<>\ud800-\udfff]")
 _MOST_COMMAND = 512  # RFC 5321 §4.5.3.1.4
+_MOST_ORCPT = 500  # RFC 3461 §4.2
 _PARAMETER = re.compile(r"[!-~]+")
 
 NEEDS_8BITMIME = reply(554, "5.6.3", "The message has 8-bit octets, and this server takes only 7-bit ones")
@@ -100,10 +101,19 @@ def rcpt_line(recipient: OutRecipient, path: str, offer: Offer) -> bytes:
     """The RCPT command."""
     line = f"RCPT TO:<{path}>"
     if "DSN" in offer:
-        # RFC 3461 §4.1, §4.2; a parameter that could break the line is left out.
-        for name, value in (("NOTIFY", recipient.notify), ("ORCPT", recipient.orcpt)):
+        # RFC 3461 §4.1, §4.2; a parameter that could break the line, or make it too long, is left out.
+        for name, value in (("NOTIFY", recipient.notify), ("ORCPT", _original(recipient.orcpt))):
             line += f" {name}={value}" if value and _PARAMETER.fullmatch(value) else ""
     return line.encode() + b"\r\n"
+
+
+def _original(orcpt: str | None) -> str | None:
+    """ORCPT as it is sent. RFC 6533 §3 has another form for other than ASCII, which isn't sent."""
+    if orcpt is None or not orcpt.isascii():
+        return None
+    kind, semicolon, address = orcpt.partition(";")
+    encoded = f"{kind}{semicolon}{xtext(address)}"
+    return encoded if len(encoded) <= _MOST_ORCPT else None
 
 
 def xtext(text: str) -> str:
@@ -115,7 +125,20 @@ def xtext(text: str) -> str:
 
 def base64_line(text: str) -> bytes:
     """An answer of AUTH (RFC 4954 §4)."""
-    return base64.b64encode(text.encode()) + b"\r\n"
+    return _encoded(text).encode() + b"\r\n"
+
+
+def _encoded(text: str) -> str:
+    return base64.b64encode(text.encode()).decode()
+
+
+def without_secret(answer: Reply, credentials: Credentials) -> Reply:
+    """An answer to AUTH for logs and senders: some servers repeat the line that they refuse."""
+    lines = "\n".join(answer.lines)
+    plain = f"\0{credentials.username}\0{credentials.secret}"
+    for text in (_encoded(plain), _encoded(credentials.secret), credentials.secret):
+        lines = lines.replace(text, "[secret]") if text else lines
+    return msgspec.structs.replace(answer, lines=tuple(lines.split("\n")))
 
 
 def auth_lines(credentials: Credentials, offer: Offer) -> tuple[bytes, ...]:

@@ -94,6 +94,7 @@ class SmtpConnection(Protocol):
         self._leaving = False
         self._limit: IDelayedCall | None = None
         self._limited: object = None
+        self._closing: IDelayedCall | None = None
         self._envelope_until = 0.0
         self._connected = False
         self._writable = True
@@ -182,6 +183,8 @@ class SmtpConnection(Protocol):
             self.engine.lost(ended)
         self._pump()
         self._stop_limit()
+        if self._closing is not None and self._closing.active():
+            self._closing.cancel()
         if self._on_lost is not None:
             self._on_lost(self)
 
@@ -251,6 +254,8 @@ class SmtpConnection(Protocol):
         self.transport.unregisterProducer()
         if self._leaving:
             self.transport.loseConnection()
+            # That waits for what the peer must still take, and for its end of TLS, which it may never send.
+            self._closing = self._reactor.callLater(self._times.quit, self.transport.abortConnection)
         else:
             self.transport.abortConnection()
 

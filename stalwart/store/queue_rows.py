@@ -18,7 +18,7 @@ LOCAL = "local"
 
 
 class NewRecipient(msgspec.Struct, frozen=True, kw_only=True):
-    """Who is to get it. `notify` and `orcpt` as in RFC 3461 §4.1 and §4.2, without the keyword; None: not given."""
+    """Who is to get it. `notify`, `orcpt`: RFC 3461 §4.1 and §4.2, before xtext, without keyword; None: not given."""
 
     address: str
     notify: str | None = None

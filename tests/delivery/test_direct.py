@@ -9,11 +9,13 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.names import dns
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
+from twisted.web.client import ResponseDone, ResponseFailed
 
 from stalwart.delivery.direct import DirectRoutes, Exchanger, is_own_address
 from stalwart.delivery.mail_dns import DnsAnswer, DnsFailed
-from stalwart.delivery.mta_sts import BadPolicy, Policy, PolicyCache, read_policy, read_record
+from stalwart.delivery.mta_sts import BadPolicy, Policy, PolicyCache, _Body, read_policy, read_record
 from stalwart.delivery.routes import RouteFailed, Target
 from stalwart.delivery.smtp_connection import Times
 from tests.delivery.smtp_server import Authority
@@ -133,6 +135,12 @@ class ExchangerTests(SynchronousTestCase):
         answers = {("example.net", dns.MX): mx((1, "mx1.example.net"), (2, "mx2.example.net"))}
         self.assertEqual(hosts(find(answers | ADDRESSES | {("mx1.example.net", dns.A): broken})), ["mx2.example.net"])
         self.assertEqual(find(answers | {("mx1.example.net", dns.A): broken}), ("temporary", "451 4.4.3"))
+        # Some DNS servers never answer for AAAA; where DANE may count, that could be an attack (RFC 7672 §2.1.2).
+        for secure, wanted in ((False, ["mx1.example.net"]), (True, ["mx2.example.net"])):
+            pairs = ((1, "mx1.example.net"), (2, "mx2.example.net"))
+            exchangers = {("example.net", dns.MX): mx(*pairs, secure=secure)}
+            targets = find(exchangers | ADDRESSES | {("mx1.example.net", dns.AAAA): broken})
+            self.assertEqual(hosts(targets)[: len(wanted)], wanted)
 
     def test_loops(self) -> None:
         """RFC 5321 §5.1: we and those behind us are left out; addresses that are this machine aren't connected to."""
@@ -217,6 +225,18 @@ class StsTests(SynchronousTestCase):
         now[0], texts[0] = 1400.0, POLICY
         self.assertEqual(result(cache.of("example.net")), policy)
         self.assertIsNone(result(cache.of("without.example")))
+
+    def test_cut_off(self) -> None:
+        """RFC 8461 §3.3: a policy whose end never came is none, as it may lack exchangers, and would be kept long."""
+        for reason, wanted in ((ResponseDone(), POLICY), (ResponseFailed([]), BadPolicy)):
+            read: Deferred[bytes] = Deferred()
+            body = _Body(read)
+            body.dataReceived(POLICY)
+            body.connectionLost(Failure(reason))
+            if isinstance(wanted, bytes):
+                self.assertEqual(self.successResultOf(read), wanted)
+            else:
+                self.failureResultOf(read, wanted)
 
 
 class DaneTests(Bed):

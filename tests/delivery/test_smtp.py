@@ -12,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from stalwart.delivery.dot_stuffing import DotStuffer
 from stalwart.delivery.outgoing import Outgoing, OutRecipient
 from stalwart.delivery.smtp import SmtpEngine, Tls
-from stalwart.delivery.smtp_commands import Credentials, encoded_address, xtext
+from stalwart.delivery.smtp_commands import Credentials, Offer, encoded_address, rcpt_line, xtext
 from stalwart.delivery.smtp_events import Closed, Event, Failed, Finished, Ready, SendContent, StartTls
 from stalwart.delivery.smtp_replies import PeerFault, ReplyReader, one_line
 from stalwart.delivery.smtp_states import TRANSITIONS, Input, State
@@ -423,6 +423,35 @@ class PartsTests(SynchronousTestCase):
         self.assertEqual(sent.count(b"\r\n.\r\n") if sent != b".\r\n" else 1, 1)
         whole = octets if octets.endswith(b"\r\n") or not octets else octets + b"\r\n"
         self.assertEqual((b"\r\n" + sent[:-3]).replace(b"\r\n.", b"\r\n")[2:], whole)
+
+    def test_repeated_secret(self) -> None:
+        """A server that repeats what it refuses doesn't bring the password into logs and reports."""
+        for offer, said in (("PLAIN", "AGphbmUAczNjcmV0"), ("LOGIN", "czNjcmV0"), ("PLAIN", "s3cret")):
+            session = Session(credentials=Credentials(username="jane", secret="s3cret"))
+            session.hear(GREETING, offering(f"AUTH {offer}"))
+            failed, _ = session.hear(f"501-5.5.2 what\r\n501 5.5.2 <{said}>\r\n".encode())
+            assert isinstance(failed, Failed)
+            self.assertEqual(one_line(failed.reply), "501 5.5.2 what <[secret]>")
+
+    def test_settings_at_fault(self) -> None:
+        """RFC 4954 §6: 530 wants AUTH first; mail waits until the settings are right."""
+        session = Session().ready()
+        session.engine.send(message())
+        self.assertEqual(
+            kinds(session.hear(b"530 5.7.0 Authentication required\r\n", b"250 ok\r\n")),
+            [("temporary", "530 5.7.0 Authentication required")],
+        )
+
+    def test_original_recipient(self) -> None:
+        """ORCPT is sent as xtext (RFC 3461 §4.2), as servers refuse "+" and "=" in it; what doesn't fit is left out."""
+        for orcpt, sent in (
+            ("rfc822;bob+lists@x=y", " ORCPT=rfc822;bob+2Blists@x+3Dy"),
+            ("rfc822;a b@x", " ORCPT=rfc822;a+20b@x"),
+            ("utf-8;zoë@x", ""),
+            ("rfc822;" + "+" * 300, ""),
+        ):
+            line = rcpt_line(OutRecipient(address="a@x", orcpt=orcpt), "a@x", Offer(extensions=frozenset({"DSN"})))
+            self.assertEqual(line.decode(), f"RCPT TO:<a@x>{sent}\r\n")
 
     def test_addresses(self) -> None:
         """Quoted local parts stay; ENVID is xtext (RFC 3461 §4)."""

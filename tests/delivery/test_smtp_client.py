@@ -362,6 +362,37 @@ class TlsTests(Bed):
         self.assertEqual((found, server.messages[0].secure), ([("accepted", "250 2.0.0 queued")], True))
         self.assertEqual(await self.send({}, tls="offered"), [("accepted", "250 2.0.0 queued")])
 
+    async def test_no_end_of_tls(self) -> None:
+        """A server that answers QUIT and then never ends TLS doesn't keep the connection open for good."""
+        server = self.server(tls=self.authority.server("mx.example.net"), implicit=True)
+        build = server.buildProtocol
+
+        def deaf(addr: object) -> Any:
+            session: Any = build(addr)
+            line = session.lineReceived
+
+            def received(octets: bytes) -> None:
+                if octets == b"QUIT":
+                    session.transport.write(b"221 bye\r\n")
+                    session.transport.pauseProducing()
+                else:
+                    line(octets)
+
+            session.lineReceived = received
+            return session
+
+        server.buildProtocol = deaf  # type: ignore[method-assign]
+        target = self.target(server, tls="implicit", names=("mx.example.net",))
+        times = Times(connect=5.0, command=5.0, quit=0.2)
+        sender = self.sender(target, times=times, trust_root=self.authority.trust_root)
+        await sender.send(message(), "x")
+        connection = sender._pool.take(target)
+        assert connection is not None
+        gone: Deferred[object] = Deferred()
+        connection.when_lost(gone.callback)
+        connection.close()
+        await gone.addTimeout(2.0, reactor)
+
     async def test_broken_tls(self) -> None:
         """RFC 7435 §3: a handshake that fails where TLS is only offered is followed by a session in clear, no other."""
         for tls, kind in (("offered", "accepted"), ("required", "temporary")):

@@ -66,7 +66,7 @@ def prepare_submission(call: Call, creation: Creation, arguments: object) -> Rea
         blob_hash=call.blobs.put(outgoing.octets),
         size=len(outgoing.octets),
         is_8bit=outgoing.is_8bit,
-        needs_smtputf8=outgoing.needs_smtputf8 or asked.needs_smtputf8,
+        needs_smtputf8=outgoing.needs_smtputf8,
     )
 
 
@@ -121,6 +121,8 @@ def _found(call: Call, creation: Creation) -> tuple[IdentityRow, EmailRow]:
 
 def _envelope(call: Call, creation: Creation, identity: IdentityRow, message: Read) -> tuple[Envelope, Asked]:
     def is_allowed(address: str) -> bool:
+        if any(character.isspace() for character in address):
+            return False  # normalising drops it, and SMTP has no such address
         try:
             plain = store.normalise_address(address)
         except InvalidAddress:

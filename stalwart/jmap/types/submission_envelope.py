@@ -47,12 +47,6 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     ret: Ret | None
     held_until: int | None
 
-    @property
-    def needs_smtputf8(self) -> bool:
-        """Whether a local part is not ASCII (RFC 6531 §3.1); a domain has a form in ASCII."""
-        paths = (self.return_path, *(recipient.address for recipient in self.recipients))
-        return any(not path.rpartition("@")[0].isascii() for path in paths)
-
 
 def derive(message: Read, email: str, is_allowed: Callable[[str], bool]) -> Envelope:
     """The envelope that the header of the message implies; `email` is the Identity's, `is_allowed` asks it."""
