@@ -11,7 +11,7 @@ from stalwart.delivery.local import Transfer
 from stalwart.delivery.queue_runner import Limits
 from stalwart.delivery.queue_schedule import back_off
 from stalwart.mail import dsn
-from stalwart.store import Store, create_account, queue
+from stalwart.store import Store, create_account, delete_account, queue
 from tests.delivery.queue_bed import MESSAGE, NOW, RunnerCase
 
 
@@ -106,6 +106,15 @@ class SendTests(RunnerCase):
         self.sender.answer()
         (recipient,) = self.get(message).recipients
         self.assertEqual((recipient.status, recipient.begun_at, recipient.ending_at), ("relayed", None, None))
+
+    def test_account_deleted(self) -> None:
+        """What became of a submission whose account was deleted meanwhile is recorded, here and elsewhere."""
+        self.sender.wait = True
+        message = self.put("a@example.net", "jane@example.org", submission_id=7)
+        with self.store.write() as s:
+            delete_account(s, self.jane)
+        self.sender.answer()
+        self.assertEqual(self.statuses(message), ["relayed", "delivered"])
 
     def test_lost_octets(self) -> None:
         """A message whose octets are gone fails for good, its sender is told, and the log has it."""
