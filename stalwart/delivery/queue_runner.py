@@ -195,14 +195,15 @@ class QueueRunner(Service):
         for group in found.groups:
             if not self.running:
                 return
-            if not self._memory.take(group.size):
+            octets = self._octets(group)
+            if not self._memory.take(octets):
                 continue  # it is found again when an attempt has ended
             begun: QueueMessageRow | None = None
             try:
                 begun = await self._attempts.begin(group.message_id, group.recipient_ids)
             finally:
                 if begun is None:
-                    self._memory.give_back(group.size)
+                    self._memory.give_back(octets)
             if begun is not None:
                 self._begin(begun, group)
 
@@ -239,8 +240,12 @@ class QueueRunner(Service):
 
     def _ended(self, group: _Group, attempt: Deferred[None]) -> None:
         self._running.pop(attempt, None)
-        self._memory.give_back(group.size)
+        self._memory.give_back(self._octets(group))
         self._look()
+
+    def _octets(self, group: _Group) -> int:
+        """What an attempt takes of the memory; a message that is larger than all of it goes alone."""
+        return min(group.size, self._limits.memory)
 
 
 def _grouped(due: Sequence[DueRecipient], most: int) -> list[_Group]:

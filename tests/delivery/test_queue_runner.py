@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TypeVar
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
@@ -13,6 +16,8 @@ from stalwart.delivery.queue_schedule import back_off
 from stalwart.mail import dsn
 from stalwart.store import Store, create_account, delete_account, queue
 from tests.delivery.queue_bed import MESSAGE, NOW, RunnerCase
+
+T = TypeVar("T")
 
 
 class SendTests(RunnerCase):
@@ -136,6 +141,25 @@ class SendTests(RunnerCase):
         self.assertEqual(self.get(message).recipients[0].begun_at, None)
 
 
+class SlowDisk:
+    """A pool that does its work at `go_on`."""
+
+    def __init__(self) -> None:
+        self.waiting: list[Callable[[], None]] = []
+
+    def run(self, function: Callable[[], T]) -> Deferred[T]:
+        """See `Pool`."""
+        deferred: Deferred[T] = Deferred()
+        self.waiting.append(lambda: deferred.callback(function()))
+        return deferred
+
+    def go_on(self) -> None:
+        """Do what waits."""
+        waiting, self.waiting = self.waiting, []
+        for each in waiting:
+            each()
+
+
 class FewAtATimeTests(RunnerCase):
     """How much goes on at once."""
 
@@ -152,6 +176,17 @@ class FewAtATimeTests(RunnerCase):
             self.sender.answer()
             self.clock.advance(0)
         self.assertEqual(len(self.sender.sent), 7)
+
+    def test_larger_than_memory(self) -> None:
+        """A message that alone takes more memory than all may have together goes by itself."""
+        self.sender.wait = True
+        large = self.put("a@example.com", data=MESSAGE * 5)
+        small = self.put("a@example.net")
+        self.assertEqual(self.sender.addresses, [["a@example.com"]])
+        self.sender.answer()
+        self.clock.pump([0.0] * 3)
+        self.sender.answer()
+        self.assertEqual(self.statuses(large) + self.statuses(small), ["relayed", "relayed"])
 
     def test_overall(self) -> None:
         """No more attempts than may be, and messages than fit into memory, are under way; all are made in the end."""
@@ -412,6 +447,21 @@ class StopTests(RunnerCase):
         self.restart()
         self.assertEqual(self.statuses(message), ["relayed"])
         self.assertEqual(self.metrics.value("stalwart_queue_attempts_total"), 1)
+
+    def test_given_up_before_the_peer(self) -> None:
+        """An attempt that is ended while the message is read from a slow disk talks to no peer any more."""
+        pool = SlowDisk()
+        self.attempts._pool = pool
+        self.sender.wait = True
+        message = self.put("a@example.net")
+        stopped = self.runner.stopService()
+        self.clock.advance(6)
+        self.assertNoResult(stopped)
+        pool.go_on()
+        self.successResultOf(stopped)
+        self.assertEqual(self.sender.sent, [])
+        (recipient,) = self.get(message).recipients
+        self.assertEqual((recipient.status, recipient.attempts, recipient.begun_at), ("queued", 0, None))
 
     def test_given_up_after_the_end(self) -> None:
         """An attempt that is ended after the end of the message was sent is one with a lost answer."""
