@@ -200,6 +200,20 @@ class FewAtATimeTests(RunnerCase):
         self.assertEqual((len(self.sender.sent), self.sender.busiest), (20, 4))
 
 
+class HangingPeersTests(RunnerCase):
+    """Mail within this server while other servers take their time."""
+
+    limits = Limits(attempts=2)
+
+    def test_local(self) -> None:
+        """Peers that hang in all attempts there may be don't keep mail from those on this server."""
+        self.sender.wait = True
+        away = self.put("a@example.net", "b@example.com", "c@example.edu")
+        message = self.put("jane@example.org")
+        self.assertEqual(self.statuses(message), ["delivered"])
+        self.assertEqual((self.statuses(away), len(self.sender.waiting)), (["queued"] * 3, 2))
+
+
 class AgainTests(RunnerCase):
     """What is tried again, and when it is given up."""
 
