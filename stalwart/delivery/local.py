@@ -220,6 +220,9 @@ class Mailroom:
             )
         except NoAnswer as error:
             return error
+        except Exception:  # noqa: BLE001 - no fault in this may keep the mail out
+            _log.failure("making a vacation answer from {recipient} failed", recipient=recipient.address)
+            return None
 
     def _forget(self, blob_hash: str) -> None:
         # Octets that no row names do no harm; the sweep of unused blobs finds what is left here.
@@ -249,7 +252,11 @@ def _report(transfer: Transfer, digest: Digest, message: bytes) -> Report | None
     # RFC 3464 §2: a report has an empty return path. What else is a multipart/report isn't worth reading.
     if transfer.sender or digest.structure.type != "multipart/report":
         return None
-    report = dsn.parse(message)
+    try:
+        report = dsn.parse(message)
+    except Exception:  # noqa: BLE001 - no fault in this may keep the mail out
+        _log.failure("reading the report {delivery_id} failed", delivery_id=transfer.id)
+        return None
     return report if report is not None and report.env_id is not None else None
 
 

@@ -132,6 +132,8 @@ class Attempts:
         except BlobMissing:
             await self._lost(message)
             return
+        if self._stopping:
+            raise CancelledError  # `give_up` came while there was nothing yet to cancel
         outgoing = Outgoing(
             return_path=message.return_path,
             recipients=tuple(

@@ -22,7 +22,7 @@ from stalwart.delivery.memory import MessageMemory
 from stalwart.delivery.queue_attempt import Attempts
 from stalwart.delivery.queue_journal import QueueJournal
 from stalwart.store import CommitWatch, QueueFigures, QueueMessageRow, Store, queue, queue_figures
-from stalwart.store.queue_rows import DueRecipient
+from stalwart.store.queue_rows import LOCAL, DueRecipient
 
 _POLL_SECONDS = 1.0
 _FIGURES_SECONDS = 10.0
@@ -30,7 +30,10 @@ _STOP_SECONDS = 5.0
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
-    """How much goes on at the same time. `recipients` is of one transaction, `memory` octets of all messages."""
+    """How much goes on at the same time.
+
+    `attempts` are those with other servers, `recipients` is of one transaction, `memory` octets of all messages.
+    """
 
     attempts: int = 20
     per_destination: int = 4
@@ -183,7 +186,7 @@ class QueueRunner(Service):
             self._look()
 
     async def _look_once(self) -> None:
-        free = self._limits.attempts - len(self._running)
+        free = self._limits.attempts - sum(destination != LOCAL for destination in self._running.values())
         now = self._clock()
         figures = now >= self._figures_at + _FIGURES_SECONDS
         if figures:
@@ -195,19 +198,23 @@ class QueueRunner(Service):
         for group in found.groups:
             if not self.running:
                 return
-            if not self._memory.take(group.size):
+            octets = self._octets(group)
+            if not self._memory.take(octets):
                 continue  # it is found again when an attempt has ended
             begun: QueueMessageRow | None = None
             try:
                 begun = await self._attempts.begin(group.message_id, group.recipient_ids)
             finally:
                 if begun is None:
-                    self._memory.give_back(group.size)
+                    self._memory.give_back(octets)
             if begun is not None:
                 self._begin(begun, group)
 
     def _find(self, free: int, busy: Mapping[str, int], with_figures: bool) -> _Found:
-        """In the thread: up to `free` groups, those first that wait longest, few of each destination."""
+        """In the thread: up to `free` groups, those first that wait longest, few of each destination.
+
+        What stays on this server counts apart: it doesn't wait for peers that hang.
+        """
         groups: list[_Group] = []
         later: list[int] = []
         limits = self._limits
@@ -220,10 +227,14 @@ class QueueRunner(Service):
                 if at > now:
                     later.append(at)
                     continue
-                room = min(limits.per_destination - busy.get(destination, 0), free - len(groups))
+                room = limits.per_destination - busy.get(destination, 0)
+                if destination != LOCAL:
+                    room = min(room, free)
                 if room > 0:
                     due = queue.due(s, now, destination, room * limits.recipients)
-                    groups += _grouped(due, limits.recipients)[:room]
+                    found = _grouped(due, limits.recipients)[:room]
+                    groups += found
+                    free -= len(found) if destination != LOCAL else 0
         return _Found(groups=groups, next_at=min(later, default=None), figures=figures)
 
     # Attempts
@@ -239,8 +250,12 @@ class QueueRunner(Service):
 
     def _ended(self, group: _Group, attempt: Deferred[None]) -> None:
         self._running.pop(attempt, None)
-        self._memory.give_back(group.size)
+        self._memory.give_back(self._octets(group))
         self._look()
+
+    def _octets(self, group: _Group) -> int:
+        """What an attempt takes of the memory; a message that is larger than all of it goes alone."""
+        return min(group.size, self._limits.memory)
 
 
 def _grouped(due: Sequence[DueRecipient], most: int) -> list[_Group]:

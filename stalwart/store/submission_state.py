@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import bindparam, update
 
+from stalwart.store.errors import NotFound
 from stalwart.store.prepared import Prepared
 from stalwart.store.session import Session
 from stalwart.store.tables import email_submission
@@ -22,5 +23,8 @@ def touch_submission(s: Session, account_id: int | None, submission_id: int | No
     if account_id is None or submission_id is None:
         return
     # RFC 8621 §7: the object changes each time the status of any of the recipients does.
-    modseq = s.touch(account_id, EMAIL_SUBMISSION)
+    try:
+        modseq = s.touch(account_id, EMAIL_SUBMISSION)
+    except NotFound:
+        return  # the account was deleted: its mail still goes out, and nobody asks for its state any more
     _TOUCH.run(s.driver, {"submission": submission_id, "account": account_id, "new_modseq": modseq})

@@ -176,6 +176,7 @@ class RunnerCase(SynchronousTestCase):
         return_path: str = "jane@example.org",
         store: Store | None = None,
         data: bytes = MESSAGE,
+        submission_id: int | None = None,
     ) -> int:
         """Queue a message and let the runner look."""
         with (store or self.store).write() as s:
@@ -183,6 +184,7 @@ class RunnerCase(SynchronousTestCase):
                 s,
                 NewMessage(
                     account_id=self.jane,
+                    submission_id=submission_id,
                     blob_hash=self.blobs.put(data),
                     size=len(data),
                     is_8bit=not data.isascii(),

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TypeVar
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
@@ -11,8 +14,10 @@ from stalwart.delivery.local import Transfer
 from stalwart.delivery.queue_runner import Limits
 from stalwart.delivery.queue_schedule import back_off
 from stalwart.mail import dsn
-from stalwart.store import Store, create_account, queue
+from stalwart.store import Store, create_account, delete_account, queue
 from tests.delivery.queue_bed import MESSAGE, NOW, RunnerCase
+
+T = TypeVar("T")
 
 
 class SendTests(RunnerCase):
@@ -107,6 +112,15 @@ class SendTests(RunnerCase):
         (recipient,) = self.get(message).recipients
         self.assertEqual((recipient.status, recipient.begun_at, recipient.ending_at), ("relayed", None, None))
 
+    def test_account_deleted(self) -> None:
+        """What became of a submission whose account was deleted meanwhile is recorded, here and elsewhere."""
+        self.sender.wait = True
+        message = self.put("a@example.net", "jane@example.org", submission_id=7)
+        with self.store.write() as s:
+            delete_account(s, self.jane)
+        self.sender.answer()
+        self.assertEqual(self.statuses(message), ["relayed", "delivered"])
+
     def test_lost_octets(self) -> None:
         """A message whose octets are gone fails for good, its sender is told, and the log has it."""
         self.runner.stopService()
@@ -127,6 +141,25 @@ class SendTests(RunnerCase):
         self.assertEqual(self.get(message).recipients[0].begun_at, None)
 
 
+class SlowDisk:
+    """A pool that does its work at `go_on`."""
+
+    def __init__(self) -> None:
+        self.waiting: list[Callable[[], None]] = []
+
+    def run(self, function: Callable[[], T]) -> Deferred[T]:
+        """See `Pool`."""
+        deferred: Deferred[T] = Deferred()
+        self.waiting.append(lambda: deferred.callback(function()))
+        return deferred
+
+    def go_on(self) -> None:
+        """Do what waits."""
+        waiting, self.waiting = self.waiting, []
+        for each in waiting:
+            each()
+
+
 class FewAtATimeTests(RunnerCase):
     """How much goes on at once."""
 
@@ -144,6 +177,17 @@ class FewAtATimeTests(RunnerCase):
             self.clock.advance(0)
         self.assertEqual(len(self.sender.sent), 7)
 
+    def test_larger_than_memory(self) -> None:
+        """A message that alone takes more memory than all may have together goes by itself."""
+        self.sender.wait = True
+        large = self.put("a@example.com", data=MESSAGE * 5)
+        small = self.put("a@example.net")
+        self.assertEqual(self.sender.addresses, [["a@example.com"]])
+        self.sender.answer()
+        self.clock.pump([0.0] * 3)
+        self.sender.answer()
+        self.assertEqual(self.statuses(large) + self.statuses(small), ["relayed", "relayed"])
+
     def test_overall(self) -> None:
         """No more attempts than may be, and messages than fit into memory, are under way; all are made in the end."""
         self.sender.wait = True
@@ -154,6 +198,20 @@ class FewAtATimeTests(RunnerCase):
             self.sender.answer()
             self.clock.advance(0)
         self.assertEqual((len(self.sender.sent), self.sender.busiest), (20, 4))
+
+
+class HangingPeersTests(RunnerCase):
+    """Mail within this server while other servers take their time."""
+
+    limits = Limits(attempts=2)
+
+    def test_local(self) -> None:
+        """Peers that hang in all attempts there may be don't keep mail from those on this server."""
+        self.sender.wait = True
+        away = self.put("a@example.net", "b@example.com", "c@example.edu")
+        message = self.put("jane@example.org")
+        self.assertEqual(self.statuses(message), ["delivered"])
+        self.assertEqual((self.statuses(away), len(self.sender.waiting)), (["queued"] * 3, 2))
 
 
 class AgainTests(RunnerCase):
@@ -403,6 +461,21 @@ class StopTests(RunnerCase):
         self.restart()
         self.assertEqual(self.statuses(message), ["relayed"])
         self.assertEqual(self.metrics.value("stalwart_queue_attempts_total"), 1)
+
+    def test_given_up_before_the_peer(self) -> None:
+        """An attempt that is ended while the message is read from a slow disk talks to no peer any more."""
+        pool = SlowDisk()
+        self.attempts._pool = pool
+        self.sender.wait = True
+        message = self.put("a@example.net")
+        stopped = self.runner.stopService()
+        self.clock.advance(6)
+        self.assertNoResult(stopped)
+        pool.go_on()
+        self.successResultOf(stopped)
+        self.assertEqual(self.sender.sent, [])
+        (recipient,) = self.get(message).recipients
+        self.assertEqual((recipient.status, recipient.attempts, recipient.begun_at), ("queued", 0, None))
 
     def test_given_up_after_the_end(self) -> None:
         """An attempt that is ended after the end of the message was sent is one with a lost answer."""

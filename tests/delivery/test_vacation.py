@@ -10,7 +10,9 @@ from typing import cast
 from twisted.internet.defer import Deferred
 from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
 
+from stalwart.delivery import local
 from stalwart.delivery.local import Outcome, Transfer
+from stalwart.mail import dsn
 from stalwart.store import QueueMessageRow, delete_account, list_queue, set_quota, set_vacation
 from tests.delivery.test_local import LocalCase
 
@@ -56,6 +58,19 @@ class VacationTests(LocalCase):
     def read(self, queued: QueueMessageRow) -> EmailMessage:
         """The message as Python's own reader has it."""
         return email.message_from_bytes(self.store.blobs.get(queued.blob_hash), policy=default)
+
+    def test_fault(self) -> None:
+        """A fault in the making of an answer or in the reading of a report is logged, and the mail is delivered."""
+
+        def fail(*arguments: object, **named: object) -> None:
+            raise ZeroDivisionError
+
+        self.patch(local, "prepare_answer", fail)
+        self.patch(dsn, "parse", fail)
+        self.send()
+        self.send(sender="", message=b"Content-Type: multipart/report; boundary=x\r\n\r\n--x\r\n\r\n--x--\r\n")
+        self.assertEqual(self.queued(), [])
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 3)
 
     def test_answered(self) -> None:
         """RFC 3834 §3 and §4: the answer goes to the return path, from the address written to, and can't bounce."""
