@@ -295,7 +295,7 @@ class BadPeerTests(Bed):
         self.assertEqual((kind, reply[:9]), ("temporary", "451 4.4.1"))
         found = await self.send(
             {"EHLO": b"250-mx\r\n250 AUTH PLAIN\r\n", "AUTH": b"535 5.7.8 wrong\r\n"},
-            credentials=Credentials(username="jane", secret="wrong"),
+            credentials=Credentials(username="jane", secret="no such"),
         )
         self.assertEqual(found, [("temporary", "535 5.7.8 wrong")])
 
