@@ -409,7 +409,7 @@ class AnyRequestTests(AnyRequestBed):
                     self.assertIsNone(response.get(refused), (name, response))
 
     @given(_requests())
-    @settings(max_examples=150, deadline=None)
+    @settings(max_examples=400, deadline=None)
     def test_mutated(self, calls: Any) -> None:
         """Wrong values, wrong places, missing and additional members, results of one call in another."""
         text = json.dumps({"using": USING, "methodCalls": calls, "createdIds": {}})
