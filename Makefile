@@ -8,7 +8,7 @@ SOURCES := $(shell find stalwart twisted -type f -not -name '*.pyc' -not -name d
 WARNINGS := error
 TRIAL := PYTHONPATH=$(CURDIR) PYTHONWARNINGS="$(WARNINGS)" $(BIN)/python -m twisted.trial
 
-.PHONY: run test trial types lint layers standards torture bench bench-jmap clean postfix haproxy
+.PHONY: run test fuzz trial types lint layers standards torture bench bench-jmap clean postfix haproxy
 
 run: $(VENV)/installed
 	@$(BIN)/python etc/demo/run.py
@@ -17,6 +17,10 @@ test: lint layers types trial
 
 trial: $(VENV)/installed-test postfix haproxy tests/live/clients/node_modules
 	$(TRIAL) --temp-directory=_trial_temp tests
+
+# With inputs that no run has seen yet; `make test` gives hypothesis the same ones each time. What fails is kept in .hypothesis.
+fuzz: export STALWART_FUZZ = 1
+fuzz: trial
 
 types: $(VENV)/installed-test
 	$(BIN)/mypy

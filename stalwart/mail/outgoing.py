@@ -121,11 +121,12 @@ def prepare(message: Read, *, message_id: str, date: str) -> Outgoing:
     body = message.octets[message.body_start :]
     transfer: TransferEncoding | None = None
     part: Part | None = None
-    if not _is_legal(body):
+    if not _is_legal(message.octets):
         part = scan(message.octets)[0]
-        if part.sub_parts is None and not part.type.startswith("message/"):
-            transfer = _wanted_encoding(part)
-        body = b"".join(_mended(message.octets, part, _Place(1, signed=False)))
+        if not _is_legal(body):
+            if part.sub_parts is None and not part.type.startswith("message/"):
+                transfer = _wanted_encoding(part)
+            body = b"".join(_mended(message.octets, part, _Place(1, signed=False)))
     for field in message.fields:
         name = field.name.lower()
         if name not in _DROPPED and (transfer is None or name != "content-transfer-encoding"):
@@ -140,7 +141,7 @@ def prepare(message: Read, *, message_id: str, date: str) -> Outgoing:
     if part is not None or is_8bit:
         sent = scan(octets)[0]
         if part is not None and _shape(sent) != _shape(part):
-            raise NotSendable("The lines of the body can't be made legal without other parts.", ["bodyStructure"])
+            raise NotSendable("The lines of the message can't be made legal without other parts.", ["bodyStructure"])
         # RFC 6531 §3.1: UTF-8 in the header, also in that of a part
         needs_smtputf8 = _check_headers(octets, sent)
     return Outgoing(octets=octets, is_8bit=is_8bit, needs_smtputf8=needs_smtputf8)

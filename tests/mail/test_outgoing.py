@@ -147,6 +147,11 @@ class OutgoingTests(SynchronousTestCase):
         signed = data.replace(b"multipart/mixed", b"multipart/signed")
         self.assertEqual(refusal(signed), ("bodyStructure",))
 
+    def test_type_with_a_break(self) -> None:
+        """A Content-Type that other readers would take for another is refused."""
+        for name in (b"Content-Type: message/rfc822\rX: y", b"Content-Type: text/pla\0in"):
+            self.assertTrue(refusal(_HEAD + name + b"\r\n\r\nbody"))
+
     def test_flags(self) -> None:
         """8BITMIME is for octets beyond ASCII, SMTPUTF8 for those in a header, that of a part too."""
         eight = made(_HEAD + b"\r\n" + "ü".encode())
