@@ -12,6 +12,7 @@ import random
 import re
 import smtplib
 import sqlite3
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -35,7 +36,7 @@ from stalwart.store import (
 from tests.live.daemon import ADDRESS, Daemon
 from tests.live.relay import RecordingRelay
 
-KILLS = int(os.environ.get("STALWART_TORTURE_KILLS", "3"))
+KILLS = int(os.environ.get("STALWART_TORTURE_KILLS", "4"))
 QUEUED = int(os.environ.get("STALWART_TORTURE_QUEUED", "60"))
 _SECONDS = 60.0
 _MESSAGE = b"From: %s\r\nTo: a@example.net\r\nSubject: queued\r\n\r\nhello\r\n" % ADDRESS.encode()
@@ -44,13 +45,13 @@ _TRACE = re.compile(rb"\AReturn-Path: <[^\r]*>\r\nDelivered-To: [^\r]*\r\nReceiv
 _MAYBE_TWICE = re.compile(r"queue \d+: the server stopped while to=<([^>]*)> was answered")
 
 
-def wait_until(condition: Callable[[], bool], what: str) -> None:
-    """Wait for something that comes soon."""
+def wait_until(condition: Callable[[], bool], what: str, pause: float = 0.01) -> None:
+    """Wait for something that comes soon; `pause` is in seconds, between two looks."""
     end = time.monotonic() + _SECONDS
     while not condition():
         if time.monotonic() > end:
             raise AssertionError(f"{what} did not come in {_SECONDS:.0f} seconds")
-        time.sleep(0.01)
+        time.sleep(pause)
 
 
 class QueueCase(SynchronousTestCase):
@@ -159,24 +160,27 @@ class RelayTests(QueueCase):
 
 
 class KillTests(QueueCase):
-    """kill -9."""
+    """kill -9, at the worst moments and at any."""
 
     def test_nothing_is_lost_or_doubled(self) -> None:
         """All arrives whole: here once, elsewhere once or as often as the log says; each refusal is reported once."""
         self.relay.refused = ("refused",)
+        self.go_on = threading.Event()
+        self.addCleanup(self.go_on.set)
         queued = {number: recipients(number) for number in range(QUEUED)}
-        for number, addresses in queued.items():
-            self.put(*addresses, data=message(number))
         here = {number for number, addresses in queued.items() if ADDRESS in addresses}
         everybody = {address: number for number, addresses in queued.items() for address in addresses}
         refused = {address for address in everybody if address.startswith(self.relay.refused)}
         elsewhere = everybody.keys() - refused - {ADDRESS}
-        for kill in range(1, KILLS + 1):
-            goal = len(elsewhere) * kill // (KILLS + 1)
-            wait_until(lambda goal=goal: len(self.relay.taken) >= goal, f"recipient {goal}")  # type: ignore[misc]
-            time.sleep(random.uniform(0, 0.02))
+        moments = (self.while_answered, self.when_stored, self.when_reported, self.at_random)
+        for kill in range(KILLS):
+            has_come = moments[kill % len(moments)]()
+            for number in range(kill, QUEUED, KILLS):
+                self.put(*queued[number], data=message(number))
+            wait_until(has_come, f"the moment of kill {kill}", pause=0.0)
             self.daemon.kill()
-            self.assertGreater(self.waiting(), 0, f"the queue was done before kill {kill}")
+            self.relay.before_answer = None
+            self.go_on.set()
             self.daemon.run()
         wait_until(lambda: not self.waiting(), "the end of the queue")
 
@@ -189,6 +193,58 @@ class KillTests(QueueCase):
         self.assertEqual(stored, Counter(here))
         self.assertEqual(told, Counter(refused))
         self.check_database(refused)
+
+    # When it is killed
+
+    def while_answered(self) -> Callable[[], bool]:
+        """While the relay has several messages whole, and has answered none of them."""
+        waiting: list[bytes] = []
+        self.go_on.clear()
+
+        def hold(_: list[str], octets: bytes) -> None:
+            waiting.append(octets)
+            self.go_on.wait(_SECONDS)
+
+        self.relay.before_answer = hold
+        return lambda: len(waiting) >= 2
+
+    def when_stored(self) -> Callable[[], bool]:
+        """When the next mail has come into the inbox, at once."""
+
+        def stored() -> int:
+            with self.store.read() as s:
+                account = find_account(s, ADDRESS)
+            assert account is not None
+            return account.message_count
+
+        before = stored()
+        return lambda: stored() > before
+
+    def when_reported(self) -> Callable[[], bool]:
+        """When the next report is in the queue, at once."""
+
+        def reports() -> int:
+            with self.store.read() as s:
+                count: int = s.driver.execute("SELECT count(*) FROM queue_message WHERE return_path = ''").fetchone()[0]
+                return count
+
+        before = reports()
+        return lambda: reports() > before
+
+    def at_random(self) -> Callable[[], bool]:
+        """Some time after the daemon has begun with the new messages."""
+        before = len(self.relay.taken)
+        goal = random.randrange(1, max(2, QUEUED // KILLS))
+
+        def come() -> bool:
+            if len(self.relay.taken) < before + goal:
+                return False
+            time.sleep(random.uniform(0, 0.02))
+            return True
+
+        return come
+
+    # What became of it
 
     def inbox(self) -> tuple[Counter[int], Counter[str]]:
         """How often each message lies in the account, by number, all whole; and who failed by the reports."""
