@@ -18,6 +18,7 @@ from stalwart.jmap import contents
 from stalwart.jmap.limits import Limits
 from stalwart.mail.message import Part, decode_structure
 from tests.jmap.bed import CORE, MAIL, NOW, Bed, message
+from tests.jmap.texts import NONCHARACTERS
 
 TEXT = {"bodyValues": {"t": {"value": "Hi there."}}, "textBody": [{"partId": "t", "type": "text/plain"}]}
 
@@ -502,11 +503,7 @@ _EMAIL = st.fixed_dictionaries(
 )
 
 
-# RFC 7493 §2.1: I-JSON has none of these.
-_NONCHARACTERS = "".join(map(chr, range(0xFDD0, 0xFDF0))) + "".join(
-    chr(plane << 16 | last) for plane in range(17) for last in (0xFFFE, 0xFFFF)
-)
-_NONCHARACTER = re.compile(f"[{_NONCHARACTERS}]")
+_NONCHARACTER = re.compile(f"[{NONCHARACTERS}]")
 
 
 class AnyObjectTests(CreateBed):
@@ -544,7 +541,7 @@ class AnyObjectTests(CreateBed):
 
 
 _PLAIN = st.text(
-    st.characters(exclude_categories=("Cc", "Cs", "Zl", "Zp"), exclude_characters=_NONCHARACTERS), max_size=60
+    st.characters(exclude_categories=("Cc", "Cs", "Zl", "Zp"), exclude_characters=NONCHARACTERS), max_size=60
 ).map(lambda text: unicodedata.normalize("NFC", " ".join(text.split())))
 _WHO = st.lists(
     st.fixed_dictionaries(
@@ -557,7 +554,7 @@ _WHO = st.lists(
     max_size=4,
 )
 _IDS = st.lists(st.from_regex(r"\A[a-z0-9.-]{1,40}@[a-z0-9.-]{1,20}\Z"), min_size=1, max_size=4)
-_VALUE = st.text(st.characters(exclude_characters="\r\0" + _NONCHARACTERS, codec="utf-8"), max_size=200)
+_VALUE = st.text(st.characters(exclude_characters="\r\0" + NONCHARACTERS, codec="utf-8"), max_size=200)
 _VALID = st.fixed_dictionaries(
     {},
     optional={
