@@ -7,6 +7,8 @@ SOURCES := $(shell find stalwart twisted -type f -not -name '*.pyc' -not -name d
 # Warnings are errors; the exceptions are other people's code, named one by one.
 WARNINGS := error
 TRIAL := PYTHONPATH=$(CURDIR) PYTHONWARNINGS="$(WARNINGS)" $(BIN)/python -m twisted.trial
+# Tests run in so many processes: one more than there are cores, since those with a daemon wait a lot.
+JOBS := $(shell expr $$(nproc) + 1)
 
 .PHONY: run test fuzz trial types lint layers standards torture bench bench-jmap clean postfix haproxy
 
@@ -16,7 +18,7 @@ run: $(VENV)/installed
 test: lint layers types trial
 
 trial: $(VENV)/installed-test postfix haproxy tests/live/clients/node_modules
-	$(TRIAL) --temp-directory=_trial_temp tests
+	HYPOTHESIS_STORAGE_DIRECTORY=$(CURDIR)/.hypothesis $(TRIAL) -j$(JOBS) --temp-directory=_trial_temp tests
 
 # With inputs that no run has seen yet; `make test` gives hypothesis the same ones each time. What fails is kept in .hypothesis.
 fuzz: export STALWART_FUZZ = 1
@@ -80,10 +82,12 @@ $(VENV)/installed: $(VENV)/python setup.cfg pyproject.toml $(SOURCES)
 	@rm -rf build *.egg-info
 	@touch $@
 
-$(VENV)/installed-test: $(VENV)/installed
+# Installs the server, too: one build instead of two.
+$(VENV)/installed-test: $(VENV)/python setup.cfg pyproject.toml $(SOURCES)
+	@rm -rf build
 	$(BIN)/python -m pip install --quiet '.[test,check]'
 	@rm -rf build *.egg-info
-	@touch $@
+	@touch $(VENV)/installed $@
 
 clean:
 	rm -rf $(VENV) tests/live/clients/node_modules build dist *.egg-info _trial_temp* .mypy_cache .ruff_cache .hypothesis

@@ -13,6 +13,7 @@ from stalwart import store
 from stalwart.jmap.limits import Limits
 from stalwart.jmap.types.blob_upload import UploadObject
 from tests.jmap.bed import ALL, BLOB, CORE, MAIL, Bed, message
+from tests.jmap.texts import texts
 
 FOX = "The quick brown fox jumped over the lazy dog."
 
@@ -138,7 +139,7 @@ class UploadTests(BlobBed):
         st.dictionaries(
             st.sampled_from(["data", "type", "x"]),
             st.recursive(
-                st.none() | st.integers() | st.text(max_size=3),
+                st.none() | st.integers() | texts(3),
                 lambda inner: (
                     st.lists(inner, max_size=2)
                     | st.dictionaries(

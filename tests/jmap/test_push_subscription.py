@@ -13,6 +13,7 @@ from stalwart.jmap.limits import Limits
 from stalwart.store import SubscriptionRow
 from tests.jmap.bed import CORE, Anything, Bed
 from tests.jmap.receiver import Receiver
+from tests.jmap.texts import texts
 
 DAY = 86_400
 
@@ -239,10 +240,10 @@ class PushSubscriptionTests(Bed):
         st.dictionaries(
             st.sampled_from(["deviceClientId", "url", "keys", "verificationCode", "expires", "types", "id", "x"]),
             st.none()
-            | st.text(max_size=30)
+            | texts(30)
             | st.integers()
-            | st.lists(st.text(max_size=5), max_size=3)
-            | st.fixed_dictionaries({"p256dh": st.text(max_size=90), "auth": st.text(max_size=24)}),
+            | st.lists(texts(5), max_size=3)
+            | st.fixed_dictionaries({"p256dh": texts(90), "auth": texts(24)}),
         )
     )
     @settings(deadline=None, max_examples=80)

@@ -7,6 +7,7 @@ and returns when the listeners answer. Use it as a context manager, or with `add
 from __future__ import annotations
 
 import os
+import random
 import shutil
 import signal
 import smtplib
@@ -20,7 +21,10 @@ from contextlib import closing
 from pathlib import Path
 from types import TracebackType
 
+from click.testing import CliRunner, Result
+
 from stalwart.auth import Passwords
+from stalwart.cli.main import stalwart
 from stalwart.store import FsBlobs, Store, create_account, create_domain
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -43,11 +47,21 @@ class AdminFailed(AssertionError):
 
 
 def free_port() -> int:
-    """A TCP port of 127.0.0.1 that nobody listened on a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A TCP port of 127.0.0.1 that nobody has, and that no process with tests is given again while this one runs.
+
+    It isn't one of those that the kernel hands out itself, on Linux from 32768 on: until a daemon listens there, it
+    could become another's. What reserves it is the name of a Unix socket, which the kernel frees with the process.
+    """
+    while True:
+        port = random.randrange(10_000, 32_768)
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as reservation, socket.socket() as probe:
+            try:
+                reservation.bind(f"\0stalwart-test-port-{port}")
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            reservation.detach()
+            return port
 
 
 def environment() -> dict[str, str]:
@@ -220,8 +234,25 @@ class Daemon:
         if self._remove_home:
             shutil.rmtree(self.home, ignore_errors=True)
 
+    def command(self, *arguments: str, stdin: str = "") -> Result:
+        """Run `stalwart ARGUMENTS` on this daemon's configuration: exit code and output.
+
+        It runs in this process, beside the daemon's; one of its own would take a second to import everything.
+        """
+        done = CliRunner().invoke(stalwart, ["--config", str(self.config_path), *arguments], input=stdin)
+        if done.exception is not None and not isinstance(done.exception, SystemExit):
+            raise done.exception
+        return done
+
     def admin(self, *arguments: str, stdin: str = "") -> str:
-        """Run `stalwart ARGUMENTS` on this daemon's configuration; what it printed."""
+        """Run a command as `command` does, which has to succeed; what it printed."""
+        done = self.command(*arguments, stdin=stdin)
+        if done.exit_code:
+            raise AdminFailed(f"stalwart {' '.join(arguments)}: exit code {done.exit_code}\n{done.output}")
+        return done.stdout
+
+    def admin_program(self, *arguments: str, stdin: str = "") -> str:
+        """The same by the entry point of the program, in a process of its own."""
         done = subprocess.run(
             [sys.executable, "-c", _ADMIN, "--config", str(self.config_path), *arguments],
             cwd=self.home,

@@ -1,4 +1,4 @@
-"""A relay in the test's own process that takes all mail and remembers it."""
+"""A relay in the test's own process that remembers what it takes: all mail, but for recipients it is to refuse."""
 
 from __future__ import annotations
 
@@ -25,16 +25,22 @@ class _Session(socketserver.StreamRequestHandler):
             if verb == b"EHLO":
                 self._say("250-relay.example", "250-PIPELINING", "250-8BITMIME", "250 SIZE 100000000")
             elif verb == b"RCPT":
-                recipients.append(line.split(b"<")[1].split(b">")[0].decode())
-                self._say("250 ok")
+                recipient = line.split(b"<")[1].split(b">")[0].decode()
+                if recipient.startswith(self.server.relay.refused):
+                    self._say("550 5.1.1 nobody here has this name")
+                else:
+                    recipients.append(recipient)
+                    self._say("250 ok")
+            elif verb == b"DATA" and not recipients:
+                self._say("554 no recipients")
             elif verb == b"DATA":
                 self._say("354 go on")
-                message = b""
+                lines: list[bytes] = []
                 while (line := self.rfile.readline()) != b".\r\n":
-                    if not line:
+                    if not line.endswith(b"\n"):
                         return
-                    message += line
-                self.server.relay.take(recipients, message)
+                    lines.append(line[1:] if line.startswith(b".") else line)  # RFC 5321 §4.5.2
+                self.server.relay.take(recipients, b"".join(lines))
                 recipients = []
                 self._say("250 taken")
             elif verb == b"QUIT":
@@ -58,12 +64,15 @@ class _Server(socketserver.ThreadingTCPServer):
 class RecordingRelay:
     """Runs from when it is made until `close`, in threads of its own, on `port` of 127.0.0.1.
 
-    `before_answer` is called with the recipients and the message before it is answered that it was taken.
+    `before_answer` is called with the recipients and the message before it is answered that it was taken. Recipients
+    that begin with one of `refused` are refused for good. `deliveries` has each copy of a message for each recipient.
     """
 
     def __init__(self) -> None:
         self.taken: Counter[str] = Counter()
         self.messages: dict[str, bytes] = {}
+        self.deliveries: list[tuple[str, bytes]] = []
+        self.refused: tuple[str, ...] = ()
         self.before_answer: Callable[[list[str], bytes], object] | None = None
         self._lock = threading.Lock()
         self._server = _Server(("127.0.0.1", 0), _Session)
@@ -78,6 +87,7 @@ class RecordingRelay:
             self.taken.update(recipients)
             for recipient in recipients:
                 self.messages[recipient] = message
+                self.deliveries.append((recipient, message))
         if self.before_answer is not None:
             self.before_answer(recipients, message)
 

@@ -289,13 +289,13 @@ class ProcessTests(SynchronousTestCase):
         """An account made, a password changed and mail imported while the daemon runs count at once."""
         with Daemon.start(self.home) as daemon:
             url = f"{daemon.base_url}/jmap/session"
-            daemon.create_account("late@example.org")
+            daemon.admin_program("account", "create", "late@example.org", "--password-stdin", stdin=PASSWORD + "\n")
             self.assertEqual(requests.get(url, auth=("late@example.org", PASSWORD), timeout=10).status_code, 200)
-            daemon.admin("account", "passwd", "late@example.org", "--password-stdin", stdin="another\n")
+            daemon.admin_program("account", "passwd", "late@example.org", "--password-stdin", stdin="another\n")
             self.assertEqual(requests.get(url, auth=("late@example.org", PASSWORD), timeout=10).status_code, 401)
             self.assertEqual(requests.get(url, auth=("late@example.org", "another"), timeout=10).status_code, 200)
             self.assertEqual(daemon.deliver(b"Subject: x\r\n\r\nx\r\n", ["late@example.org"])[0][:3], b"250")
-            daemon.admin("account", "delete", "late@example.org", "--yes")
+            daemon.admin_program("account", "delete", "late@example.org", "--yes")
             self.assertEqual(requests.get(url, auth=("late@example.org", "another"), timeout=10).status_code, 401)
 
     def test_log_holds_no_secret(self) -> None:

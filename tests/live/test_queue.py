@@ -5,34 +5,53 @@ STALWART_TORTURE_KILLS and STALWART_TORTURE_QUEUED say how often it is killed, a
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import random
 import re
 import smtplib
+import sqlite3
+import threading
 import time
+from collections import Counter
 from collections.abc import Callable
+from contextlib import closing
 from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from stalwart.store import FsBlobs, NewMessage, NewRecipient, Store, enqueue, find_account, list_queue
+from stalwart.mail import dsn
+from stalwart.store import (
+    FsBlobs,
+    NewMessage,
+    NewRecipient,
+    Store,
+    enqueue,
+    find_account,
+    get_emails,
+    list_email_ids,
+    list_queue,
+)
 from tests.live.daemon import ADDRESS, Daemon
 from tests.live.relay import RecordingRelay
 
-KILLS = int(os.environ.get("STALWART_TORTURE_KILLS", "3"))
+KILLS = int(os.environ.get("STALWART_TORTURE_KILLS", "4"))
 QUEUED = int(os.environ.get("STALWART_TORTURE_QUEUED", "60"))
 _SECONDS = 60.0
+_MESSAGE = b"From: %s\r\nTo: a@example.net\r\nSubject: queued\r\n\r\nhello\r\n" % ADDRESS.encode()
+_NUMBER = re.compile(rb"^X-Number: ([0-9]+)\r$", re.MULTILINE)
+_TRACE = re.compile(rb"\AReturn-Path: <[^\r]*>\r\nDelivered-To: [^\r]*\r\nReceived: [^\r]*(\r\n\t[^\r]*)+\r\n\Z")
 _MAYBE_TWICE = re.compile(r"queue \d+: the server stopped while to=<([^>]*)> was answered")
 
 
-def wait_until(condition: Callable[[], bool], what: str) -> None:
-    """Wait for something that comes soon."""
+def wait_until(condition: Callable[[], bool], what: str, pause: float = 0.01) -> None:
+    """Wait for something that comes soon; `pause` is in seconds, between two looks."""
     end = time.monotonic() + _SECONDS
     while not condition():
         if time.monotonic() > end:
             raise AssertionError(f"{what} did not come in {_SECONDS:.0f} seconds")
-        time.sleep(0.01)
+        time.sleep(pause)
 
 
 class QueueCase(SynchronousTestCase):
@@ -55,9 +74,8 @@ class QueueCase(SynchronousTestCase):
         assert account is not None
         self.account_id = account.id
 
-    def put(self, *addresses: str, body: bytes = b"hello\r\n") -> int:
+    def put(self, *addresses: str, data: bytes = _MESSAGE) -> int:
         """Queue a message, as another process than the daemon."""
-        data = b"From: %s\r\nTo: %s\r\nSubject: queued\r\n\r\n%s" % (ADDRESS.encode(), addresses[0].encode(), body)
         name = self.store.blobs.put(data)
         with self.store.write() as s:
             return enqueue(
@@ -142,21 +160,145 @@ class RelayTests(QueueCase):
 
 
 class KillTests(QueueCase):
-    """kill -9."""
+    """kill -9, at the worst moments and at any."""
 
     def test_nothing_is_lost_or_doubled(self) -> None:
-        """All messages arrive; none arrives twice of which the log doesn't say so after the restart."""
-        chance = random.Random()
-        for number in range(QUEUED):
-            self.put(f"user{number}@d{number % 5}.example", body=b"line\r\n" * chance.choice((10, 10, 20_000)))
-        for kill in range(1, KILLS + 1):
-            goal = QUEUED * kill // (KILLS + 1)
-            wait_until(lambda goal=goal: len(self.relay.taken) >= goal, f"message {goal}")  # type: ignore[misc]
-            time.sleep(chance.uniform(0, 0.02))
+        """All arrives whole: here once, elsewhere once or as often as the log says; each refusal is reported once."""
+        self.relay.refused = ("refused",)
+        self.go_on = threading.Event()
+        self.addCleanup(self.go_on.set)
+        queued = {number: recipients(number) for number in range(QUEUED)}
+        here = {number for number, addresses in queued.items() if ADDRESS in addresses}
+        everybody = {address: number for number, addresses in queued.items() for address in addresses}
+        refused = {address for address in everybody if address.startswith(self.relay.refused)}
+        elsewhere = everybody.keys() - refused - {ADDRESS}
+        moments = (self.while_answered, self.when_stored, self.when_reported, self.at_random)
+        for kill in range(KILLS):
+            has_come = moments[kill % len(moments)]()
+            for number in range(kill, QUEUED, KILLS):
+                self.put(*queued[number], data=message(number))
+            wait_until(has_come, f"the moment of kill {kill}", pause=0.0)
             self.daemon.kill()
+            self.relay.before_answer = None
+            self.go_on.set()
             self.daemon.run()
         wait_until(lambda: not self.waiting(), "the end of the queue")
-        expected = {f"user{number}@d{number % 5}.example" for number in range(QUEUED)}
-        self.assertEqual(set(self.relay.taken), expected)
-        twice = {address for address, times in self.relay.taken.items() if times > 1}
-        self.assertLessEqual(twice, set(_MAYBE_TWICE.findall(self.daemon.log)))
+
+        self.assertEqual(set(self.relay.taken), elsewhere)
+        for address, octets in self.relay.deliveries:
+            self.assertEqual(octets, message(everybody[address]), address)
+        again = Counter({address: times - 1 for address, times in self.relay.taken.items() if times > 1})
+        self.assertLessEqual(again, Counter(_MAYBE_TWICE.findall(self.daemon.log)))
+        stored, told = self.inbox()
+        self.assertEqual(stored, Counter(here))
+        self.assertEqual(told, Counter(refused))
+        self.check_database(refused)
+
+    # When it is killed
+
+    def while_answered(self) -> Callable[[], bool]:
+        """While the relay has several messages whole, and has answered none of them."""
+        waiting: list[bytes] = []
+        self.go_on.clear()
+
+        def hold(_: list[str], octets: bytes) -> None:
+            waiting.append(octets)
+            self.go_on.wait(_SECONDS)
+
+        self.relay.before_answer = hold
+        return lambda: len(waiting) >= 2
+
+    def when_stored(self) -> Callable[[], bool]:
+        """When the next mail has come into the inbox, at once."""
+
+        def stored() -> int:
+            with self.store.read() as s:
+                account = find_account(s, ADDRESS)
+            assert account is not None
+            return account.message_count
+
+        before = stored()
+        return lambda: stored() > before
+
+    def when_reported(self) -> Callable[[], bool]:
+        """When the next report is in the queue, at once."""
+
+        def reports() -> int:
+            with self.store.read() as s:
+                count: int = s.driver.execute("SELECT count(*) FROM queue_message WHERE return_path = ''").fetchone()[0]
+                return count
+
+        before = reports()
+        return lambda: reports() > before
+
+    def at_random(self) -> Callable[[], bool]:
+        """Some time after the daemon has begun with the new messages."""
+        before = len(self.relay.taken)
+        goal = random.randrange(1, max(2, QUEUED // KILLS))
+
+        def come() -> bool:
+            if len(self.relay.taken) < before + goal:
+                return False
+            time.sleep(random.uniform(0, 0.02))
+            return True
+
+        return come
+
+    # What became of it
+
+    def inbox(self) -> tuple[Counter[int], Counter[str]]:
+        """How often each message lies in the account, by number, all whole; and who failed by the reports."""
+        stored: Counter[int] = Counter()
+        told: Counter[str] = Counter()
+        with self.store.read() as s:
+            rows = get_emails(s, self.account_id, list_email_ids(s, self.account_id, 10_000))
+        for row in rows.values():
+            octets = self.store.blobs.get(row.blob_hash)
+            report = dsn.parse(octets)
+            if report is not None:
+                told.update(each.address for each in report.recipients if each.action == "failed")
+                continue
+            found = _NUMBER.search(octets)
+            assert found is not None, octets[:500]
+            number = int(found[1])
+            self.assertEqual(octets[-len(message(number)) :], message(number))
+            self.assertRegex(octets[: -len(message(number))], _TRACE)
+            stored[number] += 1
+        return stored, told
+
+    def check_database(self, refused: set[str]) -> None:
+        """The queue's rows say what has happened, no attempt is under way, and the file is sound."""
+        with self.store.read() as s:
+            ended = list_queue(s, limit=10_000, finished=True)
+        for each in (recipient for row in ended for recipient in row.recipients):
+            status = "failed" if each.address in refused else "delivered" if each.address == ADDRESS else "relayed"
+            self.assertEqual((each.status, each.begun_at, each.ending_at), (status, None, None), each.address)
+        self.assertEqual(len(ended), QUEUED + len(refused))
+        with closing(sqlite3.connect(self.daemon.database_path)) as connection:
+            self.assertEqual(connection.execute("PRAGMA integrity_check").fetchall(), [("ok",)])
+            self.assertEqual(connection.execute("PRAGMA foreign_key_check").fetchall(), [])
+
+
+def recipients(number: int) -> list[str]:
+    """Who gets the message of this number: one elsewhere; some a second of the domain, us, or one that is refused."""
+    domain = f"d{number % 5}.example"
+    addresses = [f"user{number}@{domain}"]
+    if number % 3 == 0:
+        addresses.append(f"other{number}@{domain}")
+    if number % 7 < 2:  # one of them large
+        addresses.append(ADDRESS)
+    if number % 6 < 2:  # together with those who get it, or in a transaction of its own
+        addresses.append(f"refused{number}@{domain if number % 6 == 0 else 'else.example'}")
+    return addresses
+
+
+def message(number: int) -> bytes:
+    """The message of this number: always the same octets, some in lines that begin with dots."""
+    chance = random.Random(number)
+    octets = base64.encodebytes(chance.randbytes(100_000 if number % 7 == 0 else chance.randrange(200, 8_000)))
+    body = b"".join(b"." * chance.choice((0, 0, 1, 2)) + line + b"\r\n" for line in octets.splitlines())
+    return b"From: %s\r\nTo: user@d.example\r\nSubject: queued\r\nX-Number: %d\r\n\r\n.\r\n%s" % (
+        ADDRESS.encode(),
+        number,
+        body,
+    )

@@ -9,8 +9,6 @@ import signal
 import socket
 import ssl
 import stat
-import subprocess
-import sys
 import tempfile
 import time
 from base64 import b64encode
@@ -20,11 +18,12 @@ from pathlib import Path
 import h2.config
 import h2.connection
 import h2.events
+from click.testing import Result
 from cryptography import x509
 from twisted.trial.unittest import SynchronousTestCase
 
 from stalwart.tls import self_signed
-from tests.live.daemon import PASSWORD, Daemon, environment, free_port
+from tests.live.daemon import PASSWORD, Daemon, free_port
 from tests.live.test_rules import trusting
 
 CHIEF = "chief@example.net"
@@ -63,17 +62,9 @@ class ReloadTests(SynchronousTestCase):
         text = daemon.config_path.read_text().partition("[http]")[0]
         daemon.config_path.write_text(before + text + self.table(http))
 
-    def reload(self, daemon: Daemon, *arguments: str) -> subprocess.CompletedProcess[str]:
+    def reload(self, daemon: Daemon, *arguments: str) -> Result:
         """`stalwart reload`."""
-        code = "from stalwart.cli.main import main; main()"
-        return subprocess.run(
-            [sys.executable, "-c", code, "--config", str(daemon.config_path), "reload", *arguments],
-            env=environment(),
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+        return daemon.command("reload", *arguments)
 
     def wait_until(self, condition: Callable[[], bool]) -> None:
         """Wait for something that the daemon does."""
@@ -117,7 +108,7 @@ class ReloadTests(SynchronousTestCase):
         os.kill(daemon.pid, signal.SIGHUP)
         self.wait_until(lambda: "the reload is refused" in daemon.log)
         done = self.reload(daemon)
-        self.assertEqual(done.returncode, 1)
+        self.assertEqual(done.exit_code, 1)
         for wanted in ("has 3 errors", f"{daemon.config_path}:1: log-level", "starts_wth", "http.hsts", "^^^^"):
             self.assertIn(wanted, daemon.log)
             self.assertIn(wanted, done.stderr)
@@ -125,7 +116,7 @@ class ReloadTests(SynchronousTestCase):
         self.assertEqual(self.get(connection, "/healthz/live")[0], 200)
         self.rewrite(daemon, CLOSED)
         daemon.config_path.write_text(daemon.config_path.read_text().replace('log-level = "loud"\n', ""))
-        self.assertEqual(self.reload(daemon).returncode, 0)
+        self.assertIn("now in effect: http.allowed-endpoint", daemon.admin_program("reload"))
         self.assertEqual(self.get(connection, "/healthz/live")[0], 403)
         self.assertNotIn("Traceback", daemon.log)
 
@@ -136,7 +127,7 @@ class ReloadTests(SynchronousTestCase):
         listener = f'[server.listener.late]\nprotocol = "http"\nbind = "127.0.0.1:{free_port()}"\n'
         daemon.config_path.write_text(f'log-format = "json"\nworker-pool-size = 17\n{text}{listener}')
         done = self.reload(daemon)
-        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual(done.exit_code, 0, done.stderr)
         effect, waiting = (line for line in done.stdout.splitlines() if not line.startswith("warning"))
         self.assertTrue(effect.endswith("now in effect: log-format"), effect)
         for key in ("server.hostname", "worker-pool-size", "server.listener.late (new)"):
@@ -153,15 +144,15 @@ class ReloadTests(SynchronousTestCase):
         self.assertEqual(self.get(connection, "/jmap/session", Authorization=credentials)[0], 200)
         self.rewrite(daemon, CLOSED.replace("/healthz", "/jmap"))
         done = self.reload(daemon)
-        self.assertEqual(done.returncode, 1)
+        self.assertEqual(done.exit_code, 1)
         for wanted in ("127.0.0.1", 'listener "http"', "/jmap/session", "403", "stalwart reload --force"):
             self.assertIn(wanted, done.stderr)
             self.assertIn(wanted, daemon.log)
         self.assertEqual(self.get(connection, "/jmap/session", Authorization=credentials)[0], 200)
         self.rewrite(daemon, CLOSED)
-        self.assertEqual(self.reload(daemon).returncode, 0)
+        self.assertEqual(self.reload(daemon).exit_code, 0)
         self.rewrite(daemon, CLOSED.replace("/healthz", "/jmap"))
-        self.assertEqual(self.reload(daemon, "--force").returncode, 0)
+        self.assertEqual(self.reload(daemon, "--force").exit_code, 0)
         self.assertEqual(self.get(connection, "/jmap/session", Authorization=credentials)[0], 403)
 
     def test_lock_out_by_proxy_header(self) -> None:
@@ -173,9 +164,9 @@ class ReloadTests(SynchronousTestCase):
         text = daemon.config_path.read_text()
         daemon.config_path.write_text(text.replace("[server]\n", '[server]\nproxy.trusted-networks = ["127.0.0.1"]\n'))
         done = self.reload(daemon)
-        self.assertEqual(done.returncode, 1)
+        self.assertEqual(done.exit_code, 1)
         self.assertIn("proxy.trusted-networks", done.stderr)
-        self.assertEqual(self.reload(daemon, "--force").returncode, 0)
+        self.assertEqual(self.reload(daemon, "--force").exit_code, 0)
 
     def test_lock_out_counts_nothing(self) -> None:
         """A rule that counts requests doesn't count those that a reload asks it about."""
@@ -217,7 +208,7 @@ class ReloadTests(SynchronousTestCase):
         self.assertEqual(name_at(port), "two.example.org")
         self.assertEqual(self.get(kept, "/healthz/live")[0], 200)
         key.write_text(self_signed(["x"], now=datetime.datetime.now(datetime.UTC))[1])
-        self.assertEqual(self.reload(daemon).returncode, 1)
+        self.assertEqual(self.reload(daemon).exit_code, 1)
         self.assertEqual(name_at(port), "two.example.org")
 
     def test_limits_of_connections(self) -> None:
@@ -253,7 +244,7 @@ class ReloadTests(SynchronousTestCase):
         daemon.stop()
         self.assertFalse(path.exists())
         done = self.reload(daemon)
-        self.assertEqual(done.returncode, 1)
+        self.assertEqual(done.exit_code, 1)
         self.assertIn(f"no control socket at {path}", done.stderr)
         daemon.run()
         self.wait_until_ready(daemon, 2)
@@ -261,7 +252,7 @@ class ReloadTests(SynchronousTestCase):
         self.assertIn("nobody listens", self.reload(daemon).stderr)
         daemon.run()
         self.wait_until_ready(daemon, 3)
-        self.assertEqual(self.reload(daemon).returncode, 0)
+        self.assertEqual(self.reload(daemon).exit_code, 0)
 
 
 class Http2:
