@@ -34,6 +34,7 @@ from stalwart.config.settings import (
     SqliteStore,
 )
 from stalwart.config.submission_settings import SubmissionSettings
+from stalwart.config.tls_settings import TlsOptions
 
 __all__ = [
     "DIRECTORIES",
@@ -72,6 +73,7 @@ __all__ = [
     "SqliteStore",
     "SubmissionSettings",
     "TcpAddress",
+    "TlsOptions",
     "UnixAddress",
     "UsedStore",
     "find_config",

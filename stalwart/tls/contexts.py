@@ -75,11 +75,9 @@ class ContextMaker:
         context.set_mode(SSL.MODE_RELEASE_BUFFERS)
         context.set_min_proto_version(self._versions[0])
         context.set_max_proto_version(self._versions[-1])
+        context.set_tls13_ciphersuites(self._suites)
         if self._ciphers:
-            context.set_tls13_ciphersuites(self._suites)
             context.set_cipher_list(self._ciphers)
-        else:
-            context.set_tls13_ciphersuites(self._suites)
         _set_groups(context)
         context.set_session_id(self._session_context)
         context.set_session_cache_mode(SSL.SESS_CACHE_SERVER)

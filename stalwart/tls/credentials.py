@@ -93,9 +93,7 @@ def configured(certificate: Certificate) -> Credential:
 def issued(certificate: Issued) -> Credential:
     """One that was issued; it counts for the name it was ordered for, too. Raises BadCertificate."""
     where = f'the certificate issued for "{certificate.name}"'
-    credential = load(
-        where, certificate.chain_pem, certificate.key_pem, default=certificate.default, source="issued"
-    )
+    credential = load(where, certificate.chain_pem, certificate.key_pem, default=certificate.default, source="issued")
     names = dict.fromkeys((certificate.name.lower(), *credential.names))
     return msgspec.structs.replace(credential, names=tuple(names))
 

@@ -99,6 +99,7 @@ class ReferenceTests(SynchronousTestCase):
         """The examples of one section make a section that loads."""
         pair = Pair()
         files = {"/etc/stalwart/tls/fullchain.pem": pair.cert, "/etc/stalwart/tls/privkey.pem": pair.key}
+        files["/etc/stalwart/tls/clients-ca.pem"] = pair.cert
         files["/etc/stalwart/relay.secret"] = b"secret"
         text = "".join(
             f"{_name(setting).replace(ID, setting.variant or 'x')} = {setting.note.example}\n"
