@@ -77,7 +77,8 @@ class _Order(msgspec.Struct, kw_only=True):
 class FakeCa:
     """Listens from the start, on a free port of 127.0.0.1; `close` ends it."""
 
-    def __init__(self, reactor: Any, *, seed: int = 0) -> None:
+    def __init__(self, reactor: Any, *, seed: int = 0, certified: str = "127.0.0.1") -> None:
+        """`certified` is the name in the certificate of its listener."""
         self.terms: str | None = "https://ca.example/terms"
         self.external_accounts: dict[str, bytes] = {}
         """MAC keys by kid; none are wanted while it is empty."""
@@ -108,7 +109,7 @@ class FakeCa:
         authority = trustme.CA(key_type=trustme.KeyType.ECDSA)
         self.ca_bundle = authority.cert_pem.bytes().decode()
         """PEM of the root that the CA's own listener is to be checked against."""
-        self._port = reactor.listenSSL(0, Site(_Front(self)), _tls(authority), interface="127.0.0.1")
+        self._port = reactor.listenSSL(0, Site(_Front(self)), _tls(authority, certified), interface="127.0.0.1")
         self.url = f"https://127.0.0.1:{self._port.getHost().port}"
         self.directory_url = f"{self.url}/directory"
 
@@ -167,7 +168,7 @@ class FakeCa:
         if reply.end == "cut":
             request.setHeader("Content-Length", str(len(reply.body) + 1))
             request.write(reply.body)
-            request.transport.loseConnection()
+            request.loseConnection()
         else:
             request.write(reply.body)
             request.finish()
@@ -370,8 +371,8 @@ def _json(document: Json, status: int = 200, headers: Mapping[str, str] = _NO_HE
     return Reply(status=status, headers=headers, body=json.dumps(document).encode())
 
 
-def _tls(authority: trustme.CA) -> CertificateOptions:
-    pair = authority.issue_cert("127.0.0.1", "localhost", key_type=trustme.KeyType.ECDSA)
+def _tls(authority: trustme.CA, name: str) -> CertificateOptions:
+    pair = authority.issue_cert(name, key_type=trustme.KeyType.ECDSA)
     key: Any = load_pem_private_key(pair.private_key_pem.bytes(), None)
     certificate: Any = x509.load_pem_x509_certificate(pair.cert_chain_pems[0].bytes())
     made: tuple[PKey, X509] = (key, certificate)
