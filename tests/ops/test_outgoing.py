@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.error import ConnectionDone
+from twisted.internet.interfaces import IStreamClientEndpoint
+from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
 
-from stalwart.ops.outgoing import LONGEST_WAIT, http_date, retry_after_seconds
+from stalwart.ops.outgoing import LONGEST_WAIT, Bounded, http_date, retry_after_seconds
 
 _NOW = 1_798_761_600.0  # 2027-01-01 00:00:00 UTC
 
@@ -41,3 +51,60 @@ class RetryAfterTests(SynchronousTestCase):
         """A date is seconds since the epoch."""
         self.assertEqual(http_date("Fri, 01 Jan 2027 00:00:00 GMT"), _NOW)
         self.assertIsNone(http_date("never"))
+
+
+@implementer(IStreamClientEndpoint)
+class _Connected:
+    """An endpoint whose connections are there at once, on a transport in memory."""
+
+    def __init__(self) -> None:
+        self.transport = StringTransport()
+        self.protocol: Any = None
+
+    def connect(self, protocolFactory: Any) -> Deferred[Any]:
+        self.protocol = protocolFactory.buildProtocol(None)
+        self.protocol.makeConnection(self.transport)
+        return succeed(self.protocol)
+
+
+class _Inside(Protocol):
+    """Keeps what it gets."""
+
+    data = b""
+    closed = False
+
+    def dataReceived(self, data: bytes) -> None:
+        self.data += data
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self.closed = True
+
+
+class BoundedTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        """A connection that may bring ten octets and last five seconds."""
+        self.clock = Clock()
+        self.peer = _Connected()
+        bounded = Bounded(self.peer, self.clock, octets=10, seconds=5.0)
+        self.inside: Any = self.successResultOf(bounded.connect(Factory.forProtocol(_Inside)))
+
+    def test_octets(self) -> None:
+        """What comes within the bound is passed on; the octet after it ends the connection."""
+        self.peer.protocol.dataReceived(b"0123456789")
+        self.assertFalse(self.peer.transport.disconnected)
+        self.peer.protocol.dataReceived(b"!")
+        self.assertTrue(self.peer.transport.disconnected)
+        self.assertEqual(self.inside.data, b"0123456789")
+
+    def test_seconds(self) -> None:
+        """Whatever happens, the connection ends in time."""
+        self.clock.advance(4.9)
+        self.assertFalse(self.peer.transport.disconnected)
+        self.clock.advance(0.2)
+        self.assertTrue(self.peer.transport.disconnected)
+
+    def test_nothing_left_behind(self) -> None:
+        """A connection that has ended isn't waited for."""
+        self.peer.protocol.connectionLost(Failure(ConnectionDone()))
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.assertTrue(self.inside.closed)

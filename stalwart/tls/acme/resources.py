@@ -29,7 +29,7 @@ class Meta(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class Directory(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """Where the CA does what (RFC 8555 §7.1.1); `renewal_info` is of RFC 9773 §4.1."""
+    """Where the CA does what (RFC 8555 §7.1.1); `renewal_info` is of RFC 9773 §3."""
 
     new_nonce: Url
     new_account: Url

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 import msgspec
-from OpenSSL import SSL
+from OpenSSL import SSL, crypto
 from service_identity import VerificationError
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
@@ -81,7 +81,7 @@ def _certificates(bundle: str) -> list[Certificate]:
         raise ValueError("there is no certificate in the CA bundle")
     try:
         return [Certificate.loadPEM(block.encode("ascii")) for block in blocks]
-    except SSL.Error as error:
+    except crypto.Error as error:
         raise ValueError("a certificate of the CA bundle can't be read") from error
 
 
