@@ -36,7 +36,10 @@ _JSON = "application/json; charset=utf-8"  # with a parameter, as Let's Encrypt 
 
 
 class Reply(msgspec.Struct, frozen=True, kw_only=True):
-    """An answer out of the script. `seconds` is how long it takes; "hang" never answers, "cut" closes after half."""
+    """An answer out of the script. `seconds` is how long it takes to begin.
+
+    `end` is "answer", or "hang" for none, "stall" for one that doesn't end, "cut" for one that ends too early.
+    """
 
     status: int = 200
     body: bytes = b""
@@ -77,7 +80,8 @@ class _Order(msgspec.Struct, kw_only=True):
 class FakeCa:
     """Listens from the start, on a free port of 127.0.0.1; `close` ends it."""
 
-    def __init__(self, reactor: Any, *, seed: int = 0) -> None:
+    def __init__(self, reactor: Any, *, seed: int = 0, certified: str = "127.0.0.1") -> None:
+        """`certified` is the name in the certificate of its listener."""
         self.terms: str | None = "https://ca.example/terms"
         self.external_accounts: dict[str, bytes] = {}
         """MAC keys by kid; none are wanted while it is empty."""
@@ -93,6 +97,8 @@ class FakeCa:
         self.window: tuple[datetime.datetime, datetime.datetime] | None = None
         """What renewal information suggests; without it there is no such resource."""
         self.renewal_info_seconds: int | None = 21_600
+        self.lost_answers: dict[str, int] = {}
+        """How many of the next requests for a resource are worked on, but have their answers cut off."""
         self.requests: list[tuple[str, Any]] = []
         """The resource and payload of each request that came, those answered by the script too."""
         self.issued: list[x509.Certificate] = []
@@ -108,7 +114,7 @@ class FakeCa:
         authority = trustme.CA(key_type=trustme.KeyType.ECDSA)
         self.ca_bundle = authority.cert_pem.bytes().decode()
         """PEM of the root that the CA's own listener is to be checked against."""
-        self._port = reactor.listenSSL(0, Site(_Front(self)), _tls(authority), interface="127.0.0.1")
+        self._port = reactor.listenSSL(0, Site(_Front(self)), _tls(authority, certified), interface="127.0.0.1")
         self.url = f"https://127.0.0.1:{self._port.getHost().port}"
         self.directory_url = f"{self.url}/directory"
 
@@ -144,6 +150,9 @@ class FakeCa:
             reply = script.popleft() if script else self._reply(resource, rest, request, signed, payload)
         except _Refused as refused:
             reply = refused.reply
+        if self.lost_answers.get(resource, 0) > 0:
+            self.lost_answers[resource] -= 1
+            reply = Reply(end="cut")
         if reply.end == "hang":
             self._waiting.append(request)
         elif reply.seconds:
@@ -164,12 +173,14 @@ class FakeCa:
         request.setHeader("Content-Type", _JSON)
         for name, value in reply.headers.items():
             request.setHeader(name, value)
-        if reply.end == "cut":
+        if reply.end in ("cut", "stall"):
             request.setHeader("Content-Length", str(len(reply.body) + 1))
-            request.write(reply.body)
-            request.transport.loseConnection()
+        request.write(reply.body)
+        if reply.end == "cut":
+            request.loseConnection()
+        elif reply.end == "stall":
+            self._waiting.append(request)
         else:
-            request.write(reply.body)
             request.finish()
 
     def gone(self, request: Any) -> None:
@@ -370,8 +381,8 @@ def _json(document: Json, status: int = 200, headers: Mapping[str, str] = _NO_HE
     return Reply(status=status, headers=headers, body=json.dumps(document).encode())
 
 
-def _tls(authority: trustme.CA) -> CertificateOptions:
-    pair = authority.issue_cert("127.0.0.1", "localhost", key_type=trustme.KeyType.ECDSA)
+def _tls(authority: trustme.CA, name: str) -> CertificateOptions:
+    pair = authority.issue_cert(name, key_type=trustme.KeyType.ECDSA)
     key: Any = load_pem_private_key(pair.private_key_pem.bytes(), None)
     certificate: Any = x509.load_pem_x509_certificate(pair.cert_chain_pems[0].bytes())
     made: tuple[PKey, X509] = (key, certificate)
