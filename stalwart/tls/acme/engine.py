@@ -6,9 +6,8 @@ When something is ordered is decided elsewhere.
 
 from __future__ import annotations
 
-import datetime
 import ipaddress
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import msgspec
@@ -18,7 +17,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 from twisted.internet.defer import Deferred, maybeDeferred, succeed
-from txacme.interfaces import ICertificateStore, IResponder
+from txacme.interfaces import IResponder
 from zope.interface import implementer
 
 from stalwart.tls.acme.errors import BAD_ANSWER, AcmeError
@@ -30,7 +29,6 @@ NO_CHALLENGE = "noChallenge"
 """Type of the AcmeError when the CA doesn't offer the challenge that is configured."""
 
 _NOTHING = "-"  # a token that no CA sends: it is too short
-_NEVER = datetime.timedelta(days=3650)
 
 
 class Client(Protocol):
@@ -192,17 +190,6 @@ def signing_request(name: str, key: ec.EllipticCurvePrivateKey) -> x509.Certific
     )
 
 
-@implementer(ICertificateStore)
-class _WriteOnly:
-    """The store without what is in it: txacme must not find anything to renew by its fixed number of days."""
-
-    def __init__(self, store: Any) -> None:
-        self.store = store.store
-
-    def as_dict(self) -> Deferred[dict[str, object]]:
-        return succeed({})
-
-
 @implementer(IResponder)
 class _Tidy:
     """A responder that can be told to stop all it does for a name: txacme forgets that if the CA can't be told."""
@@ -247,25 +234,16 @@ class Engine:
         self.challenge = challenge
         self.replaced: dict[str, str | None] = {}
         self._responders = [_Tidy(each) for each in responders if each.challenge_type == challenge]
-        make: Callable[..., Any] = issuing_service()
+        # It is never started: its timer would renew by a fixed number of days.
+        make = issuing_service()
         self._service = make(
-            cert_store=_WriteOnly(store),
+            cert_store=store,
             client_creator=lambda: succeed(_OrderClient(self)),
             clock=reactor,
             responders=self._responders,
-            check_interval=_NEVER,
             generate_key=self._new_key,
         )
         self.newest_key: ec.EllipticCurvePrivateKey | None = None
-
-    def start(self) -> None:
-        """Be ready for orders; nothing is asked of the CA."""
-        self._service.startService()
-
-    def stop(self) -> Deferred[None]:
-        """Be done. Orders that run have to be cancelled before."""
-        done: Deferred[None] = maybeDeferred(self._service.stopService)
-        return done
 
     async def issue(self, name: str, *, replaces: str | None = None) -> None:
         """Order a certificate. Raises AcmeError, BadPair, OSError, or what a responder raises.

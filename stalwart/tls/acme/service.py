@@ -22,8 +22,9 @@ from stalwart.tls.acme.failures import AcmeFailure
 from stalwart.tls.acme.folder import StoreFolder, store_path
 from stalwart.tls.acme.jws import ExternalAccount
 from stalwart.tls.acme.lease import Lease
-from stalwart.tls.acme.provider import FullClient, NameStatus, ProviderService, Surroundings
+from stalwart.tls.acme.provider import NameStatus, ProviderService
 from stalwart.tls.acme.store import RunsInThread
+from stalwart.tls.acme.surroundings import FullClient, Surroundings
 from stalwart.tls.acme.transport import checked_agent
 from stalwart.tls.credentials import BadCertificate, Issued
 

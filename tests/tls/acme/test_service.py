@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -306,8 +306,8 @@ class FailureTests(ServiceCase):
         daemon.run(10)
         self.assertEqual(daemon.front.names(), [])
         os.unlink(os.path.join(self.folder, "acme"))
-        self.stop(daemon)
-        self.assertEqual(self.daemon(provider(A)).start().front.names(), [A])
+        daemon.run(3)
+        self.assertEqual(daemon.front.names(), [A])
 
     def test_fast_clock(self) -> None:
         """By a clock that is years ahead, new certificates have expired: one is ordered, not one after the other."""
@@ -324,6 +324,13 @@ class FailureTests(ServiceCase):
         daemon.start()
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
         self.assertEqual((daemon.front.names(), self.state().failure.reason), ([B], "internal"))
+
+    def test_given_up_from_within(self) -> None:
+        """Work that is cancelled while the daemon goes on is a failure as any other, and backed off."""
+        daemon = self.daemon(provider(A))
+        daemon.ca.faults[A] = [CancelledError()] * 9
+        daemon.start().run(50)
+        self.assertEqual((len(daemon.ca.orders), self.state().failure.reason), (1, "unreachable"))
 
     def test_slow(self) -> None:
         """An order that takes for ever is given up after a quarter of an hour."""
