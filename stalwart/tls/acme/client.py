@@ -206,7 +206,11 @@ class AcmeClient:
             # RFC 9773 §4.2: as if there were no answer.
             raise AcmeError(BAD_ANSWER, url, "the suggested window ends before it begins")
         asked = _USUAL_RENEWAL_INFO if answer.retry_after is None else answer.retry_after
-        return msgspec.structs.replace(info, retry_after=max(asked, _OFTENEST_RENEWAL_INFO))
+        return msgspec.structs.replace(
+            info,
+            explanation_url=one_line(info.explanation_url) if info.explanation_url else None,
+            retry_after=max(asked, _OFTENEST_RENEWAL_INFO),
+        )
 
     def _deadline(self) -> float:
         return float(self._reactor.seconds() + self._operation_seconds)
