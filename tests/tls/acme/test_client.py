@@ -331,6 +331,15 @@ class RenewalTests(Bed):
         await client.new_order(_NAMES, replaces=known_as)
         self.assertEqual([each.get("replaces") for each in self.ca.asked("newOrder")], [None, known_as, known_as, None])
 
+    async def test_replaces_what_is_unknown(self) -> None:
+        """A CA that doesn't know what is replaced gets an order without; a limit that is reached is told at once."""
+        self.ca.script("newOrder", problem("malformed", "no such certificate", status=404))
+        await self.client().new_order(_NAMES, replaces="AA.AQ")
+        self.assertEqual([each.get("replaces") for each in self.ca.asked("newOrder")], ["AA.AQ", None])
+        self.ca.script("newOrder", problem("rateLimited", status=403))
+        await self.refusal(self.client().new_order(_NAMES, replaces="AA.AQ"))
+        self.assertEqual(len(self.ca.asked("newOrder")), 3)
+
 
 class NonceTests(Bed):
     """RFC 8555 §6.5."""
