@@ -16,22 +16,22 @@ from zope.interface import implementer
 LONGEST_WAIT = 86_400.0
 
 
-def retry_after_seconds(text: str, now: float) -> float | None:
+def retry_after_seconds(value: bytes, now: float) -> float | None:
     """How long Retry-After asks to wait (RFC 9110 §10.2.3), at most a day; None if it can't be read.
 
     `now` is seconds since the epoch.
     """
-    text = text.strip()
-    if text.isascii() and text.isdigit():
-        return min(float(text[:9]), LONGEST_WAIT)
-    at = http_date(text)
+    value = value.strip()
+    if value.isdigit():
+        return min(float(value[:9]), LONGEST_WAIT)
+    at = http_date(value)
     return None if at is None else min(max(0.0, at - now), LONGEST_WAIT)
 
 
-def http_date(text: str) -> float | None:
+def http_date(value: bytes) -> float | None:
     """The seconds since the epoch of an HTTP date (RFC 9110 §5.6.7), None if it can't be read."""
     try:
-        return float(stringToDatetime(text.strip().encode("latin-1")))
+        return float(stringToDatetime(value.strip()))
     except (ValueError, IndexError, KeyError, OverflowError):
         return None
 

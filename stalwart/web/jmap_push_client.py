@@ -83,7 +83,7 @@ class PushClient:
         response = await asked.addTimeout(self._timeout, self._reactor)
         read: Deferred[None] = Deferred()
         response.deliverBody(_Ignored(read))
-        waited = response.headers.getRawHeaders("Retry-After")
+        waited = response.headers.getRawHeaders(b"Retry-After")
         # The status is known; only the connection's end is waited for.
         await read.addTimeout(self._timeout, self._reactor).addErrback(lambda _: None)
         return PushAnswer(status=response.code, retry_after=retry_after_seconds(waited[0], now) if waited else None)

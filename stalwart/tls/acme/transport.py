@@ -96,8 +96,8 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
 
     def header(self, name: str) -> str | None:
         """The first header field of this name."""
-        values = self.headers.getRawHeaders(name)
-        return values[0] if values else None
+        values = self.headers.getRawHeaders(name.encode("ascii"))
+        return values[0].decode("latin-1") if values else None
 
     def error(self) -> AcmeError:
         """The exception for an answer that isn't what was asked for."""
@@ -145,7 +145,7 @@ class Transport:
             if _was_cancelled(error):
                 raise CancelledError from error
             raise AcmeError(UNREACHABLE, f"{url} can't be asked", _reason(error)) from error
-        waits, dates = (response.headers.getRawHeaders(name) for name in ("Retry-After", "Date"))
+        waits, dates = (response.headers.getRawHeaders(name) for name in (b"Retry-After", b"Date"))
         # By the CA's own clock, since ours may be wrong.
         now = http_date(dates[0]) if dates else None
         return Answer(
@@ -212,4 +212,6 @@ def _reason(error: BaseException) -> str:
         return f"TLS: {', '.join(entry[-1] for entry in stack) or 'the connection was closed'}"
     if isinstance(error, VerificationError):
         return "TLS: its certificate is for another name"
-    return str(error) or type(error).__name__
+    if isinstance(error, ConnectError | ConnectionClosed | DNSLookupError):
+        return str(error)
+    return f"the answer is no HTTP: {error}"
