@@ -31,7 +31,7 @@ from stalwart.ops.metrics import Metrics
 from stalwart.ops.networks import Networks
 from stalwart.store import StoreError
 from stalwart.tls import BadCertificate, Certificates
-from stalwart.web.acme import responder
+from stalwart.web.acme import Http01
 
 _log = Logger(namespace="stalwart")
 
@@ -150,10 +150,10 @@ class Daemon(Service):
         self._output.flush()
 
     def _http_factories(self, backend: Backend) -> Callable[[Listener], IProtocolFactory]:
-        acme = responder()
+        acme = Http01(lambda host: None)
         access_log = AccessLog(self._output, self._reactor)
         request_ids = RequestIds(secrets.token_bytes(5))
-        tree = http_tree(backend, self._settings, self._reactor, self._metrics, acme)
+        tree = http_tree(backend, self._settings, self._reactor, self._metrics)
 
         def make(listener: Listener) -> IProtocolFactory:
             site = Site(
