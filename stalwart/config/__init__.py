@@ -1,5 +1,7 @@
 """Typed settings with their documentation beside each field, and the loader that reports every error at once."""
 
+from stalwart.config.acme_kinds import RenewBefore
+from stalwart.config.acme_settings import LETS_ENCRYPT, AcmeProvider
 from stalwart.config.addresses import Address, TcpAddress, UnixAddress
 from stalwart.config.cache_settings import CacheSettings
 from stalwart.config.errors import ConfigError, ConfigErrors, ConfigWarning
@@ -37,8 +39,10 @@ from stalwart.config.submission_settings import SubmissionSettings
 
 __all__ = [
     "DIRECTORIES",
+    "LETS_ENCRYPT",
     "NO_NAMES",
     "SYSTEM_FILE",
+    "AcmeProvider",
     "Address",
     "AutoBan",
     "CacheSettings",
@@ -61,6 +65,7 @@ __all__ = [
     "Rate",
     "RelaySettings",
     "Reload",
+    "RenewBefore",
     "RuleClause",
     "RuleFault",
     "RuleNames",

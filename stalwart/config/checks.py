@@ -82,8 +82,8 @@ def _check_certificate(certificate: Certificate, now: datetime.datetime | None, 
 
 
 def check_tls(listeners: Sequence[Listener], report: Report) -> None:
-    """Warn of listeners with TLS if there is no certificate at all."""
-    if report.document.table.get("certificate"):
+    """Warn of listeners with TLS if there is no certificate at all, and none is ordered either."""
+    if report.document.table.get("certificate") or report.document.table.get("acme"):
         return
     for listener in listeners:
         if listener.tls_implicit:

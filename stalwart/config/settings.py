@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from stalwart.config.acme_settings import AcmeProvider
 from stalwart.config.cache_settings import CacheSettings
 from stalwart.config.errors import ConfigWarning
 from stalwart.config.guard_kinds import ListedNetwork
@@ -365,6 +366,16 @@ class Declared(msgspec.Struct, frozen=True, kw_only=True):
             name="certificate",
             doc="Certificates for listeners with TLS. A client gets the one that has the name it asks for (exact, then "
             "wildcard), else the default one, else the only one, else a self-signed one made at start.",
+            reloaded=True,
+        ),
+    ]
+    acme: Annotated[
+        tuple[AcmeProvider, ...],
+        Table(
+            name="acme",
+            doc="Certificates that the daemon orders and renews by itself, from a CA that speaks ACME (RFC 8555) such "
+            "as Let's Encrypt. A name that a certificate under `certificate` has is served with that one. See "
+            "docs/acme.md.",
             reloaded=True,
         ),
     ]

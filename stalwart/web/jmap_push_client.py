@@ -29,18 +29,16 @@ from twisted.internet.ssl import optionsForClientTLS, platformTrust
 from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
 from twisted.python.failure import Failure
 from twisted.web.client import URI, Agent
-from twisted.web.http import stringToDatetime
 from twisted.web.http_headers import Headers
-from twisted.web.iweb import IAgentEndpointFactory, IBodyProducer, IResponse
+from twisted.web.iweb import IAgentEndpointFactory, IResponse
 from zope.interface import implementer
 
 from stalwart import __version__
 from stalwart.ops.networks import is_public
+from stalwart.ops.outgoing import Body, retry_after_seconds
 
 _MOST_OCTETS = 65_536
 """Of an answer, its head included; of a push service's only the status counts."""
-
-_LONGEST_WAIT = 86_400.0
 
 
 class AddressRefused(Exception):
@@ -83,46 +81,14 @@ class PushClient:
         """
         fields = Headers({name: [value] for name, value in headers.items()})
         fields.addRawHeader("User-Agent", f"stalwart/{__version__}")
-        asked: Deferred[IResponse] = self._agent.request(b"POST", url.encode("ascii"), fields, _Body(body))
+        asked: Deferred[IResponse] = self._agent.request(b"POST", url.encode("ascii"), fields, Body(body))
         response = await asked.addTimeout(self._timeout, self._reactor)
         read: Deferred[None] = Deferred()
         response.deliverBody(_Ignored(read))
         waited = response.headers.getRawHeaders("Retry-After")
         # The status is known; only the connection's end is waited for.
         await read.addTimeout(self._timeout, self._reactor).addErrback(lambda _: None)
-        return PushAnswer(status=response.code, retry_after=_seconds(waited[0], now) if waited else None)
-
-
-def _seconds(text: str, now: float) -> float | None:
-    """How long Retry-After asks to wait (RFC 9110 §10.2.3), at most a day; None if it can't be read."""
-    text = text.strip()
-    if text.isascii() and text.isdigit():
-        return min(float(text[:9]), _LONGEST_WAIT)
-    try:
-        at: int = stringToDatetime(text.encode("latin-1"))
-        return min(max(0.0, at - now), _LONGEST_WAIT)
-    except (ValueError, IndexError, KeyError, OverflowError):
-        return None
-
-
-@implementer(IBodyProducer)
-class _Body:
-    """A body that is at hand."""
-
-    def __init__(self, body: bytes) -> None:
-        self._body = body
-        self.length = len(body)
-
-    def startProducing(self, consumer: Any) -> Deferred[None]:
-        consumer.write(self._body)
-        done: Deferred[None] = Deferred()
-        done.callback(None)
-        return done
-
-    def pauseProducing(self) -> None:
-        """All is written already."""
-
-    resumeProducing = stopProducing = pauseProducing
+        return PushAnswer(status=response.code, retry_after=retry_after_seconds(waited[0], now) if waited else None)
 
 
 class _Ignored(Protocol):
