@@ -72,6 +72,13 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, ren
 @click.option(
     "--ip", "address", metavar="ADDRESS", required=True, callback=address_option, help="Who opens the connection."
 )
+@click.option(
+    "--tls-client-subject",
+    "subject",
+    metavar="SUBJECT",
+    default="",
+    help="The subject of the client's certificate, such as 'CN=alice,O=Example'.",
+)
 @click.option("--header", "headers", metavar="'NAME: VALUE'", multiple=True, help="A header field; may be repeated.")
 @click.option(
     "--lookup",
@@ -89,6 +96,7 @@ def explain(
     own_config: str | None,
     listener_name: str,
     address: str,
+    subject: str,
     headers: tuple[str, ...],
     lookups: tuple[str, ...],
     json_: bool,
@@ -111,7 +119,7 @@ def explain(
         raise click.BadParameter(f'"{printable(method)}" is no method such as GET', param_hint="METHOD")
     visit = Visit(
         listener=context_of(listener),
-        ends=ends_from(address, listener),
+        ends=ends_from(address, listener, subject=subject),
         method=octets,
         uri=url.encode("utf-8", "replace"),
         header_fields=_fields(headers, settings.hostname),
@@ -147,7 +155,7 @@ def judge(settings: Settings, listener: Listener, visit: Visit, answers: dict[st
         clauses=found.clauses,
         notes=(
             *_notes(settings, listener, visit),
-            *_notes_on_rule(policy, found),
+            *_notes_on_rule(policy, found, visit),
             *_notes_on_redirect(site, verdict),
         ),
     )
@@ -249,8 +257,9 @@ def _notes_on_connection(settings: Settings, listener: Listener, visit: Visit) -
             yield f"{names} is not believed: {visit.peer_address} is not in http.trusted-proxies"
 
 
-def _notes_on_rule(policy: RulePolicy, found: Explanation) -> Iterator[str]:
-    for name in sorted(policy.rule.variables & NOT_KNOWN.keys()):
+def _notes_on_rule(policy: RulePolicy, found: Explanation, visit: Visit) -> Iterator[str]:
+    told = {"tls_client_subject"} if visit.tls_client_subject else set[str]()
+    for name in sorted((policy.rule.variables & NOT_KNOWN.keys()) - told):
         yield f"the rule asks for {name}: {NOT_KNOWN[name]}"
     for lookup in found.unknown:
         yield f"not known, and taken as '': {lookup}; tell it with --lookup '{lookup}=…', the verdict may change"

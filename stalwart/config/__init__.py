@@ -36,6 +36,7 @@ from stalwart.config.settings import (
     SqliteStore,
 )
 from stalwart.config.submission_settings import SubmissionSettings
+from stalwart.config.tls_settings import TlsOptions
 
 __all__ = [
     "DIRECTORIES",
@@ -77,6 +78,7 @@ __all__ = [
     "SqliteStore",
     "SubmissionSettings",
     "TcpAddress",
+    "TlsOptions",
     "UnixAddress",
     "UsedStore",
     "find_config",

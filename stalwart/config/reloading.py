@@ -9,7 +9,7 @@ import msgspec
 from stalwart.config.acme_settings import AcmeProvider
 from stalwart.config.errors import key_text
 from stalwart.config.loader import rule_names
-from stalwart.config.schema import Key, members
+from stalwart.config.schema import members
 from stalwart.config.settings import Certificate, Declared, Entry, FsStore, Listener, Settings, SqliteStore
 
 
@@ -58,9 +58,7 @@ def plan_reload(running: Settings, wanted: Settings) -> Reload:
 def _listeners(running: Settings, wanted: Settings) -> tuple[Listener, ...]:
     """The running listeners with those of their settings that are reloaded."""
     by_id = {listener.id: listener for listener in wanted.listeners}
-    reloaded = [
-        member.attribute for member in members(Listener) if isinstance(member.note, Key) and member.note.reloaded
-    ]
+    reloaded = [member.attribute for member in members(Listener) if member.note.reloaded]
     return tuple(
         msgspec.structs.replace(
             listener, **{name: getattr(by_id.get(listener.id, listener), name) for name in reloaded}

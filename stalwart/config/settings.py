@@ -35,6 +35,7 @@ from stalwart.config.relay_settings import RelaySettings
 from stalwart.config.rules import RuleNames
 from stalwart.config.schema import Group, Key, Table
 from stalwart.config.submission_settings import SubmissionSettings
+from stalwart.config.tls_settings import TlsOptions
 
 
 class SocketOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -155,6 +156,9 @@ class Listener(msgspec.Struct, frozen=True, kw_only=True):
             inherited=True,
         ),
     ] = False
+    tls: Annotated[
+        TlsOptions, Group(name="tls", doc="How TLS is spoken, by `tls.implicit`.", inherited=True, reloaded=True)
+    ] = TlsOptions()
     max_connections: Annotated[
         Annotated[int, whole(1, 10_000_000)],
         Key(

@@ -59,6 +59,10 @@ class PolicyRequest(Protocol):
         """The port that the client connected to; 0 for a Unix socket."""
 
     @property
+    def tls_client_subject(self) -> str:
+        """The subject of the certificate that the client showed on this connection, by RFC 4514; '' for none."""
+
+    @property
     def method(self) -> bytes:
         """The method as it was sent."""
 

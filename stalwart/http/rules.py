@@ -79,6 +79,11 @@ class RuleContext:
         return int(self._request.scheme == "https")
 
     @property
+    def tls_client_subject(self) -> str:
+        """The subject of the client's certificate; '' for none."""
+        return self._request.tls_client_subject
+
+    @property
     def path(self) -> str:
         """The normalised path: what is routed."""
         return self._request.path.decode("ascii", "replace")

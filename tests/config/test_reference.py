@@ -99,6 +99,7 @@ class ReferenceTests(SynchronousTestCase):
         """The examples of one section make a section that loads."""
         pair = Pair()
         files = {"/etc/stalwart/tls/fullchain.pem": pair.cert, "/etc/stalwart/tls/privkey.pem": pair.key}
+        files["/etc/stalwart/tls/clients-ca.pem"] = pair.cert
         files["/etc/stalwart/relay.secret"] = b"secret"
         files |= {"/etc/stalwart/eab.key": b"c2VjcmV0", "/etc/stalwart/internal-ca.pem": pair.cert}
         text = "".join(
