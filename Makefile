@@ -8,14 +8,14 @@ SOURCES := $(shell find stalwart twisted -type f -not -name '*.pyc' -not -name d
 WARNINGS := error
 TRIAL := PYTHONPATH=$(CURDIR) PYTHONWARNINGS="$(WARNINGS)" $(BIN)/python -m twisted.trial
 
-.PHONY: run test trial types lint layers standards torture bench bench-jmap clean postfix haproxy
+.PHONY: run test trial types lint layers standards torture bench bench-jmap clean postfix haproxy pebble
 
 run: $(VENV)/installed
 	@$(BIN)/python etc/demo/run.py
 
 test: lint layers types trial
 
-trial: $(VENV)/installed-test postfix haproxy tests/live/clients/node_modules
+trial: $(VENV)/installed-test postfix haproxy pebble tests/live/clients/node_modules
 	$(TRIAL) --temp-directory=_trial_temp tests
 
 types: $(VENV)/installed-test
@@ -52,6 +52,13 @@ postfix haproxy:
 	  as=; [ "$$(id -u)" = 0 ] || as=sudo; \
 	  $$as apt-get update -qq && \
 	  DEBIAN_FRONTEND=noninteractive $$as apt-get install -y -qq --no-install-recommends $@; }
+
+# And a CA. Its Debian package has the DNS server too, without which it can't look at names that are made up.
+pebble:
+	@test -x /usr/bin/pebble -a -x /usr/bin/pebble-challtestsrv || { \
+	  as=; [ "$$(id -u)" = 0 ] || as=sudo; \
+	  $$as apt-get update -qq && \
+	  DEBIAN_FRONTEND=noninteractive $$as apt-get install -y -qq --no-install-recommends pebble; }
 
 # The tests have JMAP clients in JavaScript walk through the daemon.
 tests/live/clients/node_modules: tests/live/clients/package.json tests/live/clients/package-lock.json

@@ -1,10 +1,14 @@
-"""What every HTTP client of ours needs: a request's body that is at hand, and how long an answer asks to wait."""
+"""What every HTTP client of ours needs: connections that end, a body to send, and how long an answer asks to wait."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import IDelayedCall, IProtocol, IProtocolFactory, IStreamClientEndpoint
+from twisted.internet.protocol import Factory, connectionDone
+from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
+from twisted.python.failure import Failure
 from twisted.web.http import stringToDatetime
 from twisted.web.iweb import IBodyProducer
 from zope.interface import implementer
@@ -49,3 +53,46 @@ class Body:
         """All is written already."""
 
     resumeProducing = stopProducing = pauseProducing
+
+
+@implementer(IStreamClientEndpoint)
+class Bounded:
+    """Connections that are aborted when more than `octets` have come, or `seconds` after they were made."""
+
+    def __init__(self, endpoint: IStreamClientEndpoint, reactor: Any, *, octets: int, seconds: float) -> None:
+        self._endpoint = endpoint
+        self._reactor = reactor
+        self._octets = octets
+        self._seconds = seconds
+
+    def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
+        """See IStreamClientEndpoint."""
+        assert isinstance(protocolFactory, Factory)
+        wrapping: WrappingFactory[_Counted] = WrappingFactory(protocolFactory)
+        wrapping.protocol = _Counted
+        connected: Deferred[Any] = self._endpoint.connect(wrapping)
+        return connected.addCallback(self._connected)
+
+    def _connected(self, wrapper: _Counted) -> IProtocol:
+        wrapper.octets_left = self._octets
+        wrapper.deadline = self._reactor.callLater(self._seconds, wrapper.transport.abortConnection)
+        inside: IProtocol = wrapper.wrappedProtocol
+        return inside
+
+
+class _Counted(ProtocolWrapper):
+    octets_left = 0
+    deadline: IDelayedCall | None = None
+    transport: Any
+
+    def dataReceived(self, data: bytes) -> None:
+        self.octets_left -= len(data)
+        if self.octets_left < 0:
+            self.transport.abortConnection()
+        else:
+            super().dataReceived(data)  # type: ignore[no-untyped-call]
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        if self.deadline is not None and self.deadline.active():
+            self.deadline.cancel()
+        super().connectionLost(reason)  # type: ignore[no-untyped-call]

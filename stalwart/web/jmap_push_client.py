@@ -15,7 +15,6 @@ from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
 from twisted.internet.error import DNSLookupError
 from twisted.internet.interfaces import (
     IAddress,
-    IDelayedCall,
     IHostnameResolver,
     IHostResolution,
     IProtocol,
@@ -24,9 +23,8 @@ from twisted.internet.interfaces import (
     IResolutionReceiver,
     IStreamClientEndpoint,
 )
-from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.internet.protocol import Protocol, connectionDone
 from twisted.internet.ssl import optionsForClientTLS, platformTrust
-from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
 from twisted.python.failure import Failure
 from twisted.web.client import URI, Agent
 from twisted.web.http_headers import Headers
@@ -35,7 +33,7 @@ from zope.interface import implementer
 
 from stalwart import __version__
 from stalwart.ops.networks import is_public
-from stalwart.ops.outgoing import Body, retry_after_seconds
+from stalwart.ops.outgoing import Body, Bounded, retry_after_seconds
 
 _MOST_OCTETS = 65_536
 """Of an answer, its head included; of a push service's only the status counts."""
@@ -120,7 +118,8 @@ class _Endpoints:
         resolver = _Resolver(self._reactor.nameResolver, allow_private=self._allow_private)
         endpoint = HostnameEndpoint(_Reactor(self._reactor, resolver), host, uri.port)
         options = optionsForClientTLS(host.decode("ascii"), trustRoot=self._trust_root)
-        return _Bounded(wrapClientTLS(options, endpoint), resolver, self._reactor, self._longest)
+        explained = _Explained(wrapClientTLS(options, endpoint), resolver)
+        return Bounded(explained, self._reactor, octets=_MOST_OCTETS, seconds=self._longest)
 
 
 @implementer(IReactorPluggableNameResolver)
@@ -182,47 +181,19 @@ class _Receiver:
 
 
 @implementer(IStreamClientEndpoint)
-class _Bounded:
-    """Ends a connection from which more comes than an answer may have, or that lasts longer than `longest` seconds."""
+class _Explained:
+    """Says of a host without an address that is left which ones were refused."""
 
-    def __init__(self, endpoint: IStreamClientEndpoint, resolver: _Resolver, reactor: Any, longest: float) -> None:
+    def __init__(self, endpoint: IStreamClientEndpoint, resolver: _Resolver) -> None:
         self._endpoint = endpoint
         self._resolver = resolver
-        self._reactor = reactor
-        self._longest = longest
 
     def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
         """See IStreamClientEndpoint."""
-        assert isinstance(protocolFactory, Factory)
-        wrapping: WrappingFactory[_Counted] = WrappingFactory(protocolFactory)
-        wrapping.protocol = _Counted
-        connected: Deferred[Any] = self._endpoint.connect(wrapping)
-        return connected.addCallbacks(self._connected, self._failed)
-
-    def _connected(self, wrapper: _Counted) -> IProtocol:
-        wrapper.deadline = self._reactor.callLater(self._longest, wrapper.transport.abortConnection)
-        inside: IProtocol = wrapper.wrappedProtocol
-        return inside
+        connected: Deferred[Any] = self._endpoint.connect(protocolFactory)
+        return connected.addErrback(self._failed)
 
     def _failed(self, failure: Failure) -> Failure:
         if failure.check(DNSLookupError) and self._resolver.refused:
             return Failure(AddressRefused(f"it has no public address: {', '.join(self._resolver.refused[:4])}"))
         return failure
-
-
-class _Counted(ProtocolWrapper):
-    octets = 0
-    deadline: IDelayedCall | None = None
-    transport: Any
-
-    def dataReceived(self, data: bytes) -> None:
-        self.octets += len(data)
-        if self.octets > _MOST_OCTETS:
-            self.transport.abortConnection()
-        else:
-            super().dataReceived(data)  # type: ignore[no-untyped-call]
-
-    def connectionLost(self, reason: Failure = connectionDone) -> None:
-        if self.deadline is not None and self.deadline.active():
-            self.deadline.cancel()
-        super().connectionLost(reason)  # type: ignore[no-untyped-call]

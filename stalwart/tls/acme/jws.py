@@ -38,7 +38,7 @@ class ExternalAccount(msgspec.Struct, frozen=True, kw_only=True):
 
 def thumbprint(key: ec.EllipticCurvePrivateKey) -> str:
     """The thumbprint of an account key (RFC 7638), in base64url."""
-    return _text(JWKEC(key=key).thumbprint())
+    return _text(b64encode(JWKEC(key=key).thumbprint()))
 
 
 def key_authorization(token: str | None, key: ec.EllipticCurvePrivateKey) -> str:

@@ -13,28 +13,25 @@ import msgspec
 from OpenSSL import SSL
 from service_identity import VerificationError
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
 from twisted.internet.error import ConnectError, ConnectionClosed, DNSLookupError
+from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.internet.protocol import Protocol, connectionDone
-from twisted.internet.ssl import Certificate, platformTrust, trustRootFromCertificates
+from twisted.internet.ssl import Certificate, optionsForClientTLS, platformTrust, trustRootFromCertificates
 from twisted.python.failure import Failure
-from twisted.web.client import (
-    Agent,
-    BrowserLikePolicyForHTTPS,
-    HTTPConnectionPool,
-    RequestTransmissionFailed,
-    ResponseDone,
-    ResponseFailed,
-)
+from twisted.web.client import URI, Agent, RequestTransmissionFailed, ResponseDone, ResponseFailed
 from twisted.web.http import PotentialDataLoss
 from twisted.web.http_headers import Headers
-from twisted.web.iweb import IAgent, IResponse
+from twisted.web.iweb import IAgent, IAgentEndpointFactory, IResponse
+from zope.interface import implementer
 
 from stalwart import __version__
-from stalwart.ops.outgoing import Body, http_date, retry_after_seconds
+from stalwart.ops.outgoing import Body, Bounded, http_date, retry_after_seconds
 from stalwart.tls.acme.errors import BAD_ANSWER, TIMEOUT, UNREACHABLE, AcmeError, Problem
 
 MOST_OCTETS = 1_048_576
 REQUEST_SECONDS = 30.0
+_HEAD_OCTETS = 65_536
 
 _USER_AGENT = f"stalwart/{__version__}"
 _FAILURES = (
@@ -55,9 +52,24 @@ def checked_agent(reactor: Any, ca_bundle: str | None = None) -> IAgent:
     Raises ValueError if there is no certificate in `ca_bundle`.
     """
     trusted = platformTrust() if ca_bundle is None else trustRootFromCertificates(_certificates(ca_bundle))
-    pool = HTTPConnectionPool(reactor, persistent=False)
-    agent: IAgent = Agent(reactor, BrowserLikePolicyForHTTPS(trusted), connectTimeout=REQUEST_SECONDS, pool=pool)
+    agent: IAgent = Agent.usingEndpointFactory(reactor, _Endpoints(reactor, trusted))
     return agent
+
+
+@implementer(IAgentEndpointFactory)
+class _Endpoints:
+    """Where the agent's connections go."""
+
+    def __init__(self, reactor: Any, trusted: Any) -> None:
+        self._reactor = reactor
+        self._trusted = trusted
+
+    def endpointForURI(self, uri: URI) -> IStreamClientEndpoint:
+        """An endpoint over TLS; what `https` doesn't begin never gets here."""
+        host = uri.host.strip(b"[]")
+        options = optionsForClientTLS(host.decode("ascii"), trustRoot=self._trusted)
+        endpoint = wrapClientTLS(options, HostnameEndpoint(self._reactor, host, uri.port, timeout=REQUEST_SECONDS))
+        return Bounded(endpoint, self._reactor, octets=MOST_OCTETS + _HEAD_OCTETS, seconds=REQUEST_SECONDS)
 
 
 def _certificates(bundle: str) -> list[Certificate]:
@@ -160,13 +172,13 @@ class _Received(Protocol):
     def __init__(self, url: str) -> None:
         self._url = url
         self._octets = bytearray()
-        self.whole: Deferred[bytes] = Deferred(lambda _: self._abort())
+        self.whole: Deferred[bytes] = Deferred(lambda _: self._leave())
 
     def dataReceived(self, data: bytes) -> None:
         self._octets += data
         if len(self._octets) > MOST_OCTETS and not self.whole.called:
             self.whole.errback(AcmeError(BAD_ANSWER, self._url, f"the answer has more than {MOST_OCTETS} octets"))
-            self._abort()
+            self._leave()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         if self.whole.called:
@@ -177,11 +189,10 @@ class _Received(Protocol):
         else:
             self.whole.errback(reason)
 
-    def _abort(self) -> None:
-        # There is nothing to abort once the whole body is here.
-        abort = getattr(self.transport, "abortConnection", None)
-        if abort is not None:
-            abort()
+    def _leave(self) -> None:
+        # That is all that can be done to it from here. If the CA doesn't agree to part, the bounds end it.
+        if self.transport is not None:
+            self.transport.loseConnection()
 
 
 def _was_cancelled(error: BaseException) -> bool:
