@@ -24,14 +24,14 @@ from stalwart.delivery.memory import MessageMemory
 from stalwart.http import ListenerContext, RequestIds, Site, SiteSettings, site_settings
 from stalwart.http.lockout import locked_out
 from stalwart.http.lookups import WithoutWriting
+from stalwart.issuing import Issuing
 from stalwart.net import ListenError, ListenerService
-from stalwart.net.control import Answer, Command, ControlService, control_path
+from stalwart.net.control import Answer, Command, ControlService, RenewCommand, control_path
 from stalwart.ops.log import AccessLog, LogOutput
 from stalwart.ops.metrics import Metrics
 from stalwart.ops.networks import Networks
 from stalwart.store import StoreError
 from stalwart.tls import BadCertificate, Certificates
-from stalwart.web.acme import Http01
 
 _log = Logger(namespace="stalwart")
 
@@ -72,6 +72,7 @@ class Daemon(Service):
         self._output = output
         self._foreground = foreground
         self._certificates = Certificates(settings.certificates, settings.hostname)
+        self._issuing = Issuing(settings, reactor, metrics, self._certificates)
         self._guard = Guard(guard_rules(settings), monotonic=time.monotonic, wall=time.time, metrics=metrics)
         self._site_settings = SiteSettings()
         self._reloading = DeferredLock()
@@ -111,6 +112,7 @@ class Daemon(Service):
         except StoreError as error:
             self._fail(str(error))
         self._site_settings = site_settings(self._settings, backend.answers(self._settings), self._reactor)
+        self._issuing.start()
         make = {"http": self._http_factories(backend), "lmtp": self._lmtp_factories(backend)}
         for listener in self._listeners:
             listener.factory = make[listener.listener.protocol](listener.listener)
@@ -134,10 +136,11 @@ class Daemon(Service):
         if self._backend is not None:
             # Streams never end by themselves: the listeners would wait for them.
             self._backend.end_streams()
-        stopping = [self._control.stopService(), *(listener.stopService() for listener in self._listeners)]
+        issuing = Deferred.fromCoroutine(self._issuing.stop())
+        stopping = [issuing, self._control.stopService(), *(listener.stopService() for listener in self._listeners)]
         for success, result in await DeferredList(stopping, consumeErrors=True):
             if not success:
-                _log.failure("a listener did not stop in good order", result)
+                _log.failure("a part of the daemon did not stop in good order", result)
         if self._backend is not None:
             await self._backend.end_queue()
         self._close()
@@ -150,7 +153,6 @@ class Daemon(Service):
         self._output.flush()
 
     def _http_factories(self, backend: Backend) -> Callable[[Listener], IProtocolFactory]:
-        acme = Http01(lambda host: None)
         access_log = AccessLog(self._output, self._reactor)
         request_ids = RequestIds(secrets.token_bytes(5))
         tree = http_tree(backend, self._settings, self._reactor, self._metrics)
@@ -164,7 +166,7 @@ class Daemon(Service):
                 request_ids=request_ids,
                 settings=self._site_settings,
                 access_log=access_log,
-                acme_responder=acme,
+                acme_responder=self._issuing.responder,
                 guard=self._guard,
             )
             self._sites.append(site)
@@ -226,6 +228,7 @@ class Daemon(Service):
         self._guard.configure(rules)
         for service, listener in zip(self._listeners, plan.settings.listeners, strict=True):
             service.reconfigure(listener)
+        self._configure_issuing(plan.settings)
         self._output.configure(plan.settings.log_format, plan.settings.log_level)
         _allow_descriptors([listener.max_connections for listener in plan.settings.listeners])
         warnings = [str(warning) for warning in plan.settings.warnings]
@@ -240,6 +243,11 @@ class Daemon(Service):
             _log.warn("{left}", left=left)
             lines.append(left)
         return Answer(done=True, lines=tuple(lines))
+
+    def _configure_issuing(self, settings: Settings) -> None:
+        """Have other names ordered; which takes its time, and fails by itself."""
+        configuring = Deferred.fromCoroutine(self._issuing.configure(settings.acme))
+        configuring.addErrback(lambda failure: _log.failure("the settings of acme could not be taken over", failure))
 
     async def _lockouts(
         self, before: SiteSettings, after: SiteSettings, rules: GuardRules, listeners: Sequence[Listener]
@@ -274,6 +282,9 @@ class Daemon(Service):
         return Answer(done=False, lines=(*lines, kept))
 
     def _obey(self, command: Command) -> Deferred[Answer]:
+        if isinstance(command, RenewCommand):
+            _log.info("a new certificate for {name} asked for by the control socket", name=command.name)
+            return self._issuing.renew(command.name)
         _log.info("reload asked for by the control socket{how}", how=", by force" if command.force else "")
         return self.reload(force=command.force)
 

@@ -7,9 +7,6 @@ thumbprint of the account alone, so that every process which knows the account c
 from __future__ import annotations
 
 import re
-import sys
-import types
-import warnings
 from collections.abc import Callable
 from typing import Protocol
 
@@ -17,6 +14,7 @@ from twisted.web.iweb import IRequest
 from twisted.web.resource import IResource, Resource
 
 from stalwart.http import Branch, Endpoint, Request, Response
+from stalwart.tls.acme.txacme_parts import http01_responder
 
 # RFC 8555 §8.3: base64url of at least 128 bits, without padding. The upper bound is ours.
 _TOKEN = re.compile(rb"[A-Za-z0-9_-]{22,128}")
@@ -36,25 +34,12 @@ class TokenResponder(Protocol):
         """Stop answering for it."""
 
 
-def responder() -> TokenResponder:
-    """txacme's responder, without tokens."""
-    # txacme's package imports its dead tls-sni-01 part, which no longer imports on Python 3.10 and later.
-    stub = types.ModuleType("txacme.challenges._tls")
-    stub.TLSSNI01Responder = None  # type: ignore[attr-defined]
-    sys.modules.setdefault("txacme.challenges._tls", stub)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        from txacme.challenges import HTTP01Responder
-    made: TokenResponder = HTTP01Responder()
-    return made
-
-
 class Http01:
     """What all sites answer http-01 challenges with. Provides `ChallengeResponder` of `stalwart.http.site`."""
 
     def __init__(self, thumbprint_for: Callable[[str], str | None]) -> None:
         """`thumbprint_for` gives the thumbprint (RFC 7638) of the account that orders for a host, None for none."""
-        self.tokens = responder()
+        self.tokens: TokenResponder = http01_responder()
         """Takes the tokens of the orders of this process."""
 
         self._thumbprint_for = thumbprint_for
