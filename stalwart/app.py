@@ -10,15 +10,17 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NoReturn
 
+import msgspec
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredList, DeferredLock, gatherResults
 from twisted.internet.interfaces import IProtocolFactory
+from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 
 from stalwart import __version__
 from stalwart.auth import Guard, GuardRules
 from stalwart.backend import Backend, http_tree
-from stalwart.config import ConfigErrors, Listener, Settings, plan_reload
+from stalwart.config import Certificate, ConfigErrors, Listener, Settings, certificate_sources, plan_reload
 from stalwart.delivery.lmtp_server import LmtpFactory
 from stalwart.delivery.memory import MessageMemory
 from stalwart.http import ListenerContext, RequestIds, Site, SiteSettings, site_settings
@@ -31,7 +33,7 @@ from stalwart.ops.log import AccessLog, LogOutput
 from stalwart.ops.metrics import Metrics
 from stalwart.ops.networks import Networks
 from stalwart.store import StoreError
-from stalwart.tls import BadCertificate, Certificates
+from stalwart.tls import BadCertificate, Certificates, CertificateWatch
 
 _log = Logger(namespace="stalwart")
 
@@ -71,7 +73,14 @@ class Daemon(Service):
         self._metrics = metrics
         self._output = output
         self._foreground = foreground
-        self._certificates = Certificates(settings.certificates, settings.hostname)
+        self._certificates = Certificates(settings.certificates, settings.hostname, metrics=metrics)
+        self._watch = CertificateWatch(
+            self._certificates,
+            reactor,
+            lambda function: deferToThreadPool(reactor, reactor.getThreadPool(), function),
+        )
+        self._watch.configure(settings.certificates, certificate_sources(settings))
+        self._watch.on_replaced = self._certificates_replaced
         self._issuing = Issuing(settings, reactor, metrics, self._certificates)
         self._guard = Guard(guard_rules(settings), monotonic=time.monotonic, wall=time.time, metrics=metrics)
         self._site_settings = SiteSettings()
@@ -117,6 +126,7 @@ class Daemon(Service):
         for listener in self._listeners:
             listener.factory = make[listener.listener.protocol](listener.listener)
             listener.startService()
+        self._watch.startService()
         self._control.startService()
         _log.info(
             "stalwart {version} is ready: {hostname}, configuration {source}, data in {data}",
@@ -130,6 +140,7 @@ class Daemon(Service):
         """Stop accepting, let running work finish, then close the store."""
         super().stopService()  # type: ignore[no-untyped-call]
         _log.info("stopping")
+        self._watch.stopService()
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:
@@ -221,6 +232,7 @@ class Daemon(Service):
             self._certificates.replace(plan.settings.certificates)
         except BadCertificate as error:
             return self._refuse([str(error)])
+        self._watch.configure(plan.settings.certificates, certificate_sources(plan.settings))
         # From here on nothing can fail.
         self._settings, self._site_settings = plan.settings, wanted
         for site in self._sites:
@@ -248,6 +260,10 @@ class Daemon(Service):
         """Have other names ordered; which takes its time, and fails by itself."""
         configuring = Deferred.fromCoroutine(self._issuing.configure(settings.acme))
         configuring.addErrback(lambda failure: _log.failure("the settings of acme could not be taken over", failure))
+
+    def _certificates_replaced(self, certificates: Sequence[Certificate]) -> None:
+        """So that a reload knows what is served, and tells of nothing that isn't new."""
+        self._settings = msgspec.structs.replace(self._settings, certificates=tuple(certificates))
 
     async def _lockouts(
         self, before: SiteSettings, after: SiteSettings, rules: GuardRules, listeners: Sequence[Listener]

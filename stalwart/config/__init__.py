@@ -35,6 +35,7 @@ from stalwart.config.settings import (
     SocketOptions,
     SqliteStore,
 )
+from stalwart.config.sources import CertificateSource, UnusableFile, certificate_sources
 from stalwart.config.submission_settings import SubmissionSettings
 from stalwart.config.tls_settings import TlsOptions
 
@@ -48,6 +49,7 @@ __all__ = [
     "AutoBan",
     "CacheSettings",
     "Certificate",
+    "CertificateSource",
     "CheckRule",
     "ConfigError",
     "ConfigErrors",
@@ -80,7 +82,9 @@ __all__ = [
     "TcpAddress",
     "TlsOptions",
     "UnixAddress",
+    "UnusableFile",
     "UsedStore",
+    "certificate_sources",
     "find_config",
     "load",
     "plan_reload",

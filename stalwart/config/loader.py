@@ -92,6 +92,8 @@ def load(
         blob=storage.blob,
         fts=storage.data,
         warnings=report.warnings,
+        folder=document.folder,
+        file_values=reader.file_values,
         entries=tuple(_merge(reader.entries, storage.entries)),
     )
 

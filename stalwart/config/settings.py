@@ -6,6 +6,7 @@ A field is declared once, with a `Key` beside it; see `stalwart.config.schema`. 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 import msgspec
@@ -466,8 +467,18 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     reloaded: bool = False
 
 
+class FileValue(msgspec.Struct, frozen=True, kw_only=True):
+    """A value with `%{file:…}%`: its text as it was written, and the files, absolute, that it names."""
+
+    text: str
+    files: tuple[str, ...]
+
+
 class Settings(Declared, frozen=True, kw_only=True):
-    """A configuration that was found to be right. `source` is its file, None for the built-in defaults."""
+    """A configuration that was found to be right. `source` is its file, None for the built-in defaults.
+
+    `file_values` are the values that came from other files, by key path; relative names count from `folder`.
+    """
 
     source: str | None
     rule_names: RuleNames
@@ -476,3 +487,5 @@ class Settings(Declared, frozen=True, kw_only=True):
     fts: SqliteStore
     warnings: tuple[ConfigWarning, ...] = ()
     entries: tuple[Entry, ...] = ()
+    folder: str = "/"
+    file_values: Mapping[tuple[str | int, ...], FileValue] = {}

@@ -165,6 +165,12 @@ class Metrics:
             registry=registry,
         )
         self.cache_entries = Gauge("stalwart_cache_entries", "Values in a cache.", ["cache"], registry=registry)
+        self.certificate_not_after = Gauge(
+            "stalwart_certificate_not_after_seconds",
+            "When the certificate that is served for a host name expires, in unix seconds.",
+            ["name"],
+            registry=registry,
+        )
         self.log_lines = Counter("stalwart_log_events", "Log events written, by level.", ["level"], registry=registry)
         for level in ("error", "warn", "info"):
             self.log_lines.labels(level)  # an alert on an increase misses the first error if the series begins with it

@@ -7,9 +7,11 @@ from stalwart.tls.challenges import Challenges
 from stalwart.tls.credentials import BadCertificate, Issued, Served
 from stalwart.tls.listening import ListenerTls, TlsFactory
 from stalwart.tls.selfsigned import self_signed
+from stalwart.tls.watch import CertificateWatch
 
 __all__ = [
     "BadCertificate",
+    "CertificateWatch",
     "Certificates",
     "Challenges",
     "Issued",

@@ -9,11 +9,15 @@ from __future__ import annotations
 import datetime
 import time
 from collections.abc import Callable, Mapping, Sequence
+from itertools import islice
 
 from stalwart.config import Certificate
+from stalwart.ops.metrics import Metrics
 from stalwart.tls.challenges import Challenges
 from stalwart.tls.credentials import Credential, Issued, Served, configured, issued, load
 from stalwart.tls.selfsigned import self_signed
+
+_MOST_SERIES = 1_000  # names that the metrics tell of
 
 
 class Certificates:
@@ -23,12 +27,16 @@ class Certificates:
     """
 
     def __init__(
-        self, certificates: Sequence[Certificate], hostname: str, *, clock: Callable[[], float] = time.time
+        self,
+        certificates: Sequence[Certificate],
+        hostname: str,
+        *,
+        clock: Callable[[], float] = time.time,
+        metrics: Metrics | None = None,
     ) -> None:
         """Raises BadCertificate. `clock` is the wall clock, for the self-signed certificate's dates."""
         self.challenges = Challenges()
-        self.when_changed: Callable[[], None] = lambda: None
-        """Called when others are served than before."""
+        self._not_after = None if metrics is None else metrics.certificate_not_after
         self._hostname = hostname
         self._clock = clock
         self._stand_in: Credential | None = None
@@ -40,13 +48,11 @@ class Certificates:
         """Use these of the configuration from the next handshake on; raises BadCertificate and then changes nothing."""
         self._configured = tuple(map(configured, certificates))
         self._arrange()
-        self.when_changed()
 
     def set_issued(self, certificates: Sequence[Issued]) -> None:
         """Use these beside those of the configuration; raises BadCertificate and then changes nothing."""
         self._issued = tuple(map(issued, certificates))
         self._arrange()
-        self.when_changed()
 
     def _arrange(self) -> None:
         every = (*self._configured, *self._issued)
@@ -58,6 +64,10 @@ class Certificates:
         if fallback is None and len(every) == 1:
             fallback = every[0]
         self._by_name, self._fallback = by_name, fallback
+        if self._not_after is not None:
+            self._not_after.clear()
+            for name in islice(by_name, _MOST_SERIES):
+                self._not_after.labels(name).set(by_name[name].not_after)
 
     @property
     def without_any(self) -> bool:

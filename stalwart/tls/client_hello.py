@@ -64,6 +64,8 @@ class ClientHelloReader:
             hello = self._complete()
             if hello is not None:
                 return hello
+        if self._next_record + _RECORD_HEADER >= MOST_OCTETS:
+            raise HelloTooLong
         return None
 
     def _complete(self) -> ClientHello | None:

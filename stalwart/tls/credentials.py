@@ -59,6 +59,11 @@ class Credential(msgspec.Struct, frozen=True, kw_only=True, eq=False, weakref=Tr
         """When it expires, in unix seconds."""
         return self.chain[0].not_valid_after_utc.timestamp()
 
+    @property
+    def lifetime(self) -> float:
+        """From its first second to its last."""
+        return self.not_after - self.chain[0].not_valid_before_utc.timestamp()
+
     def served_for(self, name: str) -> Served:
         """What there is to tell of it where it is served for `name`."""
         leaf = self.chain[0]

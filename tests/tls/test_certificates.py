@@ -11,6 +11,7 @@ from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
 from stalwart.config import Certificate, Secret
+from stalwart.ops.metrics import Metrics
 from stalwart.tls import BadCertificate, Certificates, Issued, self_signed
 from stalwart.tls.credentials import Credential
 
@@ -96,9 +97,8 @@ class Choice(SynchronousTestCase):
 
     def test_issued(self) -> None:
         """What an authority issued is served beside the configured ones, which count for a name that both have."""
-        changes: list[int] = []
-        certificates = Certificates([certificate("a", "example.org")], "host")
-        certificates.when_changed = lambda: changes.append(1)
+        metrics = Metrics("0")
+        certificates = Certificates([certificate("a", "example.org")], "host", metrics=metrics)
         certificates.set_issued([issued("example.org"), issued("example.net", default=True)])
         names = certificates.names()
         self.assertEqual(
@@ -108,7 +108,14 @@ class Choice(SynchronousTestCase):
         self.assertEqual(self.chosen(certificates, b"elsewhere"), "example.net")
         certificates.replace([])
         self.assertEqual(certificates.names()["example.org"].source, "issued")
-        self.assertEqual(len(changes), 2)
+        told = [line for line in metrics.render().decode().splitlines() if line.startswith("stalwart_certificate_not")]
+        self.assertEqual(
+            [(line.split()[0], float(line.split()[1])) for line in told],
+            [
+                (f'stalwart_certificate_not_after_seconds{{name="{name}"}}', served.not_after)
+                for name, served in certificates.names().items()
+            ],
+        )
         bad = Issued(name="x", chain_pem=b"nonsense", key_pem=b"", default=False)
         error = self.assertRaises(BadCertificate, certificates.set_issued, [bad])
         self.assertTrue(str(error).startswith('the certificate issued for "x" can\'t be read'), error)
