@@ -85,8 +85,8 @@ def _check_certificate(certificate: Certificate, now: datetime.datetime | None, 
 def check_tls(listeners: Sequence[Listener], report: Report) -> None:
     """Each version of TLS that is spoken has a cipher, and authorities of clients can be read.
 
-    Warn of listeners with TLS if there is no certificate at all and none is ordered either, and of authorities that
-    nobody is asked for.
+    Warn of listeners with TLS if there is no certificate at all and none is ordered, and of authorities that nobody
+    is asked for.
     """
     certificates = report.document.table.get("certificate") or report.document.table.get("acme")
     for listener in listeners:
