@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.interfaces import IDelayedCall, IProtocol, IProtocolFactory, IStreamClientEndpoint
+from twisted.internet.interfaces import IProtocol, IProtocolFactory, IStreamClientEndpoint
 from twisted.internet.protocol import Factory, connectionDone
 from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
 from twisted.python.failure import Failure
@@ -68,31 +68,40 @@ class Bounded:
     def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
         """See IStreamClientEndpoint."""
         assert isinstance(protocolFactory, Factory)
-        wrapping: WrappingFactory[_Counted] = WrappingFactory(protocolFactory)
-        wrapping.protocol = _Counted
-        connected: Deferred[Any] = self._endpoint.connect(wrapping)
-        return connected.addCallback(self._connected)
-
-    def _connected(self, wrapper: _Counted) -> IProtocol:
-        wrapper.octets_left = self._octets
-        wrapper.deadline = self._reactor.callLater(self._seconds, wrapper.transport.abortConnection)
-        inside: IProtocol = wrapper.wrappedProtocol
-        return inside
+        bounding = _Bounding(protocolFactory, self._reactor, octets=self._octets, seconds=self._seconds)
+        connected: Deferred[Any] = self._endpoint.connect(bounding)
+        return connected.addCallback(lambda wrapper: wrapper.wrappedProtocol)
 
 
 class _Counted(ProtocolWrapper):
-    octets_left = 0
-    deadline: IDelayedCall | None = None
+    """A connection whose octets are counted."""
+
+    factory: _Bounding
     transport: Any
 
+    def makeConnection(self, transport: Any) -> None:
+        self._octets_left = self.factory.octets
+        self._deadline = self.factory.reactor.callLater(self.factory.seconds, transport.abortConnection)
+        super().makeConnection(transport)  # type: ignore[no-untyped-call]
+
     def dataReceived(self, data: bytes) -> None:
-        self.octets_left -= len(data)
-        if self.octets_left < 0:
+        self._octets_left -= len(data)
+        if self._octets_left < 0:
             self.transport.abortConnection()
         else:
             super().dataReceived(data)  # type: ignore[no-untyped-call]
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        if self.deadline is not None and self.deadline.active():
-            self.deadline.cancel()
+        if self._deadline.active():
+            self._deadline.cancel()
         super().connectionLost(reason)  # type: ignore[no-untyped-call]
+
+
+class _Bounding(WrappingFactory[_Counted]):
+    protocol = _Counted
+
+    def __init__(self, wrapped: Factory, reactor: Any, *, octets: int, seconds: float) -> None:
+        super().__init__(wrapped)  # type: ignore[no-untyped-call]
+        self.reactor = reactor
+        self.octets = octets
+        self.seconds = seconds

@@ -18,7 +18,7 @@ from twisted.internet.task import deferLater
 from twisted.web.iweb import IAgent
 
 from stalwart.tls.acme.ari import certificate_id
-from stalwart.tls.acme.errors import BAD_ANSWER, FAILED, TIMEOUT, AcmeError
+from stalwart.tls.acme.errors import BAD_ANSWER, FAILED, TIMEOUT, AcmeError, one_line
 from stalwart.tls.acme.identifiers import identifier
 from stalwart.tls.acme.jws import ExternalAccount
 from stalwart.tls.acme.resources import Authorization, Challenge, Order, RenewalInfo, parse, url_of
@@ -26,6 +26,7 @@ from stalwart.tls.acme.session import Session
 from stalwart.tls.acme.transport import Answer, Transport
 
 OPERATION_SECONDS = 300.0
+_CHAIN = "application/pem-certificate-chain"
 _FIRST_POLL = 0.25
 _SLOWEST_POLL = 10.0
 _BACK_OFF = 1.6
@@ -71,7 +72,8 @@ class AcmeClient:
 
     async def terms(self) -> str | None:
         """Where the CA's terms of service can be read."""
-        return (await self._session.directory(self._deadline())).meta.terms_of_service
+        terms = (await self._session.directory(self._deadline())).meta.terms_of_service
+        return one_line(terms) if terms else None
 
     async def register(self) -> str:
         """Make the account, or find it by its key; its URL. All that needs an account does this by itself."""
@@ -88,7 +90,7 @@ class AcmeClient:
         identifiers = list(dict.fromkeys(identifier(name) for name in names))
         wanted: dict[str, Any] = {"identifiers": identifiers}
         if self._profile is not None:
-            # draft-ietf-acme-profiles §3: only a profile that is advertised may be asked for.
+            # draft-ietf-acme-profiles: only a profile that is advertised may be asked for.
             offered = directory.meta.profiles or {}
             if self._profile not in offered:
                 known = f"it has: {', '.join(sorted(offered))}" if offered else "it has none"
@@ -141,8 +143,17 @@ class AcmeClient:
         order = await self._order(order, deadline, leave=("ready", "valid"))
         if order.status == "ready":
             csr = b64encode(request.public_bytes(Encoding.DER)).decode("ascii")
-            await self._session.post(order.finalize, {"csr": csr}, deadline)
-            order = await self._order(order, deadline, leave=("valid",))
+            lost: AcmeError | None = None
+            try:
+                await self._session.post(order.finalize, {"csr": csr}, deadline)
+            except AcmeError as error:
+                if not error.transient:
+                    raise
+                # The CA may have got it: a certificate that was issued counts against its limits.
+                lost = error
+            order = await self._order(order, deadline, leave=("ready", "valid") if lost else ("valid",))
+            if lost is not None and order.status == "ready":
+                raise lost
         return order
 
     async def _order(self, order: Order, deadline: float, *, leave: Sequence[str]) -> Order:
@@ -167,9 +178,14 @@ class AcmeClient:
         """The certificate of a valid order and its chain in PEM, leaf first (RFC 8555 §7.4.2)."""
         if order.certificate is None:
             raise AcmeError(BAD_ANSWER, order.url, "the order is valid but names no certificate")
-        answer = await self._session.post(
-            order.certificate, None, self._deadline(), accept="application/pem-certificate-chain"
-        )
+        deadline = self._deadline()
+        polls = _Polls(self._reactor, deadline, f"the certificate {order.certificate}")
+        while True:
+            try:
+                answer = await self._session.post(order.certificate, None, deadline, accept=_CHAIN)
+                break
+            except AcmeError as error:
+                await polls.after(error)
         try:
             chain = x509.load_pem_x509_certificates(answer.body)
         except (ValueError, x509.InvalidVersion) as error:
@@ -206,7 +222,7 @@ class _Polls:
         self._step = _FIRST_POLL
 
     async def wait(self, status: str, retry_after: float | None) -> None:
-        """Wait as the CA asks (RFC 8555 §7.5.1), else longer each time. Raises AcmeError when time is over."""
+        """Wait longer each time, and as long as the CA asks (RFC 8555 §7.5.1). Raises AcmeError when time is over."""
         if not await self._sleep(retry_after):
             raise AcmeError(TIMEOUT, self._what, f"it is still {status}", retry_after=retry_after)
 
@@ -216,7 +232,7 @@ class _Polls:
             raise error
 
     async def _sleep(self, asked: float | None) -> bool:
-        wait = self._step if asked is None else max(asked, _FIRST_POLL)
+        wait = max(asked or 0.0, self._step)
         if self._reactor.seconds() + wait >= self._deadline:
             return False
         self._step = min(self._step * _BACK_OFF, _SLOWEST_POLL)

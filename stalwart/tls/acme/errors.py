@@ -50,8 +50,8 @@ class AcmeError(Exception):
     ) -> None:
         super().__init__(type, title, detail)
         self.type = type
-        self.title = title
-        self.detail = detail
+        self.title = one_line(title)
+        self.detail = one_line(detail)
         self.status = status
         self.retry_after = retry_after
         self.subproblems = tuple(subproblems)
@@ -94,14 +94,14 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
         return AcmeError(
             _short(self.type),
             where,
-            _line(self.detail or self.title),
+            self.detail or self.title,
             status=status,
             retry_after=retry_after,
             subproblems=[
                 Subproblem(
                     type=_short(each.type),
-                    detail=_line(each.detail or each.title),
-                    identifier=_line(each.identifier.value) if each.identifier else "",
+                    detail=one_line(each.detail or each.title),
+                    identifier=one_line(each.identifier.value) if each.identifier else "",
                 )
                 for each in self.subproblems
             ],
@@ -109,9 +109,9 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def _short(urn: str) -> str:
-    return _line(urn.removeprefix(_URN))
+    return one_line(urn.removeprefix(_URN))
 
 
-def _line(text: str) -> str:
-    """A text of somebody else as part of one line of a log."""
+def one_line(text: str) -> str:
+    """A text of somebody else as it may stand in one line of a log."""
     return " ".join("".join(char if char.isprintable() else " " for char in text[:_LONGEST_TEXT]).split())

@@ -16,6 +16,10 @@ Url = Annotated[str, msgspec.Meta(pattern=_HTTPS, max_length=4096)]
 _Urls = Annotated[list[Url], msgspec.Meta(max_length=200)]
 
 
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What msgspec raises for octets that aren't what was wanted; the last for what nests too deep."""
+
+
 class Meta(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """About the CA (RFC 8555 §7.1.1); `profiles` maps a name to its description (draft-ietf-acme-profiles)."""
 
@@ -25,7 +29,7 @@ class Meta(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class Directory(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """Where the CA does what (RFC 8555 §7.1.1); `renewal_info` is of RFC 9773 §4.1."""
+    """Where the CA does what (RFC 8555 §7.1.1); `renewal_info` is of RFC 9773 §3."""
 
     new_nonce: Url
     new_account: Url
@@ -109,6 +113,6 @@ def parse(body: bytes, kind: type[Resource], url: str) -> Resource:
     """What the answer of `url` holds. Raises AcmeError, which names the URL and the field."""
     try:
         return msgspec.json.decode(body, type=kind)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         what = kind.__name__.lower()
         raise AcmeError(BAD_ANSWER, f"{url} sent something that is no {what} of ACME", str(error)) from error

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 import msgspec
-from OpenSSL import SSL
+from OpenSSL import SSL, crypto
 from service_identity import VerificationError
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
@@ -28,6 +28,7 @@ from zope.interface import implementer
 from stalwart import __version__
 from stalwart.ops.outgoing import Body, Bounded, http_date, retry_after_seconds
 from stalwart.tls.acme.errors import BAD_ANSWER, TIMEOUT, UNREACHABLE, AcmeError, Problem
+from stalwart.tls.acme.resources import UNREADABLE
 
 MOST_OCTETS = 1_048_576
 REQUEST_SECONDS = 30.0
@@ -80,7 +81,7 @@ def _certificates(bundle: str) -> list[Certificate]:
         raise ValueError("there is no certificate in the CA bundle")
     try:
         return [Certificate.loadPEM(block.encode("ascii")) for block in blocks]
-    except SSL.Error as error:
+    except crypto.Error as error:
         raise ValueError("a certificate of the CA bundle can't be read") from error
 
 
@@ -103,7 +104,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
         try:
             # RFC 8555 §6.7: a problem document; proxies before a CA answer in other ways.
             problem = msgspec.json.decode(self.body, type=Problem)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except UNREADABLE:
             return AcmeError(
                 BAD_ANSWER,
                 self.url,

@@ -36,7 +36,10 @@ _JSON = "application/json; charset=utf-8"  # with a parameter, as Let's Encrypt 
 
 
 class Reply(msgspec.Struct, frozen=True, kw_only=True):
-    """An answer out of the script. `seconds` is how long it takes; "hang" never answers, "cut" closes after half."""
+    """An answer out of the script. `seconds` is how long it takes to begin.
+
+    `end` is "answer", or "hang" for none, "stall" for one that doesn't end, "cut" for one that ends too early.
+    """
 
     status: int = 200
     body: bytes = b""
@@ -94,6 +97,8 @@ class FakeCa:
         self.window: tuple[datetime.datetime, datetime.datetime] | None = None
         """What renewal information suggests; without it there is no such resource."""
         self.renewal_info_seconds: int | None = 21_600
+        self.lost_answers: dict[str, int] = {}
+        """How many of the next requests for a resource are worked on, but have their answers cut off."""
         self.requests: list[tuple[str, Any]] = []
         """The resource and payload of each request that came, those answered by the script too."""
         self.issued: list[x509.Certificate] = []
@@ -145,6 +150,9 @@ class FakeCa:
             reply = script.popleft() if script else self._reply(resource, rest, request, signed, payload)
         except _Refused as refused:
             reply = refused.reply
+        if self.lost_answers.get(resource, 0) > 0:
+            self.lost_answers[resource] -= 1
+            reply = Reply(end="cut")
         if reply.end == "hang":
             self._waiting.append(request)
         elif reply.seconds:
@@ -165,12 +173,14 @@ class FakeCa:
         request.setHeader("Content-Type", _JSON)
         for name, value in reply.headers.items():
             request.setHeader(name, value)
-        if reply.end == "cut":
+        if reply.end in ("cut", "stall"):
             request.setHeader("Content-Length", str(len(reply.body) + 1))
-            request.write(reply.body)
+        request.write(reply.body)
+        if reply.end == "cut":
             request.loseConnection()
+        elif reply.end == "stall":
+            self._waiting.append(request)
         else:
-            request.write(reply.body)
             request.finish()
 
     def gone(self, request: Any) -> None:

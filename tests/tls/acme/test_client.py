@@ -170,6 +170,19 @@ class OrderTests(Bed):
         self.ca.script("authorization", Reply(status=500), Reply(end="cut"), problem("serverInternal", status=503))
         self.assertEqual((await client.wait_for_authorization(order.authorizations[0])).status, "valid")
 
+    async def test_a_lost_answer(self) -> None:
+        """What was issued although the answer was lost is fetched, and a download that breaks is begun again."""
+        self.ca.lost_answers["finalize"] = 1
+        self.ca.script("certificate", Reply(body=b"-", end="cut"))
+        await issue(self.client(), _NAMES)
+        self.assertEqual((len(self.ca.issued), len(self.ca.asked("finalize"))), (1, 1))
+
+    async def test_a_lost_request(self) -> None:
+        """If the order shows that it never came through, the failure is told."""
+        self.ca.script("finalize", problem("serverInternal", "try later", status=500))
+        error = await self.refusal(issue(self.client(), _NAMES))
+        self.assertEqual((error.type, error.status), ("serverInternal", 500))
+
     async def test_refused_challenge(self) -> None:
         """The error says which name, by which challenge, and what the CA found."""
         self.ca.refused["a.example.org"] = {
@@ -377,9 +390,10 @@ class FaultTests(Bed):
 
     async def test_silence(self) -> None:
         """A CA that doesn't answer is given up on in time."""
-        self.ca.script("directory", Reply(end="hang"))
-        error = await self.refusal(self.client(seconds=0.3).terms())
-        self.assertEqual((error.type, error.transient), ("timeout", True))
+        for end in ("hang", "stall"):
+            self.ca.script("directory", Reply(body=b"{", end=end))
+            error = await self.refusal(self.client(seconds=0.3).terms())
+            self.assertEqual((error.type, error.transient), ("timeout", True), end)
 
     async def test_slow(self) -> None:
         """A CA that takes its time gets it."""
@@ -401,6 +415,22 @@ class FaultTests(Bed):
         self.addCleanup(self.ca.close)
         error = await self.refusal(self.client().terms())
         self.assertIn("its certificate is for another name", str(error))
+
+    async def test_odd_texts(self) -> None:
+        """The CA's own words about its terms can't break a line of a log."""
+        document = json.loads(self._directory())
+        self.ca.script("directory", Reply(body=json.dumps({**document, "meta": {"termsOfService": "a\nb"}}).encode()))
+        self.assertEqual(await self.client().terms(), "a b")
+
+    async def test_bundles(self) -> None:
+        """A bundle may hold several roots and words about them; one without a root is a ValueError."""
+        other = FakeCa(reactor)
+        self.addCleanup(other.close)
+        bundle = f"One\n{other.ca_bundle}\nTwo, größer\n{self.ca.ca_bundle}"
+        agent = checked_agent(reactor, bundle)
+        await AcmeClient(self.ca.directory_url, self.key, agent=agent, reactor=reactor).terms()
+        for text in ("", "words", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"):
+            self.assertRaises(ValueError, checked_agent, reactor, text)
 
     async def test_cancelled(self) -> None:
         """An operation that nobody waits for any more ends at once and leaves nothing behind."""
