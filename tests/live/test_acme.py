@@ -206,6 +206,7 @@ class AcmeTests(SynchronousTestCase):
         """With an account that exists at the CA; where authorizations are used again nothing is looked at twice.
 
         A challenge of tls-alpn-01 in the folder is answered to both versions of TLS, and only to those who ask for it.
+        A reload adds a name, and SIGTERM ends the daemon in good order.
         """
         pebble = self.pebble(external_accounts={"kid-1": MAC_KEY}, reused_percent=100)
         daemon = self.start(
@@ -222,6 +223,12 @@ class AcmeTests(SynchronousTestCase):
         self.assertEqual(pebble.validations, looked)
         self.assertIn("a.example.org", self.admin(daemon, "cert", "show", "a.example.org"))
         self.check_doors(daemon, port, pebble)
+        text = daemon.config_path.read_text()
+        daemon.config_path.write_text(text.replace('["a.example.org"]', '["later.example.org", "a.example.org"]'))
+        self.assertIn("acme.ca", self.admin(daemon, "reload"))
+        self.wait_until(lambda: self.is_served(port, pebble, ["later.example.org", "a.example.org"]), daemon)
+        self.assertEqual(daemon.stop(), 0)
+        self.assertNotIn("Traceback", daemon.log)
 
     def check_doors(self, daemon: Daemon, port: int, pebble: Pebble) -> None:
         """Answer a challenge that another process has put into the shared folder."""
