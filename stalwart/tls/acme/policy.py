@@ -21,6 +21,8 @@ _MOST_PART = 0.75
 _LAST_PART = 1 / 6
 # A certificate is not replaced sooner than this part of its lifetime after it was issued, whatever the clock says.
 _LEAST_AGE_PART = 0.2
+# The CA may want one back sooner than that, but not one after the other.
+_LEAST_AGE_ADVISED = 86_400.0
 
 # Let's Encrypt's integration guide: 1, 10, 100 minutes, then once a day.
 _REFUSED_WAITS = (60.0, 600.0, 6_000.0, 86_400.0)
@@ -150,8 +152,10 @@ def _wanted(
         found = Due(at=min(advised, latest), why="advised")
     if state.issued_at is not None and state.issued_at <= now:
         # A clock that is years ahead sees each new certificate expired: that must not order without end.
-        soonest = state.issued_at + validity.lifetime * _LEAST_AGE_PART
-        found = msgspec.structs.replace(found, at=max(found.at, soonest))
+        least_age = validity.lifetime * _LEAST_AGE_PART
+        if found.why == "advised":
+            least_age = min(least_age, _LEAST_AGE_ADVISED)
+        found = msgspec.structs.replace(found, at=max(found.at, state.issued_at + least_age))
     return msgspec.structs.replace(found, why="expired") if validity.not_after <= now else found
 
 

@@ -115,6 +115,13 @@ class DueTests(SynchronousTestCase):
         self.assertEqual(due(certificate, late, before=own).at, NOW + 60 * DAY)
         self.assertEqual(due(certificate, early, before=own).at, NOW + DAY)
 
+    def test_advised_at_once(self) -> None:
+        """A certificate that the CA wants back at once is replaced, but not each of those that follow."""
+        state = advice((NOW - 10, NOW))
+        self.assertLess(due(valid(90), state).at, NOW)
+        fresh = msgspec.structs.replace(state, issued_at=NOW)
+        self.assertEqual(due(valid(90), fresh).at, NOW + DAY)
+
     def test_advice_about_another(self) -> None:
         """What the CA said about a certificate that is gone counts no more."""
         state = advice((NOW, NOW + DAY))
