@@ -82,8 +82,8 @@ class AcmeClient:
     async def new_order(self, names: Sequence[str], *, replaces: str | None = None) -> Order:
         """Order a certificate for host names and IP addresses (RFC 8555 §7.4).
 
-        `replaces` is the `certificate_id` of the one that this one is to stand in for (RFC 9773 §5); a CA without
-        renewal information isn't told, and one that has replaced it already gets an order without.
+        `replaces` is the `certificate_id` of the one that this one is to stand in for (RFC 9773 §5). A CA without
+        renewal information isn't told; one that has replaced it already, or doesn't know it, gets an order without.
         """
         deadline = self._deadline()
         directory = await self._session.directory(deadline)
@@ -100,7 +100,9 @@ class AcmeClient:
             try:
                 return await self._new_order(directory.new_order, {**wanted, "replaces": replaces}, deadline)
             except AcmeError as error:
-                if error.type != "alreadyReplaced" and error.status != 409:
+                # RFC 9773 §5 has an error for what was replaced already, and none for what the CA doesn't know. If it
+                # wasn't that, the next answer says so.
+                if error.transient or error.type == "rateLimited":
                     raise
         return await self._new_order(directory.new_order, wanted, deadline)
 
@@ -206,7 +208,11 @@ class AcmeClient:
             # RFC 9773 §4.2: as if there were no answer.
             raise AcmeError(BAD_ANSWER, url, "the suggested window ends before it begins")
         asked = _USUAL_RENEWAL_INFO if answer.retry_after is None else answer.retry_after
-        return msgspec.structs.replace(info, retry_after=max(asked, _OFTENEST_RENEWAL_INFO))
+        return msgspec.structs.replace(
+            info,
+            explanation_url=one_line(info.explanation_url) if info.explanation_url else None,
+            retry_after=max(asked, _OFTENEST_RENEWAL_INFO),
+        )
 
     def _deadline(self) -> float:
         return float(self._reactor.seconds() + self._operation_seconds)

@@ -87,14 +87,19 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
     type: str = "about:blank"
     title: str = ""
     detail: str = ""
+    instance: str = ""
     subproblems: list[_Subproblem] = []
 
     def error(self, where: str, *, status: int = 0, retry_after: float | None = None) -> AcmeError:
         """The exception for it. `where` says whose problem it is, such as the URL that was asked."""
+        detail = self.detail or self.title
+        if _short(self.type) == "userActionRequired" and self.instance:
+            # RFC 8555 §7.3.3: where a person has to go, to agree to new terms.
+            detail = f"{detail} {self.instance}"
         return AcmeError(
             _short(self.type),
             where,
-            self.detail or self.title,
+            detail,
             status=status,
             retry_after=retry_after,
             subproblems=[

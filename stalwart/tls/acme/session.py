@@ -94,16 +94,25 @@ class Session:
             raise AcmeError(
                 TERMS_NOT_AGREED, "the CA's terms of service have to be agreed to", directory.meta.terms_of_service
             )
-        wanted: dict[str, Any] = {"contact": self._contact} if self._contact else {}
-        if self._agree_to_terms:
-            wanted["termsOfServiceAgreed"] = True
-        if self._eab is not None:
-            wanted["externalAccountBinding"] = external_account_binding(self._eab, self._key, directory.new_account)
-        answer = await self._signed(directory.new_account, wanted, None, deadline)
+        answer = await self._new_account(directory, deadline)
         account = parse(answer.body, Account, directory.new_account)
         if account.status != "valid":
             raise AcmeError(FAILED, "the CA does not serve this account", f"it is {account.status}")
         return url_of(answer.header("Location"), f"Location of {directory.new_account}")
+
+    async def _new_account(self, directory: Directory, deadline: float) -> Answer:
+        wanted: dict[str, Any] = {"contact": self._contact} if self._contact else {}
+        if self._agree_to_terms:
+            wanted["termsOfServiceAgreed"] = True
+        if self._eab is not None:
+            # Some CAs take a binding only once, so it isn't sent for an account that is there (RFC 8555 §7.3.1).
+            try:
+                return await self._signed(directory.new_account, {"onlyReturnExisting": True}, None, deadline)
+            except AcmeError as error:
+                if error.transient:
+                    raise
+            wanted["externalAccountBinding"] = external_account_binding(self._eab, self._key, directory.new_account)
+        return await self._signed(directory.new_account, wanted, None, deadline)
 
     async def _signed(
         self, url: str, payload: object | None, account_url: str | None, deadline: float, accept: str = ""

@@ -101,6 +101,7 @@ class FakeCa:
         """How many of the next requests for a resource are worked on, but have their answers cut off."""
         self.requests: list[tuple[str, Any]] = []
         """The resource and payload of each request that came, those answered by the script too."""
+        self.user_agents: set[str] = set()
         self.issued: list[x509.Certificate] = []
 
         self._reactor = reactor
@@ -145,6 +146,7 @@ class FakeCa:
         signed = json.loads(request.content.read()) if request.method == b"POST" else None
         payload = json.loads(b64decode(signed["payload"]) or b"null") if signed else None
         self.requests.append((resource, payload))
+        self.user_agents.add(request.getHeader("User-Agent"))
         script = self._scripts.get(resource)
         try:
             reply = script.popleft() if script else self._reply(resource, rest, request, signed, payload)
@@ -264,6 +266,8 @@ class FakeCa:
         for url, account in self.accounts.items():
             if account["jwk"] == jwk:
                 return _json({"status": "valid"}, headers={"Location": url})
+        if payload.get("onlyReturnExisting"):
+            raise _Refused(problem("accountDoesNotExist", "there is no such account"))
         if self.terms and not payload.get("termsOfServiceAgreed"):
             raise _Refused(problem("userActionRequired", "the terms have to be agreed to", status=403))
         if self.external_accounts:

@@ -12,6 +12,7 @@ from twisted.internet.defer import CancelledError, Deferred, gatherResults
 from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
+from stalwart import __version__
 from stalwart.config import Secret
 from stalwart.tls.acme import AcmeClient, AcmeError, ExternalAccount, certificate_id, checked_agent
 from tests.tls.acme.fake_ca import FakeCa, Reply, problem
@@ -91,6 +92,20 @@ class AccountTests(Bed):
         await self.client(eab=ExternalAccount(kid="kid-1", hmac_key=Secret("c2l4dGVlbiBvY3RldHMuLg=="))).register()
         self.assertEqual(len(self.ca.accounts), 1)
 
+    async def test_external_account_taken_once(self) -> None:
+        """An account that is there is found without its binding, which a CA may take only once."""
+        self.ca.external_accounts = {"kid-1": b"sixteen octets.."}
+        eab = ExternalAccount(kid="kid-1", hmac_key=Secret("c2l4dGVlbiBvY3RldHMuLg"))
+        first = await self.client(eab=eab).register()
+        self.ca.external_accounts = {"kid-2": b"another"}
+        self.assertEqual(await self.client(eab=eab).register(), first)
+
+    async def test_new_terms(self) -> None:
+        """Where a person has to agree to something stands in the error (RFC 8555 §7.3.3)."""
+        self.ca.script("newOrder", problem("userActionRequired", "New terms.", status=403, instance="https://ca/agree"))
+        error = await self.refusal(self.client().new_order(_NAMES))
+        self.assertEqual(error.detail, "New terms. https://ca/agree")
+
     async def test_forgotten_by_the_ca(self) -> None:
         """An account that the CA doesn't know any more is made anew, and the order goes through."""
         client = self.client()
@@ -127,8 +142,9 @@ class OrderTests(Bed):
         )
 
     async def test_who_asks(self) -> None:
-        """All that is only read is asked for with an empty payload (RFC 8555 §6.3)."""
+        """Every request says that it is ours (RFC 8555 §6.1); what is only read has no payload (RFC 8555 §6.3)."""
         await issue(self.client(), _NAMES)
+        self.assertEqual(self.ca.user_agents, {f"stalwart/{__version__}"})
         for resource in ("authorization", "order", "certificate"):
             self.assertEqual(set(self.ca.asked(resource)), {None}, resource)
         self.assertEqual(self.ca.asked("challenge"), [{}])
@@ -279,6 +295,17 @@ class RenewalTests(Bed):
         assert info is not None
         self.assertEqual(info.retry_after, 60.0)
 
+    async def test_reason(self) -> None:
+        """Why the CA hurries can be read, and can't break a line of a log."""
+        client = self.client()
+        chain = await issue(client, _NAMES)
+        window = {"start": "2026-01-01T00:00:00Z", "end": "2026-01-02T00:00:00+01:00"}
+        document = {"suggestedWindow": window, "explanationURL": "https://ca/why\n"}
+        self.ca.script("renewalInfo", Reply(body=json.dumps(document).encode()))
+        info = await client.renewal_info(chain[0])
+        assert info is not None
+        self.assertEqual((info.explanation_url, info.retry_after), ("https://ca/why", 21_600.0))
+
     async def test_no_such_thing(self) -> None:
         """A CA without renewal information isn't asked, nor told what an order replaces."""
         self.ca.window = None
@@ -303,6 +330,15 @@ class RenewalTests(Bed):
         await client.new_order(_NAMES, replaces=known_as)
         await client.new_order(_NAMES, replaces=known_as)
         self.assertEqual([each.get("replaces") for each in self.ca.asked("newOrder")], [None, known_as, known_as, None])
+
+    async def test_replaces_what_is_unknown(self) -> None:
+        """A CA that doesn't know what is replaced gets an order without; a limit that is reached is told at once."""
+        self.ca.script("newOrder", problem("malformed", "no such certificate", status=404))
+        await self.client().new_order(_NAMES, replaces="AA.AQ")
+        self.assertEqual([each.get("replaces") for each in self.ca.asked("newOrder")], ["AA.AQ", None])
+        self.ca.script("newOrder", problem("rateLimited", status=403))
+        await self.refusal(self.client().new_order(_NAMES, replaces="AA.AQ"))
+        self.assertEqual(len(self.ca.asked("newOrder")), 3)
 
 
 class NonceTests(Bed):
