@@ -26,14 +26,14 @@ from stalwart.delivery.memory import MessageMemory
 from stalwart.http import ListenerContext, RequestIds, Site, SiteSettings, site_settings
 from stalwart.http.lockout import locked_out
 from stalwart.http.lookups import WithoutWriting
+from stalwart.issuing import Issuing
 from stalwart.net import ListenError, ListenerService
-from stalwart.net.control import Answer, Command, ControlService, control_path
+from stalwart.net.control import Answer, Command, ControlService, RenewCommand, control_path
 from stalwart.ops.log import AccessLog, LogOutput
 from stalwart.ops.metrics import Metrics
 from stalwart.ops.networks import Networks
 from stalwart.store import StoreError
 from stalwart.tls import BadCertificate, Certificates, CertificateWatch
-from stalwart.web.acme import responder
 
 _log = Logger(namespace="stalwart")
 
@@ -81,6 +81,7 @@ class Daemon(Service):
         )
         self._watch.configure(settings.certificates, certificate_sources(settings))
         self._watch.on_replaced = self._certificates_replaced
+        self._issuing = Issuing(settings, reactor, metrics, self._certificates)
         self._guard = Guard(guard_rules(settings), monotonic=time.monotonic, wall=time.time, metrics=metrics)
         self._site_settings = SiteSettings()
         self._reloading = DeferredLock()
@@ -120,6 +121,7 @@ class Daemon(Service):
         except StoreError as error:
             self._fail(str(error))
         self._site_settings = site_settings(self._settings, backend.answers(self._settings), self._reactor)
+        self._issuing.start()
         make = {"http": self._http_factories(backend), "lmtp": self._lmtp_factories(backend)}
         for listener in self._listeners:
             listener.factory = make[listener.listener.protocol](listener.listener)
@@ -145,10 +147,11 @@ class Daemon(Service):
         if self._backend is not None:
             # Streams never end by themselves: the listeners would wait for them.
             self._backend.end_streams()
-        stopping = [self._control.stopService(), *(listener.stopService() for listener in self._listeners)]
+        issuing = Deferred.fromCoroutine(self._issuing.stop())
+        stopping = [issuing, self._control.stopService(), *(listener.stopService() for listener in self._listeners)]
         for success, result in await DeferredList(stopping, consumeErrors=True):
             if not success:
-                _log.failure("a listener did not stop in good order", result)
+                _log.failure("a part of the daemon did not stop in good order", result)
         if self._backend is not None:
             await self._backend.end_queue()
         self._close()
@@ -161,10 +164,9 @@ class Daemon(Service):
         self._output.flush()
 
     def _http_factories(self, backend: Backend) -> Callable[[Listener], IProtocolFactory]:
-        acme = responder()
         access_log = AccessLog(self._output, self._reactor)
         request_ids = RequestIds(secrets.token_bytes(5))
-        tree = http_tree(backend, self._settings, self._reactor, self._metrics, acme)
+        tree = http_tree(backend, self._settings, self._reactor, self._metrics)
 
         def make(listener: Listener) -> IProtocolFactory:
             site = Site(
@@ -175,7 +177,7 @@ class Daemon(Service):
                 request_ids=request_ids,
                 settings=self._site_settings,
                 access_log=access_log,
-                acme_responder=acme,
+                acme_responder=self._issuing.responder,
                 guard=self._guard,
             )
             self._sites.append(site)
@@ -238,6 +240,7 @@ class Daemon(Service):
         self._guard.configure(rules)
         for service, listener in zip(self._listeners, plan.settings.listeners, strict=True):
             service.reconfigure(listener)
+        self._configure_issuing(plan.settings)
         self._output.configure(plan.settings.log_format, plan.settings.log_level)
         _allow_descriptors([listener.max_connections for listener in plan.settings.listeners])
         warnings = [str(warning) for warning in plan.settings.warnings]
@@ -252,6 +255,11 @@ class Daemon(Service):
             _log.warn("{left}", left=left)
             lines.append(left)
         return Answer(done=True, lines=tuple(lines))
+
+    def _configure_issuing(self, settings: Settings) -> None:
+        """Have other names ordered; which takes its time, and fails by itself."""
+        configuring = Deferred.fromCoroutine(self._issuing.configure(settings.acme))
+        configuring.addErrback(lambda failure: _log.failure("the settings of acme could not be taken over", failure))
 
     def _certificates_replaced(self, certificates: Sequence[Certificate]) -> None:
         """So that a reload knows what is served, and tells of nothing that isn't new."""
@@ -290,6 +298,9 @@ class Daemon(Service):
         return Answer(done=False, lines=(*lines, kept))
 
     def _obey(self, command: Command) -> Deferred[Answer]:
+        if isinstance(command, RenewCommand):
+            _log.info("a new certificate for {name} asked for by the control socket", name=command.name)
+            return self._issuing.renew(command.name)
         _log.info("reload asked for by the control socket{how}", how=", by force" if command.force else "")
         return self.reload(force=command.force)
 

@@ -33,6 +33,7 @@ from stalwart.http import Problem, SiteSettings
 from stalwart.http.asked import Visit
 from stalwart.http.finishing import may_redirect
 from stalwart.http.head import SINGLE, TOKEN
+from stalwart.http.policy import ACME_CHALLENGES
 from stalwart.http.rules import RuleContext, RulePolicy, final_status
 from stalwart.ops.networks import Networks
 
@@ -54,7 +55,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, ren
     """Why it was refused before the rule was asked, or why the rule failed."""
 
     exempt: bool = False
-    """Let in as a request of this machine, whatever the rule says."""
+    """Let in as a request of this machine or for a challenge of ACME, whatever the rule says."""
 
     rule_status: int | None = None
     """What the rule gives."""
@@ -282,7 +283,12 @@ def _as_text(found: Verdict) -> Iterator[str]:
     if found.rule_status is None:
         yield f"refused before the rule was asked: {found.reason}"
     elif found.exempt:
-        yield "let in because it comes from this machine over loopback (http.allow-loopback), whatever the rule says"
+        if found.path.encode().startswith(ACME_CHALLENGES):
+            yield "let in because it asks for a challenge of ACME, and the rule does not name acme-challenge"
+        else:
+            yield (
+                "let in because it comes from this machine over loopback (http.allow-loopback), whatever the rule says"
+            )
         by_itself = f"{'allow' if found.rule_status == 200 else 'deny'} {found.rule_status}"
         yield f"the rule by itself: {by_itself}, by {found.decided} of {found.rule}"
     elif found.decided is not None:

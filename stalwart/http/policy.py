@@ -7,6 +7,9 @@ from typing import Any, Protocol
 
 import msgspec
 
+ACME_CHALLENGES = b"/.well-known/acme-challenge/"
+"""What lies below is judged only by a rule that names it."""
+
 
 class ListenerContext(msgspec.Struct, frozen=True, kw_only=True):
     """What a request may know of the listener that it came in by."""

@@ -28,7 +28,7 @@ from stalwart.config import RuleClause, RuleText, SourceText
 from stalwart.http import Branch, Endpoint, Request, Response
 from stalwart.http.asked import Visit
 from stalwart.ops.log import AccessLog, Format, LogOutput
-from stalwart.web.acme import Challenges, responder
+from stalwart.web.acme import Challenges
 
 API = """{match = [{if = "starts_with(url_path, '/api') && remote_ip != '127.0.0.1'", then = "404"}], else = "200"}"""
 LAN = (
@@ -167,6 +167,19 @@ class ExplainTests(Base):
         self.assertIn("the rule by itself: deny 404", result.output)
         passed_on = self.explain(path, "public-http", "::1", "--header", "Via: 1.1 x", "GET", "/healthz/live")
         self.assertTrue(passed_on.output.startswith("deny 404\n"))
+
+    def test_acme(self) -> None:
+        """A challenge of ACME is let in by a rule that doesn't name it, and that is told."""
+        asked = ("public-http", "203.0.113.9", "GET", "/.well-known/acme-challenge/" + "t" * 43)
+        result = self.explain(self.write('"403"'), *asked)
+        self.assertTrue(result.output.startswith("allow 200\n"))
+        self.assertIn("challenge of ACME", result.output)
+        self.assertIn("the rule by itself: deny 403", result.output)
+        self.assertNotIn("allow-loopback", result.output)
+        named = (
+            """{match = [{if = "starts_with(url_path, '/.well-known/acme-challenge')", then = "404"}], else = "200"}"""
+        )
+        self.assertTrue(self.explain(self.write(named), *asked).output.startswith("deny 404\n"))
 
     def test_forwarded(self) -> None:
         """The address that counts is told: the client's from a trusted proxy, else the proxy's, and why."""
@@ -551,7 +564,7 @@ class TableTests(Base):
         leaf = Dynamic()
         leaf.isLeaf = True
         root.putChild(b"leaf", leaf)
-        root.putChild(b"acme", Challenges(responder()))
+        root.putChild(b"acme", Challenges())
         found = {one.path: one.methods for one in endpoints(root)}
         self.assertEqual(
             found,
