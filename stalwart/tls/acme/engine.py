@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 import msgspec
-from acme.messages import STATUS_VALID
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -23,7 +22,7 @@ from zope.interface import implementer
 from stalwart.tls.acme.errors import BAD_ANSWER, AcmeError
 from stalwart.tls.acme.jws import key_authorization
 from stalwart.tls.acme.resources import Authorization, Challenge, Order
-from stalwart.tls.acme.txacme_parts import issuing_service
+from stalwart.tls.acme.txacme_parts import issuing_service, valid_status
 
 NO_CHALLENGE = "noChallenge"
 """Type of the AcmeError when the CA doesn't offer the challenge that is configured."""
@@ -156,7 +155,7 @@ class _OrderClient:
 
     async def _poll(self, resource: _Resource) -> tuple[_Resource, float]:
         await self._engine.client.wait_for_authorization(resource.url)
-        body = msgspec.structs.replace(resource.body, status=STATUS_VALID)
+        body = msgspec.structs.replace(resource.body, status=valid_status())
         return msgspec.structs.replace(resource, body=body), 0.0
 
     def request_issuance(self, message: object) -> Deferred[_Resource]:

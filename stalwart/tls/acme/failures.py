@@ -8,6 +8,7 @@ import msgspec
 from twisted.internet.defer import CancelledError
 
 from stalwart.config import AcmeProvider
+from stalwart.config.errors import printable
 from stalwart.tls.acme.engine import NO_CHALLENGE
 from stalwart.tls.acme.errors import (
     BAD_ANSWER,
@@ -65,7 +66,12 @@ _PORTS = {"http-01": "80", "tls-alpn-01": "443"}
 
 
 def explain(error: BaseException, provider: AcmeProvider, folder: str) -> Explained:
-    """What an exception of an order means. `folder` is where the store is."""
+    """What an exception of an order means, in one line. `folder` is where the store is."""
+    explained = _explain(error, provider, folder)
+    return msgspec.structs.replace(explained, text=printable(explained.text))
+
+
+def _explain(error: BaseException, provider: AcmeProvider, folder: str) -> Explained:
     if isinstance(error, AcmeError):
         return _of_the_ca(error, provider)
     if isinstance(error, OSError):

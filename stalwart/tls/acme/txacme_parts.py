@@ -21,6 +21,13 @@ def issuing_service() -> Callable[..., Any]:
     return found
 
 
+def valid_status() -> Any:
+    """The status of an authorization that txacme waits for."""
+    from acme.messages import STATUS_VALID
+
+    return STATUS_VALID
+
+
 def http01_responder() -> Any:
     """An `HTTP01Responder` without tokens."""
     # txacme's package imports its dead tls-sni-01 part, which no longer imports on Python 3.10 and later.
