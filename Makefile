@@ -8,14 +8,15 @@ SOURCES := $(shell find stalwart twisted -type f -not -name '*.pyc' -not -name d
 WARNINGS := error
 TRIAL := PYTHONPATH=$(CURDIR) PYTHONWARNINGS="$(WARNINGS)" $(BIN)/python -m twisted.trial
 
-.PHONY: run test trial types lint layers standards torture bench bench-jmap clean postfix haproxy pebble
+.PHONY: run test trial types lint layers standards torture bench bench-jmap bench-tls testssl clean postfix haproxy \
+	pebble testssl.sh
 
 run: $(VENV)/installed
 	@$(BIN)/python etc/demo/run.py
 
 test: lint layers types trial
 
-trial: $(VENV)/installed-test postfix haproxy pebble tests/live/clients/node_modules
+trial: $(VENV)/installed-test postfix haproxy pebble testssl.sh tests/live/clients/node_modules
 	$(TRIAL) --temp-directory=_trial_temp tests
 
 types: $(VENV)/installed-test
@@ -45,6 +46,20 @@ bench: $(VENV)/installed-test
 # JMAP in one process at 1,000, 20,000 and 1,000,000 messages: ten minutes, 7 GB below $TMPDIR.
 bench-jmap: $(VENV)/installed-test
 	$(BIN)/python bench/jmap.py
+
+# TLS handshakes, full and resumed: two minutes.
+bench-tls: $(VENV)/installed-test
+	$(BIN)/python bench/tls.py
+
+# All that testssl.sh can find out about the daemon, in three minutes; the tests do the part that takes 20 seconds.
+testssl: $(VENV)/installed-test testssl.sh
+	$(BIN)/python -m tests.live.testssl
+
+testssl.sh:
+	@command -v testssl >/dev/null || { \
+	  as=; [ "$$(id -u)" = 0 ] || as=sudo; \
+	  $$as apt-get update -qq && \
+	  DEBIAN_FRONTEND=noninteractive $$as apt-get install -y -qq --no-install-recommends $@; }
 
 # The tests run a Postfix and an HAProxy of their own; only the programs are needed, not a running service.
 postfix haproxy:

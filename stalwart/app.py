@@ -14,7 +14,6 @@ import msgspec
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredList, DeferredLock, gatherResults
 from twisted.internet.interfaces import IProtocolFactory
-from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 
 from stalwart import __version__
@@ -32,6 +31,7 @@ from stalwart.net.control import Answer, Command, ControlService, RenewCommand, 
 from stalwart.ops.log import AccessLog, LogOutput
 from stalwart.ops.metrics import Metrics
 from stalwart.ops.networks import Networks
+from stalwart.ops.threads import ThreadPool
 from stalwart.store import StoreError
 from stalwart.tls import BadCertificate, Certificates, CertificateWatch
 
@@ -74,11 +74,8 @@ class Daemon(Service):
         self._output = output
         self._foreground = foreground
         self._certificates = Certificates(settings.certificates, settings.hostname, metrics=metrics)
-        self._watch = CertificateWatch(
-            self._certificates,
-            reactor,
-            lambda function: deferToThreadPool(reactor, reactor.getThreadPool(), function),
-        )
+        self._watch_pool = ThreadPool(reactor, 1, "certificates")
+        self._watch = CertificateWatch(self._certificates, reactor, self._watch_pool)
         self._watch.configure(settings.certificates, certificate_sources(settings))
         self._watch.on_replaced = self._certificates_replaced
         self._issuing = Issuing(settings, reactor, metrics, self._certificates)
@@ -126,6 +123,7 @@ class Daemon(Service):
         for listener in self._listeners:
             listener.factory = make[listener.listener.protocol](listener.listener)
             listener.startService()
+        self._watch_pool.start()
         self._watch.startService()
         self._control.startService()
         _log.info(
@@ -160,6 +158,7 @@ class Daemon(Service):
         if self._backend is not None:
             self._backend.close()
             self._backend = None
+        self._watch_pool.stop()
         _log.info("stopped")
         self._output.flush()
 

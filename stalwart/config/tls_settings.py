@@ -78,7 +78,7 @@ class TlsOptions(msgspec.Struct, frozen=True, kw_only=True):
         Annotated[float, bounded_duration(1, 600)],
         Key(
             name="timeout",
-            doc="How long a handshake may take from the connection's first octet on; then it is closed.",
+            doc="How long a handshake may take; then the connection is closed.",
             example='"30s"',
             inherited=True,
         ),

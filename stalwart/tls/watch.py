@@ -5,19 +5,16 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol, TypeVar
 
 import msgspec
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
 from stalwart.config import Certificate, CertificateSource, UnusableFile
+from stalwart.ops.lanes import RunsWork
 from stalwart.tls.certificates import Certificates
 from stalwart.tls.credentials import BadCertificate, Credential
-
-T = TypeVar("T")
 
 _log = Logger(namespace="stalwart.tls")
 
@@ -28,13 +25,6 @@ _WARN_AGAIN_SECONDS = 86_400.0
 
 # Of each file inode, time of change in nanoseconds and size; None for one that isn't there.
 Print = tuple[tuple[int, int, int] | None, ...]
-
-
-class Threads(Protocol):
-    """Where files are looked at: disks, and above all network file systems, can be slow."""
-
-    def __call__(self, function: Callable[[], T], /) -> Deferred[T]:
-        """Run `function` in a thread."""
 
 
 class _Seen(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,17 +49,17 @@ class CertificateWatch(Service):
         self,
         certificates: Certificates,
         reactor: IReactorTime,
-        threads: Threads,
+        pool: RunsWork,
         *,
         environ: Mapping[str, str] = os.environ,
         wall: Callable[[], float] = time.time,
     ) -> None:
-        """`wall` gives the time in unix seconds."""
+        """Files are looked at in `pool`, since disks can be slow. `wall` gives the time in unix seconds."""
         self.on_replaced: Callable[[Sequence[Certificate]], None] = lambda _: None
         """Told of all certificates of the configuration when one of them was replaced."""
         self._certificates = certificates
         self._reactor = reactor
-        self._threads = threads
+        self._pool = pool
         self._environ = environ
         self._wall = wall
         self._configured: tuple[Certificate, ...] = ()
@@ -102,7 +92,7 @@ class CertificateWatch(Service):
         self._next = None
         self._warn_of_expiry()
         sources, prints, environ = self._sources, dict(self._prints), self._environ
-        looking = self._threads(lambda: _read_changed(sources, prints, environ))
+        looking = self._pool.run(lambda: _read_changed(sources, prints, environ))
         looking.addCallback(self._looked, sources)
         looking.addErrback(lambda failure: _log.failure("the files of certificates can't be looked at", failure))
         looking.addBoth(self._again)

@@ -228,6 +228,19 @@ class ExplainTests(Base):
         broken = self.write('"starts_wth(path)"')
         self.assertEqual(self.explain(broken, "public-http", "203.0.113.9", "GET", "/").exit_code, 2)
 
+    def test_client_certificate(self) -> None:
+        """Without a subject a note says that it was taken as none; with one the rule sees it."""
+        path = self.write(
+            '{ match = [{ if = "tls_client_subject == \'CN=alice,O=Example\'", then = "200" }], else = "403" }'
+        )
+        without = self.explain(path, "public-http", "203.0.113.9", "GET", "/")
+        self.assertTrue(without.output.startswith("deny 403"))
+        self.assertIn("the rule asks for tls_client_subject: the subject of the client's certificate", without.output)
+        option = ("--tls-client-subject", "CN=alice,O=Example")
+        shown = self.explain(path, "public-http", "203.0.113.9", *option, "GET", "/")
+        self.assertTrue(shown.output.startswith("allow 200"))
+        self.assertNotIn("note:", shown.output)
+
     def test_blocked(self) -> None:
         """Whom the configuration keeps out is denied whatever the rule says; the allow-list wins."""
         path = self.write('"200"', more='[server.blocked-ip]\n"203.0.113.0/24" = ""\n')

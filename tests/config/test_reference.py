@@ -130,7 +130,10 @@ class SampleTests(SynchronousTestCase):
                 lines.pop()  # the other form of the line before
             lines.append(switched_on)
         errors = errors_of("\n".join(lines))
-        self.assertEqual([error.key for error in errors], ["certificate.main.cert", "certificate.main.private-key"])
+        self.assertEqual(
+            [error.key for error in errors],
+            ["server.listener.public-http.tls.client-ca", "certificate.main.cert", "certificate.main.private-key"],
+        )
 
 
 def _name(setting: Setting) -> str:

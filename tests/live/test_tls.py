@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import tempfile
 import time
@@ -13,6 +14,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.live.daemon import Daemon, free_port
+from tests.live.testssl import ours, run
 from tests.live.tls import Authority
 
 NAME = "tls.example.org"
@@ -171,3 +173,19 @@ class TlsTests(SynchronousTestCase):
         self.assertIn("no renegotiation", self.openssl("-tls1_2", asked="R\n"))
         for group, shown in (("X25519", "X25519, 253 bits"), ("P-256", "prime256v1"), ("P-384", "secp384r1")):
             self.assertIn(shown, self.openssl("-groups", group))
+
+
+class TestsslTests(SynchronousTestCase):
+    """Debian's testssl.sh, the part of it that is quick; `make testssl` runs all of it."""
+
+    if shutil.which("testssl") is None:
+        skip = "testssl.sh is not installed (apt install testssl.sh)"
+
+    def test_nothing_bad(self) -> None:
+        """Protocols and headers: nothing of severity MEDIUM or worse that is ours."""
+        with tempfile.TemporaryDirectory(prefix="stalwart-testssl-") as folder:
+            found = run(Path(folder), "--protocols", "--headers", seconds=120)
+        by_id = {one["id"]: one["finding"] for one in found}
+        self.assertIn("TLS1_3", by_id)
+        self.assertEqual(ours(found), [])
+        self.assertEqual(by_id["ALPN_HTTP2"], "h2")

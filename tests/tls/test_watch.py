@@ -32,9 +32,26 @@ KEY'''
 """
 
 
-def at_once(function: Callable[[], T]) -> Deferred[T]:
+class AtOnce:
     """No thread at all."""
-    return succeed(function())
+
+    def run(self, function: Callable[[], T], /) -> Deferred[T]:
+        """Run it here."""
+        return succeed(function())
+
+
+class Slowly:
+    """Runs at once, and tells later."""
+
+    def __init__(self) -> None:
+        self.tell: list[Callable[[], None]] = []
+
+    def run(self, function: Callable[[], T], /) -> Deferred[T]:
+        """Run it here."""
+        done: Deferred[T] = Deferred()
+        found = function()
+        self.tell.append(lambda: done.callback(found))
+        return done
 
 
 class Watch(SynchronousTestCase):
@@ -53,7 +70,7 @@ class Watch(SynchronousTestCase):
         self.clock = Clock()
         self.certificates = Certificates(settings.certificates, "host")
         self.watch = CertificateWatch(
-            self.certificates, self.clock, at_once, environ={}, wall=lambda: NOW.timestamp() + self.clock.seconds()
+            self.certificates, self.clock, AtOnce(), environ={}, wall=lambda: NOW.timestamp() + self.clock.seconds()
         )
         self.replaced: list[list[Certificate]] = []
         self.watch.on_replaced = lambda every: self.replaced.append(list(every))
@@ -165,19 +182,12 @@ class Watch(SynchronousTestCase):
 
     def test_overtaken(self) -> None:
         """What a look finds that began before other certificates were configured is left alone."""
-        waiting: list[tuple[Deferred[object], object]] = []
-
-        def slowly(function: Callable[[], T]) -> Deferred[T]:
-            done: Deferred[T] = Deferred()
-            waiting.append((done, function()))  # type: ignore[arg-type]
-            return done
-
-        self.watch._threads = slowly
+        pool = Slowly()
+        self.watch._pool = pool
         self.write(*self_signed(["new.example"], now=NOW))
         self.look()
         self.watch.configure((), ())
-        done, found = waiting[0]
-        done.callback(found)
+        pool.tell[0]()
         self.assertEqual((self.names(), self.replaced), (["inline.example", "old.example"], []))
 
     def test_expiry(self) -> None:
