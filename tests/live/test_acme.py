@@ -11,6 +11,7 @@ import ssl
 import tempfile
 import threading
 import time
+import urllib.request
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -223,6 +224,11 @@ class AcmeTests(SynchronousTestCase):
         self.assertEqual(pebble.validations, looked)
         self.assertIn("a.example.org", self.admin(daemon, "cert", "show", "a.example.org"))
         self.check_doors(daemon, port, pebble)
+        metrics = urllib.request.urlopen(f"{daemon.base_url}/metrics/prometheus", timeout=30)
+        with contextlib.closing(metrics):
+            figures = metrics.read().decode()
+        self.assertIn('stalwart_acme_orders_total{outcome="issued"} 2.0', figures)
+        self.assertIn('stalwart_certificate_not_after_seconds{name="a.example.org"}', figures)
         text = daemon.config_path.read_text()
         daemon.config_path.write_text(text.replace('["a.example.org"]', '["later.example.org", "a.example.org"]'))
         self.assertIn("acme.ca", self.admin(daemon, "reload"))
@@ -305,25 +311,28 @@ class Middle:
 
     def __init__(self, pebble: Pebble, http_port: int) -> None:
         killed = self.killed = threading.Event()
+        one_at_a_time = threading.Lock()
 
         class Handler(http.server.BaseHTTPRequestHandler):
             """Takes questions about tokens."""
 
             def do_GET(self) -> None:
                 """Kill, or ask the daemon."""
-                if not killed.is_set():
-                    pebble.kill()
-                    killed.set()
-                    return
+                with one_at_a_time:
+                    if not killed.is_set():
+                        pebble.kill()
+                        killed.set()
+                        return
                 asking = http.client.HTTPConnection("127.0.0.1", http_port, timeout=20)
                 with contextlib.closing(asking):
                     asking.request("GET", self.path, headers={"Host": self.headers["Host"]})
                     answer = asking.getresponse()
                     body = answer.read()
-                self.send_response(answer.status)
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
+                with contextlib.suppress(ConnectionError):  # of those who asked before the CA was killed
+                    self.send_response(answer.status)
+                    self.send_header("Content-Length", str(len(body)))
+                    self.end_headers()
+                    self.wfile.write(body)
 
             def log_message(self, *arguments: object) -> None:
                 """Print nothing."""
