@@ -73,6 +73,7 @@ class ContextMaker:
         context = SSL.Context(SSL.TLS_METHOD)
         context.set_options(_OPTIONS)
         context.set_mode(SSL.MODE_RELEASE_BUFFERS)
+        # RFC 8620 §8.1: TLS 1.2 or later
         context.set_min_proto_version(self._versions[0])
         context.set_max_proto_version(self._versions[-1])
         context.set_tls13_ciphersuites(self._suites)

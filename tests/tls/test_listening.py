@@ -37,7 +37,7 @@ class Profile(SynchronousTestCase):
     """Versions, ciphers, groups."""
 
     def test_speaks(self) -> None:
-        """TLS 1.2 and 1.3 are spoken, with forward secrecy and authenticated encryption (RFC 9325 §4.2)."""
+        """RFC 8620 §8.1, RFC 9325 §4.2: TLS 1.2 and 1.3, with forward secrecy and authenticated encryption."""
         for version, name in ((V12, "TLSv1.2"), (V13, "TLSv1.3")):
             client = Client(version=version)
             Bed().connect(client)
