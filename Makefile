@@ -10,14 +10,14 @@ TRIAL := PYTHONPATH=$(CURDIR) PYTHONWARNINGS="$(WARNINGS)" $(BIN)/python -m twis
 # Tests run in so many processes: one more than there are cores, since those with a daemon wait a lot.
 JOBS := $(shell expr $$(nproc) + 1)
 
-.PHONY: run test fuzz trial types lint layers standards torture bench bench-jmap clean postfix haproxy
+.PHONY: run test fuzz trial types lint layers standards torture bench bench-jmap bench-tls testssl programs clean
 
 run: $(VENV)/installed
 	@$(BIN)/python etc/demo/run.py
 
 test: lint layers types trial
 
-trial: $(VENV)/installed-test postfix haproxy tests/live/clients/node_modules
+trial: $(VENV)/installed-test programs tests/live/clients/node_modules
 	HYPOTHESIS_STORAGE_DIRECTORY=$(CURDIR)/.hypothesis $(TRIAL) -j$(JOBS) --temp-directory=_trial_temp tests
 
 # With inputs that no run has seen yet; `make test` gives hypothesis the same ones each time. What fails is kept in .hypothesis.
@@ -52,12 +52,22 @@ bench: $(VENV)/installed-test
 bench-jmap: $(VENV)/installed-test
 	$(BIN)/python bench/jmap.py
 
-# The tests run a Postfix and an HAProxy of their own; only the programs are needed, not a running service.
-postfix haproxy:
-	@test -x /usr/sbin/$@ || { \
+# TLS handshakes, full and resumed: two minutes.
+bench-tls: $(VENV)/installed-test
+	$(BIN)/python bench/tls.py
+
+# All that testssl.sh can find out about the daemon, in three minutes; the tests do the part that takes 20 seconds.
+testssl: $(VENV)/installed-test programs
+	$(BIN)/python -m tests.live.testssl
+
+# What the tests run beside the daemon, as Debian package and program; only the programs are needed, no running service.
+PROGRAMS := postfix:/usr/sbin/postfix haproxy:/usr/sbin/haproxy pebble:/usr/bin/pebble-challtestsrv testssl.sh:/usr/bin/testssl
+programs:
+	@missing=; for each in $(PROGRAMS); do test -x "$${each#*:}" || missing="$$missing $${each%%:*}"; done; \
+	  [ -z "$$missing" ] || { \
 	  as=; [ "$$(id -u)" = 0 ] || as=sudo; \
 	  $$as apt-get update -qq && \
-	  DEBIAN_FRONTEND=noninteractive $$as apt-get install -y -qq --no-install-recommends $@; }
+	  DEBIAN_FRONTEND=noninteractive $$as apt-get install -y -qq --no-install-recommends $$missing; }
 
 # The tests have JMAP clients in JavaScript walk through the daemon.
 tests/live/clients/node_modules: tests/live/clients/package.json tests/live/clients/package-lock.json

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NoReturn
 
+import msgspec
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredList, DeferredLock, gatherResults
 from twisted.internet.interfaces import IProtocolFactory
@@ -18,20 +19,21 @@ from twisted.logger import Logger
 from stalwart import __version__
 from stalwart.auth import Guard, GuardRules
 from stalwart.backend import Backend, http_tree
-from stalwart.config import ConfigErrors, Listener, Settings, plan_reload
+from stalwart.config import Certificate, ConfigErrors, Listener, Settings, certificate_sources, plan_reload
 from stalwart.delivery.lmtp_server import LmtpFactory
 from stalwart.delivery.memory import MessageMemory
 from stalwart.http import ListenerContext, RequestIds, Site, SiteSettings, site_settings
 from stalwart.http.lockout import locked_out
 from stalwart.http.lookups import WithoutWriting
+from stalwart.issuing import Issuing
 from stalwart.net import ListenError, ListenerService
-from stalwart.net.control import Answer, Command, ControlService, control_path
+from stalwart.net.control import Answer, Command, ControlService, RenewCommand, control_path
 from stalwart.ops.log import AccessLog, LogOutput
 from stalwart.ops.metrics import Metrics
 from stalwart.ops.networks import Networks
+from stalwart.ops.threads import ThreadPool
 from stalwart.store import StoreError
-from stalwart.tls import BadCertificate, Certificates
-from stalwart.web.acme import responder
+from stalwart.tls import BadCertificate, Certificates, CertificateWatch
 
 _log = Logger(namespace="stalwart")
 
@@ -71,7 +73,12 @@ class Daemon(Service):
         self._metrics = metrics
         self._output = output
         self._foreground = foreground
-        self._certificates = Certificates(settings.certificates, settings.hostname)
+        self._certificates = Certificates(settings.certificates, settings.hostname, metrics=metrics)
+        self._watch_pool = ThreadPool(reactor, 1, "certificates")
+        self._watch = CertificateWatch(self._certificates, reactor, self._watch_pool)
+        self._watch.configure(settings.certificates, certificate_sources(settings))
+        self._watch.on_replaced = self._certificates_replaced
+        self._issuing = Issuing(settings, reactor, metrics, self._certificates)
         self._guard = Guard(guard_rules(settings), monotonic=time.monotonic, wall=time.time, metrics=metrics)
         self._site_settings = SiteSettings()
         self._reloading = DeferredLock()
@@ -111,10 +118,13 @@ class Daemon(Service):
         except StoreError as error:
             self._fail(str(error))
         self._site_settings = site_settings(self._settings, backend.answers(self._settings), self._reactor)
+        self._issuing.start()
         make = {"http": self._http_factories(backend), "lmtp": self._lmtp_factories(backend)}
         for listener in self._listeners:
             listener.factory = make[listener.listener.protocol](listener.listener)
             listener.startService()
+        self._watch_pool.start()
+        self._watch.startService()
         self._control.startService()
         _log.info(
             "stalwart {version} is ready: {hostname}, configuration {source}, data in {data}",
@@ -128,16 +138,18 @@ class Daemon(Service):
         """Stop accepting, let running work finish, then close the store."""
         super().stopService()  # type: ignore[no-untyped-call]
         _log.info("stopping")
+        self._watch.stopService()
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:
         if self._backend is not None:
             # Streams never end by themselves: the listeners would wait for them.
             self._backend.end_streams()
-        stopping = [self._control.stopService(), *(listener.stopService() for listener in self._listeners)]
+        issuing = Deferred.fromCoroutine(self._issuing.stop())
+        stopping = [issuing, self._control.stopService(), *(listener.stopService() for listener in self._listeners)]
         for success, result in await DeferredList(stopping, consumeErrors=True):
             if not success:
-                _log.failure("a listener did not stop in good order", result)
+                _log.failure("a part of the daemon did not stop in good order", result)
         if self._backend is not None:
             await self._backend.end_queue()
         self._close()
@@ -146,14 +158,14 @@ class Daemon(Service):
         if self._backend is not None:
             self._backend.close()
             self._backend = None
+        self._watch_pool.stop()
         _log.info("stopped")
         self._output.flush()
 
     def _http_factories(self, backend: Backend) -> Callable[[Listener], IProtocolFactory]:
-        acme = responder()
         access_log = AccessLog(self._output, self._reactor)
         request_ids = RequestIds(secrets.token_bytes(5))
-        tree = http_tree(backend, self._settings, self._reactor, self._metrics, acme)
+        tree = http_tree(backend, self._settings, self._reactor, self._metrics)
 
         def make(listener: Listener) -> IProtocolFactory:
             site = Site(
@@ -164,7 +176,7 @@ class Daemon(Service):
                 request_ids=request_ids,
                 settings=self._site_settings,
                 access_log=access_log,
-                acme_responder=acme,
+                acme_responder=self._issuing.responder,
                 guard=self._guard,
             )
             self._sites.append(site)
@@ -219,6 +231,7 @@ class Daemon(Service):
             self._certificates.replace(plan.settings.certificates)
         except BadCertificate as error:
             return self._refuse([str(error)])
+        self._watch.configure(plan.settings.certificates, certificate_sources(plan.settings))
         # From here on nothing can fail.
         self._settings, self._site_settings = plan.settings, wanted
         for site in self._sites:
@@ -226,6 +239,7 @@ class Daemon(Service):
         self._guard.configure(rules)
         for service, listener in zip(self._listeners, plan.settings.listeners, strict=True):
             service.reconfigure(listener)
+        self._configure_issuing(plan.settings)
         self._output.configure(plan.settings.log_format, plan.settings.log_level)
         _allow_descriptors([listener.max_connections for listener in plan.settings.listeners])
         warnings = [str(warning) for warning in plan.settings.warnings]
@@ -240,6 +254,15 @@ class Daemon(Service):
             _log.warn("{left}", left=left)
             lines.append(left)
         return Answer(done=True, lines=tuple(lines))
+
+    def _configure_issuing(self, settings: Settings) -> None:
+        """Have other names ordered; which takes its time, and fails by itself."""
+        configuring = Deferred.fromCoroutine(self._issuing.configure(settings.acme))
+        configuring.addErrback(lambda failure: _log.failure("the settings of acme could not be taken over", failure))
+
+    def _certificates_replaced(self, certificates: Sequence[Certificate]) -> None:
+        """So that a reload knows what is served, and tells of nothing that isn't new."""
+        self._settings = msgspec.structs.replace(self._settings, certificates=tuple(certificates))
 
     async def _lockouts(
         self, before: SiteSettings, after: SiteSettings, rules: GuardRules, listeners: Sequence[Listener]
@@ -274,6 +297,9 @@ class Daemon(Service):
         return Answer(done=False, lines=(*lines, kept))
 
     def _obey(self, command: Command) -> Deferred[Answer]:
+        if isinstance(command, RenewCommand):
+            _log.info("a new certificate for {name} asked for by the control socket", name=command.name)
+            return self._issuing.renew(command.name)
         _log.info("reload asked for by the control socket{how}", how=", by force" if command.force else "")
         return self.reload(force=command.force)
 

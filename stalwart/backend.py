@@ -47,7 +47,6 @@ from stalwart.store import (
     add_key,
     open_blobs,
 )
-from stalwart.web.acme import Http01Responder, responder
 from stalwart.web.jmap import Jmap
 from stalwart.web.jmap_announcer import Announcer
 from stalwart.web.jmap_push_client import PushClient
@@ -253,9 +252,7 @@ class Backend:
         self.store.close()
 
 
-def http_tree(
-    backend: Backend, settings: Settings, reactor: Any, metrics: Metrics, acme_responder: Http01Responder
-) -> Callable[[], Branch]:
+def http_tree(backend: Backend, settings: Settings, reactor: Any, metrics: Metrics) -> Callable[[], Branch]:
     """What makes the resource tree of an http listener: each has one of its own, over the same surfaces."""
     jmap = Jmap(
         backend.store,
@@ -275,7 +272,6 @@ def http_tree(
             pool=backend.pool,
             reactor=reactor,
             metrics=metrics,
-            acme_responder=acme_responder,
             more=jmap.resources(streams),
         )
 
@@ -293,6 +289,6 @@ def tree_to_look_at(settings: Settings, folder: str, reactor: Any) -> Branch:
     guard = Guard(GuardRules(), monotonic=time.monotonic, wall=time.time, metrics=metrics)
     backend = Backend(empty, reactor, metrics, guard)
     try:
-        return http_tree(backend, settings, reactor, metrics, responder())()
+        return http_tree(backend, settings, reactor, metrics)()
     finally:
         backend.store.close()

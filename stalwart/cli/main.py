@@ -11,6 +11,7 @@ import click
 from stalwart import __version__
 from stalwart.cli.account import account
 from stalwart.cli.ban import ban
+from stalwart.cli.cert import cert
 from stalwart.cli.config import check, config
 from stalwart.cli.dkim import dkim
 from stalwart.cli.domain import domain
@@ -46,6 +47,7 @@ stalwart.add_command(account)
 stalwart.add_command(domain)
 stalwart.add_command(dkim)
 stalwart.add_command(ban)
+stalwart.add_command(cert)
 stalwart.add_command(import_mail)
 stalwart.add_command(policy)
 stalwart.add_command(queue)

@@ -36,7 +36,7 @@ def open_store(config_path: str | None) -> Iterator[Store]:
     daemon from writing.
     """
     settings = load_settings(config_path)
-    _become_owner(Path(settings.data.path).parent)
+    become_owner(Path(settings.data.path).parent)
     try:
         store = Store.open(settings.data.path, open_blobs(settings.blob), clock=time.time, exclusive=False)
     except StoreError as error:
@@ -49,7 +49,8 @@ def open_store(config_path: str | None) -> Iterator[Store]:
         store.close()
 
 
-def _become_owner(folder: Path) -> None:
+def become_owner(folder: Path) -> None:
+    """As root, become the user that a folder, or the one it is to lie in, belongs to. Raises StoreError."""
     if os.geteuid() != 0:
         return
     while not folder.exists():

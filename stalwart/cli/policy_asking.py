@@ -30,6 +30,7 @@ NOT_KNOWN: dict[str, str] = {
     "remote_port": "the client's port, taken as 0",
     "local_ip": "the address that the client connected to, taken as that of the listener's `bind`",
     "local_port": "the port that the client connected to, taken as that of the listener's `bind`",
+    "tls_client_subject": "the subject of the client's certificate, taken as '' (none)",
 }
 """Variables of rules that only a real connection has."""
 
@@ -147,8 +148,11 @@ def where(file: str | None, line: int | None) -> str:
     return printable(file) if line is None else f"{printable(file)}:{line}"
 
 
-def ends_from(client: str, listener: Listener | None, *, peer: str | None = None) -> Endpoints:
-    """The ends of a connection from `client`; `peer` is the socket's other end where that is another."""
+def ends_from(client: str, listener: Listener | None, *, peer: str | None = None, subject: str = "") -> Endpoints:
+    """The ends of a connection from `client`; `peer` is the socket's other end where that is another.
+
+    `subject` is that of the client's certificate.
+    """
     bound = listener.bind[0] if listener is not None else None
     if isinstance(bound, TcpAddress):
         host, port = bound.host, bound.port
@@ -161,4 +165,5 @@ def ends_from(client: str, listener: Listener | None, *, peer: str | None = None
         direct=peer is None,
         local_address=host,
         local_port=port,
+        tls_client_subject=subject,
     )

@@ -33,6 +33,7 @@ from stalwart.http import Problem, SiteSettings
 from stalwart.http.asked import Visit
 from stalwart.http.finishing import may_redirect
 from stalwart.http.head import SINGLE, TOKEN
+from stalwart.http.policy import ACME_CHALLENGES
 from stalwart.http.rules import RuleContext, RulePolicy, final_status
 from stalwart.ops.networks import Networks
 
@@ -54,7 +55,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, ren
     """Why it was refused before the rule was asked, or why the rule failed."""
 
     exempt: bool = False
-    """Let in as a request of this machine, whatever the rule says."""
+    """Let in as a request of this machine or for a challenge of ACME, whatever the rule says."""
 
     rule_status: int | None = None
     """What the rule gives."""
@@ -70,6 +71,13 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, ren
 @click.option("--listener", "listener_name", metavar="NAME", required=True, help="The listener that it comes in by.")
 @click.option(
     "--ip", "address", metavar="ADDRESS", required=True, callback=address_option, help="Who opens the connection."
+)
+@click.option(
+    "--tls-client-subject",
+    "subject",
+    metavar="SUBJECT",
+    default="",
+    help="The subject of the client's certificate, such as 'CN=alice,O=Example'.",
 )
 @click.option("--header", "headers", metavar="'NAME: VALUE'", multiple=True, help="A header field; may be repeated.")
 @click.option(
@@ -88,6 +96,7 @@ def explain(
     own_config: str | None,
     listener_name: str,
     address: str,
+    subject: str,
     headers: tuple[str, ...],
     lookups: tuple[str, ...],
     json_: bool,
@@ -110,7 +119,7 @@ def explain(
         raise click.BadParameter(f'"{printable(method)}" is no method such as GET', param_hint="METHOD")
     visit = Visit(
         listener=context_of(listener),
-        ends=ends_from(address, listener),
+        ends=ends_from(address, listener, subject=subject),
         method=octets,
         uri=url.encode("utf-8", "replace"),
         header_fields=_fields(headers, settings.hostname),
@@ -146,7 +155,7 @@ def judge(settings: Settings, listener: Listener, visit: Visit, answers: dict[st
         clauses=found.clauses,
         notes=(
             *_notes(settings, listener, visit),
-            *_notes_on_rule(policy, found),
+            *_notes_on_rule(policy, found, visit),
             *_notes_on_redirect(site, verdict),
         ),
     )
@@ -248,8 +257,9 @@ def _notes_on_connection(settings: Settings, listener: Listener, visit: Visit) -
             yield f"{names} is not believed: {visit.peer_address} is not in http.trusted-proxies"
 
 
-def _notes_on_rule(policy: RulePolicy, found: Explanation) -> Iterator[str]:
-    for name in sorted(policy.rule.variables & NOT_KNOWN.keys()):
+def _notes_on_rule(policy: RulePolicy, found: Explanation, visit: Visit) -> Iterator[str]:
+    told = {"tls_client_subject"} if visit.tls_client_subject else set[str]()
+    for name in sorted((policy.rule.variables & NOT_KNOWN.keys()) - told):
         yield f"the rule asks for {name}: {NOT_KNOWN[name]}"
     for lookup in found.unknown:
         yield f"not known, and taken as '': {lookup}; tell it with --lookup '{lookup}=…', the verdict may change"
@@ -273,7 +283,12 @@ def _as_text(found: Verdict) -> Iterator[str]:
     if found.rule_status is None:
         yield f"refused before the rule was asked: {found.reason}"
     elif found.exempt:
-        yield "let in because it comes from this machine over loopback (http.allow-loopback), whatever the rule says"
+        if found.path.encode().startswith(ACME_CHALLENGES):
+            yield "let in because it asks for a challenge of ACME, and the rule does not name acme-challenge"
+        else:
+            yield (
+                "let in because it comes from this machine over loopback (http.allow-loopback), whatever the rule says"
+            )
         by_itself = f"{'allow' if found.rule_status == 200 else 'deny'} {found.rule_status}"
         yield f"the rule by itself: {by_itself}, by {found.decided} of {found.rule}"
     elif found.decided is not None:

@@ -1,5 +1,7 @@
 """Typed settings with their documentation beside each field, and the loader that reports every error at once."""
 
+from stalwart.config.acme_kinds import RenewBefore
+from stalwart.config.acme_settings import LETS_ENCRYPT, AcmeProvider
 from stalwart.config.addresses import Address, TcpAddress, UnixAddress
 from stalwart.config.cache_settings import CacheSettings
 from stalwart.config.errors import ConfigError, ConfigErrors, ConfigWarning
@@ -33,16 +35,21 @@ from stalwart.config.settings import (
     SocketOptions,
     SqliteStore,
 )
+from stalwart.config.sources import CertificateSource, UnusableFile, certificate_sources
 from stalwart.config.submission_settings import SubmissionSettings
+from stalwart.config.tls_settings import TlsOptions
 
 __all__ = [
     "DIRECTORIES",
+    "LETS_ENCRYPT",
     "NO_NAMES",
     "SYSTEM_FILE",
+    "AcmeProvider",
     "Address",
     "AutoBan",
     "CacheSettings",
     "Certificate",
+    "CertificateSource",
     "CheckRule",
     "ConfigError",
     "ConfigErrors",
@@ -61,6 +68,7 @@ __all__ = [
     "Rate",
     "RelaySettings",
     "Reload",
+    "RenewBefore",
     "RuleClause",
     "RuleFault",
     "RuleNames",
@@ -72,8 +80,11 @@ __all__ = [
     "SqliteStore",
     "SubmissionSettings",
     "TcpAddress",
+    "TlsOptions",
     "UnixAddress",
+    "UnusableFile",
     "UsedStore",
+    "certificate_sources",
     "find_config",
     "load",
     "plan_reload",

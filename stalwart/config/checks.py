@@ -16,6 +16,7 @@ from stalwart.config.relay_settings import RelaySettings
 from stalwart.config.report import Report
 from stalwart.config.rules import CheckRule, RuleFault, RuleNames, UsedStore
 from stalwart.config.settings import Certificate, FsStore, Listener, SqliteStore
+from stalwart.config.tls_settings import PROTOCOLS
 
 Store = SqliteStore | FsStore
 T = TypeVar("T", bound=Store)
@@ -82,15 +83,39 @@ def _check_certificate(certificate: Certificate, now: datetime.datetime | None, 
 
 
 def check_tls(listeners: Sequence[Listener], report: Report) -> None:
-    """Warn of listeners with TLS if there is no certificate at all."""
-    if report.document.table.get("certificate"):
-        return
+    """Each version of TLS that is spoken has a cipher, and authorities of clients can be read.
+
+    Warn of listeners with TLS if there is no certificate at all and none is ordered, and of authorities that nobody
+    is asked for.
+    """
+    certificates = report.document.table.get("certificate") or report.document.table.get("acme")
     for listener in listeners:
-        if listener.tls_implicit:
+        path = ("server", "listener", listener.id, "tls")
+        _check_tls_options(listener, path, report)
+        if listener.tls_implicit and not certificates:
             report.warn(
-                ("server", "listener", listener.id, "tls", "implicit"),
+                (*path, "implicit"),
                 "there is no [certificate.<id>]; a self-signed one stands in, which clients will not trust",
             )
+
+
+def _check_tls_options(listener: Listener, path: KeyPath, report: Report) -> None:
+    options = listener.tls
+    spoken = [name for name in PROTOCOLS if name not in options.disable_protocols]
+    if not spoken:
+        report.error((*path, "disable-protocols"), found="all that there are", wanted="one version of TLS to remain")
+    for name in spoken:
+        if all(suite in options.disable_ciphers for suite in PROTOCOLS[name]):
+            wanted = f'a cipher suite of {name} to remain, or "{name}" in disable-protocols'
+            report.error((*path, "disable-ciphers"), found=f"all those of {name}", wanted=wanted)
+    if options.client_ca is None:
+        return
+    try:
+        pem.read_chain(options.client_ca)
+    except pem.BadPem as error:
+        report.error((*path, "client-ca"), found="PEM text", wanted=str(error))
+    if not listener.tls_implicit and ("server", "listener", listener.id, "tls", "client-ca") in report.document.lines:
+        report.warn((*path, "client-ca"), "this listener has no TLS (tls.implicit): nobody is asked for a certificate")
 
 
 def check_http(http: HttpSettings, listeners: Sequence[Listener], report: Report) -> None:

@@ -39,7 +39,8 @@ class HttpSettings(msgspec.Struct, frozen=True, kw_only=True):
             object_name="allowedEndpoints",
             doc="Which requests are let in, on all listeners, before anything else looks at them: an expression, or "
             "clauses of which the first that holds decides. 200 lets a request in, any other status denies it with "
-            "that status. The texts are expressions themselves: a text in them has quotes of its own.",
+            "that status. The texts are expressions themselves: a text in them has quotes of its own. ACME "
+            "challenges are let in unless the rule names `acme-challenge`.",
             example='[\n  { if = "listener == \'private-http\'", then = "200" },\n'
             "  { if = \"contains(['jmap', '.well-known'], split(url_path, '/')[1])\", then = \"200\" },\n"
             '  { else = "404" },\n]',

@@ -10,6 +10,7 @@ import os
 from collections.abc import Mapping
 
 from stalwart.config import checks
+from stalwart.config.acme_checks import check_acme
 from stalwart.config.document import ReadFile, empty, read_document, read_file
 from stalwart.config.errors import ConfigErrors, describe, key_text
 from stalwart.config.reader import Reader
@@ -73,6 +74,7 @@ def load(
     checks.check_addresses(declared.listeners, report)
     checks.check_certificates(declared.certificates, now, report)
     checks.check_tls(declared.listeners, report)
+    check_acme(declared.acme, declared.listeners, declared.certificates, read, report)
     checks.check_http(declared.http, declared.listeners, report)
     checks.check_scan_paths(declared.auto_ban.scan_paths, report)
     checks.check_relay(declared.relay, report)
@@ -90,6 +92,8 @@ def load(
         blob=storage.blob,
         fts=storage.data,
         warnings=report.warnings,
+        folder=document.folder,
+        file_values=reader.file_values,
         entries=tuple(_merge(reader.entries, storage.entries)),
     )
 

@@ -6,6 +6,7 @@ find what else is wrong; nothing of that leaves the loader, since there is an er
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TypeVar
@@ -30,7 +31,7 @@ from stalwart.config.schema import (
     type_shape,
     variants,
 )
-from stalwart.config.settings import Entry, Origin
+from stalwart.config.settings import Entry, FileValue, Origin
 
 S = TypeVar("S", bound=msgspec.Struct)
 
@@ -62,6 +63,8 @@ class Reader:
         self.document = document
         self.report = report
         self.entries: list[Entry] = []
+        self.file_values: dict[KeyPath, FileValue] = {}
+        """The values that name other files."""
         self._environ = environ
         self._read_file = read
         self._computed = computed
@@ -240,6 +243,10 @@ class Reader:
             if expanded is None:
                 return _INVALID
             value = expanded.value
+            if expanded.files:
+                folder = self.document.folder
+                files = tuple(os.path.join(folder, file) for file in expanded.files)
+                self.file_values[path] = FileValue(text=raw, files=files)
         try:
             return kind.read(value, self.document.folder)
         except BadValue as error:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import msgspec
 
+from stalwart.config.acme_settings import AcmeProvider
 from stalwart.config.errors import key_text
 from stalwart.config.loader import rule_names
-from stalwart.config.schema import Key, members
-from stalwart.config.settings import Declared, Entry, FsStore, Listener, Settings, SqliteStore
+from stalwart.config.schema import members
+from stalwart.config.settings import Certificate, Declared, Entry, FsStore, Listener, Settings, SqliteStore
 
 
 class Reload(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,12 +40,17 @@ def plan_reload(running: Settings, wanted: Settings) -> Reload:
         entries=tuple(_entries(running, wanted)),
     )
     settings = msgspec.structs.replace(settings, rule_names=rule_names(settings))
-    # What is shown of certificates is masked: they are compared as a whole.
-    keys = (key for key in _changed_keys(running.entries, settings.entries) if not key.startswith("certificate."))
+    # What is shown of certificates and of their issuers is masked in part: they are compared as a whole.
+    masked = ("certificate.", "acme.")
+    keys = (key for key in _changed_keys(running.entries, settings.entries) if not key.startswith(masked))
     waiting = [*_other_listeners(running, wanted), *_changed_keys(settings.entries, _comparable(settings, wanted))]
     return Reload(
         settings=settings,
-        changed=(*_changed_certificates(running, wanted), *keys),
+        changed=(
+            *_changed_by_id("certificate", running.certificates, wanted.certificates),
+            *_changed_by_id("acme", running.acme, wanted.acme),
+            *keys,
+        ),
         waiting=tuple(waiting),
     )
 
@@ -52,9 +58,7 @@ def plan_reload(running: Settings, wanted: Settings) -> Reload:
 def _listeners(running: Settings, wanted: Settings) -> tuple[Listener, ...]:
     """The running listeners with those of their settings that are reloaded."""
     by_id = {listener.id: listener for listener in wanted.listeners}
-    reloaded = [
-        member.attribute for member in members(Listener) if isinstance(member.note, Key) and member.note.reloaded
-    ]
+    reloaded = [member.attribute for member in members(Listener) if member.note.reloaded]
     return tuple(
         msgspec.structs.replace(
             listener, **{name: getattr(by_id.get(listener.id, listener), name) for name in reloaded}
@@ -136,9 +140,12 @@ def _changed_keys(before: tuple[Entry, ...], after: tuple[Entry, ...] | list[Ent
     yield from (key for key in old if key not in new)
 
 
-def _changed_certificates(running: Settings, wanted: Settings) -> Iterator[str]:
-    old = {certificate.id: certificate for certificate in running.certificates}
-    new = {certificate.id: certificate for certificate in wanted.certificates}
+def _changed_by_id(
+    table: str, running: Sequence[Certificate | AcmeProvider], wanted: Sequence[Certificate | AcmeProvider]
+) -> Iterator[str]:
+    """The entries of a table that are new, gone or different."""
+    old = {entry.id: entry for entry in running}
+    new = {entry.id: entry for entry in wanted}
     for name in [*new, *(name for name in old if name not in new)]:
         if old.get(name) != new.get(name):
-            yield key_text(("certificate", name))
+            yield key_text((table, name))

@@ -6,10 +6,12 @@ A field is declared once, with a `Key` beside it; see `stalwart.config.schema`. 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 import msgspec
 
+from stalwart.config.acme_settings import AcmeProvider
 from stalwart.config.cache_settings import CacheSettings
 from stalwart.config.errors import ConfigWarning
 from stalwart.config.guard_kinds import ListedNetwork
@@ -34,6 +36,7 @@ from stalwart.config.relay_settings import RelaySettings
 from stalwart.config.rules import RuleNames
 from stalwart.config.schema import Group, Key, Table
 from stalwart.config.submission_settings import SubmissionSettings
+from stalwart.config.tls_settings import TlsOptions
 
 
 class SocketOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -154,6 +157,9 @@ class Listener(msgspec.Struct, frozen=True, kw_only=True):
             inherited=True,
         ),
     ] = False
+    tls: Annotated[
+        TlsOptions, Group(name="tls", doc="How TLS is spoken, by `tls.implicit`.", inherited=True, reloaded=True)
+    ] = TlsOptions()
     max_connections: Annotated[
         Annotated[int, whole(1, 10_000_000)],
         Key(
@@ -368,6 +374,16 @@ class Declared(msgspec.Struct, frozen=True, kw_only=True):
             reloaded=True,
         ),
     ]
+    acme: Annotated[
+        tuple[AcmeProvider, ...],
+        Table(
+            name="acme",
+            doc="Certificates that the daemon orders and renews by itself, from a CA that speaks ACME (RFC 8555) such "
+            "as Let's Encrypt. A name that a certificate under `certificate` has is served with that one. See "
+            "docs/acme.md.",
+            reloaded=True,
+        ),
+    ]
     http: Annotated[
         HttpSettings,
         Group(
@@ -451,8 +467,18 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     reloaded: bool = False
 
 
+class FileValue(msgspec.Struct, frozen=True, kw_only=True):
+    """A value with `%{file:…}%`: its text as it was written, and the files, absolute, that it names."""
+
+    text: str
+    files: tuple[str, ...]
+
+
 class Settings(Declared, frozen=True, kw_only=True):
-    """A configuration that was found to be right. `source` is its file, None for the built-in defaults."""
+    """A configuration that was found to be right. `source` is its file, None for the built-in defaults.
+
+    `file_values` are the values that came from other files, by key path; relative names count from `folder`.
+    """
 
     source: str | None
     rule_names: RuleNames
@@ -461,3 +487,5 @@ class Settings(Declared, frozen=True, kw_only=True):
     fts: SqliteStore
     warnings: tuple[ConfigWarning, ...] = ()
     entries: tuple[Entry, ...] = ()
+    folder: str = "/"
+    file_values: Mapping[tuple[str | int, ...], FileValue] = {}

@@ -16,6 +16,7 @@ HTTP_VARIABLES: Mapping[str, Type] = MappingProxyType(
         "local_port": Type.INTEGER,
         "protocol": Type.TEXT,
         "is_tls": Type.TRUTH,
+        "tls_client_subject": Type.TEXT,
         "url": Type.TEXT,
         # One value under its name up to 0.15 and its name since 0.16.
         "url_path": Type.TEXT,

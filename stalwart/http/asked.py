@@ -116,6 +116,11 @@ class Asked:
         """The port that the client connected to; 0 for a Unix socket."""
         return self.ends.local_port
 
+    @property
+    def tls_client_subject(self) -> str:
+        """The subject of the certificate that the client showed on this connection, by RFC 4514; '' for none."""
+        return self.ends.tls_client_subject
+
     def header(self, name: bytes) -> bytes | None:
         """The first value of a field; `name` in lower case."""
         for field, value in self.header_fields:

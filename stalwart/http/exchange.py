@@ -33,6 +33,8 @@ class Endpoints(msgspec.Struct, frozen=True, kw_only=True):
 
     local_address: str
     local_port: int
+    tls_client_subject: str = ""
+    """The subject of the client's certificate, which TLS has verified, by RFC 4514; '' for none."""
 
 
 def _host_and_port(address: IAddress) -> tuple[str, int]:
@@ -63,6 +65,7 @@ def endpoints_of(transport: ITransport) -> Endpoints:
         direct=socket_peer is None,
         local_address=local_address,
         local_port=local_port,
+        tls_client_subject=getattr(transport, "client_subject", ""),
     )
 
 

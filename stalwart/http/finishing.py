@@ -12,6 +12,7 @@ from typing import Protocol
 import msgspec
 
 from stalwart.http.head import TOKEN
+from stalwart.http.policy import ACME_CHALLENGES
 
 Field = tuple[bytes, bytes]
 
@@ -40,7 +41,6 @@ _CORS_EXPOSED = (
     b"X-Request-Id"
 )
 _CORS_SECONDS = b"3600"
-_ACME = b"/.well-known/acme-challenge/"
 _HEALTH = b"/healthz/"
 
 
@@ -182,7 +182,7 @@ def may_redirect(path: bytes) -> bool:
     Not the challenges of ACME: they prove that port 80 is ours (RFC 8555 §8.3), when there is no certificate yet. Not
     the health pages: who asks for them takes a redirect for an answer.
     """
-    return path.startswith(b"/") and not path.startswith((_ACME, _HEALTH))
+    return path.startswith(b"/") and not path.startswith((ACME_CHALLENGES, _HEALTH))
 
 
 def redirect_target(authority: str, path: bytes, query: bytes, port: int) -> str:

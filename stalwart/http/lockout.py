@@ -25,7 +25,7 @@ _CREDENTIALS = frozenset((b"authorization", b"proxy-authorization", b"cookie"))
 
 _NOBODY = Networks(())
 
-_Key = tuple[str, str, str, bytes, bytes]
+_Key = tuple[str, str, str, str, bytes, bytes]
 
 
 class LockedOut(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,7 +48,14 @@ class AdminVisits:
 
     def note(self, request: Asked) -> None:
         """Remember a request; of those that are alike only the latest."""
-        key = (request.client_address, request.peer_address, request.scheme, request.method, request.path)
+        key = (
+            request.client_address,
+            request.peer_address,
+            request.tls_client_subject,
+            request.scheme,
+            request.method,
+            request.path,
+        )
         self._visits.pop(key, None)
         if len(self._visits) >= _MOST:
             del self._visits[next(iter(self._visits))]

@@ -7,6 +7,9 @@ from typing import Any, Protocol
 
 import msgspec
 
+ACME_CHALLENGES = b"/.well-known/acme-challenge/"
+"""What lies below is judged only by a rule that names it."""
+
 
 class ListenerContext(msgspec.Struct, frozen=True, kw_only=True):
     """What a request may know of the listener that it came in by."""
@@ -54,6 +57,10 @@ class PolicyRequest(Protocol):
     @property
     def local_port(self) -> int:
         """The port that the client connected to; 0 for a Unix socket."""
+
+    @property
+    def tls_client_subject(self) -> str:
+        """The subject of the certificate that the client showed on this connection, by RFC 4514; '' for none."""
 
     @property
     def method(self) -> bytes:

@@ -20,7 +20,7 @@ from stalwart.expr.values import to_text
 from stalwart.http.evaluation import Answers, Evaluator, TooManyWaiting
 from stalwart.http.lookup_checks import lookup_fault
 from stalwart.http.never_true import never_true
-from stalwart.http.policy import PolicyRequest
+from stalwart.http.policy import ACME_CHALLENGES, PolicyRequest
 
 Wanted: TypeAlias = OneOf["status", "text"]
 
@@ -28,6 +28,9 @@ _log = Logger(namespace="stalwart.http")
 
 # RFC 3986 §3.2: visible ASCII, with a host.
 _URL = re.compile(r"https?://[A-Za-z0-9_\[][!-~]*\Z")
+
+# What a rule says that means the challenges of ACME.
+_NAMES_CHALLENGES = "acme-challenge"
 
 _TELL_SECONDS = 10.0  # between two lines about requests that are too many
 
@@ -76,6 +79,11 @@ class RuleContext:
         return int(self._request.scheme == "https")
 
     @property
+    def tls_client_subject(self) -> str:
+        """The subject of the client's certificate; '' for none."""
+        return self._request.tls_client_subject
+
+    @property
     def path(self) -> str:
         """The normalised path: what is routed."""
         return self._request.path.decode("ascii", "replace")
@@ -102,7 +110,11 @@ class RuleContext:
 
 
 class RulePolicy:
-    """Lets through what the rule gives 200 for, and whoever asks from this very machine if `loopback_exempt`."""
+    """Lets through what the rule gives 200 for, and whoever asks from this very machine if `loopback_exempt`.
+
+    Challenges of ACME are let through, too, unless the rule names `acme-challenge`: an authority asks from addresses
+    that nobody knows beforehand, and a rule written for people's pages would cost the certificate.
+    """
 
     def __init__(self, rule: RuleText, answers: Answers, reactor: IReactorTime, *, loopback_exempt: bool) -> None:
         """`rule` was checked with `check_rule`; `answers` has what it asks for."""
@@ -110,6 +122,7 @@ class RulePolicy:
         self.rule = _compile(rule, "status")
         self._evaluator = Evaluator(self.rule, answers, reactor)
         self._loopback_exempt = loopback_exempt
+        self._judges_challenges = _says(rule, _NAMES_CHALLENGES)
         self._key = rule.key
         self._reactor = reactor
         self._told_at: float | None = None
@@ -147,7 +160,11 @@ class RulePolicy:
 
     def exempts(self, request: PolicyRequest) -> bool:
         """Whether the request is let in whatever the rule says."""
-        return self._loopback_exempt and request.peer_is_loopback
+        return self.exempts_challenge(request) or (self._loopback_exempt and request.peer_is_loopback)
+
+    def exempts_challenge(self, request: PolicyRequest) -> bool:
+        """Whether the request is let in because it asks for a challenge of ACME."""
+        return not self._judges_challenges and request.path.startswith(ACME_CHALLENGES)
 
 
 def final_status(status: Value) -> int:
@@ -206,6 +223,13 @@ def check_rule(rule: RuleText, wanted: Wanted, names: RuleNames = NO_NAMES) -> I
 
 def _compile(rule: RuleText, wanted: Wanted) -> CompiledRule:
     return compile_rule(_clauses(rule), rule.otherwise.text, result=wanted)
+
+
+def _says(rule: RuleText, words: str) -> bool:
+    """Whether these words stand anywhere in a rule, in whatever case."""
+    return (
+        any(words in text.lower() for pair in _clauses(rule) for text in pair) or words in rule.otherwise.text.lower()
+    )
 
 
 def _clauses(rule: RuleText) -> list[tuple[str, str]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from email.utils import formatdate
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IAddress, IProtocol, IReactorTime
@@ -51,6 +51,13 @@ class RequestIds:
         return f"{self._prefix}{self._count:x}"
 
 
+class ChallengeResponder(Protocol):
+    """Answers http-01 challenges (RFC 8555 §8.3)."""
+
+    def key_authorization(self, token: bytes, authority: str) -> bytes | None:
+        """The answer to a token at a host with maybe a port; None if there is none."""
+
+
 class Site(server.Site):
     """What a listener of protocol http serves. One is made per listener; the policy and the log are shared.
 
@@ -70,12 +77,12 @@ class Site(server.Site):
         settings: SiteSettings | None = None,
         access_log: AccessLog | None = None,
         limits: Limits | None = None,
-        acme_responder: object | None = None,
+        acme_responder: ChallengeResponder | None = None,
         guard: Guard | None = None,
         monotonic: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
     ) -> None:
-        """`acme_responder` is the shared txacme `IResponder` of type http-01, carried for those who issue.
+        """`acme_responder` answers the challenges of ACME; all listeners share one.
 
         `guard` knows who is banned and who has used up a rate.
         """

@@ -44,7 +44,13 @@ class ReloadCommand(msgspec.Struct, frozen=True, kw_only=True, tag="reload", tag
     force: bool = False
 
 
-Command = ReloadCommand
+class RenewCommand(msgspec.Struct, frozen=True, kw_only=True, tag="renew", tag_field="command"):
+    """Order a new certificate for a name now."""
+
+    name: str
+
+
+Command = ReloadCommand | RenewCommand
 """Every command there is: a union, told apart by the member `command`."""
 
 

@@ -19,7 +19,6 @@ from twisted.internet.interfaces import (
 )
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.logger import Logger
-from twisted.protocols.tls import TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -139,15 +138,6 @@ class ConnectionGate(Factory):
             self._told, self._untold = now, 0
 
 
-class TlsConnection(TLSMemoryBIOProtocol):
-    """TLS that closes when it has said that it closes: it doesn't wait for the peer to say so too (RFC 8446 §6.1)."""
-
-    def _shutdownTLS(self) -> None:
-        super()._shutdownTLS()  # type: ignore[no-untyped-call]
-        transport: Any = self.transport
-        transport.loseConnection()
-
-
 @implementer(IHandshakeListener)
 class _Handshaking(Protocol):
     """Ends a connection whose TLS handshake takes too long; afterwards it only hands on."""
@@ -179,6 +169,10 @@ class _Handshaking(Protocol):
     def handshakeCompleted(self) -> None:
         """The handshake is done in time."""
         self._stop()
+        transport: Any = self.transport
+        if getattr(transport, "challenge", None) is not None:
+            transport.loseConnection()  # RFC 8737 §3: the handshake was all that the authority wanted
+            return
         if IHandshakeListener.providedBy(self._protocol):
             self._protocol.handshakeCompleted()
 
@@ -201,13 +195,14 @@ class HandshakeFactory(Factory):
     def __init__(self, factory: IProtocolFactory, reactor: IReactorTime, seconds: float) -> None:
         self._factory = factory
         self._reactor = reactor
-        self._seconds = seconds
+        self.seconds = seconds
+        """How long a handshake may take; another value counts for connections from then on."""
         self._under_way: set[_Handshaking] = set()
 
     def started(self, connection: _Handshaking) -> IDelayedCall:
         """A handshake has begun."""
         self._under_way.add(connection)
-        return self._reactor.callLater(self._seconds, connection.abort)
+        return self._reactor.callLater(self.seconds, connection.abort)
 
     def ended(self, connection: _Handshaking) -> None:
         """A handshake is over, one way or the other."""

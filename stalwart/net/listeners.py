@@ -13,20 +13,18 @@ from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredList, succeed
 from twisted.internet.interfaces import IDelayedCall, IListeningPort, IProtocolFactory
 from twisted.logger import Logger
-from twisted.protocols.tls import TLSMemoryBIOFactory
 
 from stalwart.config import Listener, TcpAddress, UnixAddress
 from stalwart.net.draining import IDrains
-from stalwart.net.gate import ConnectionGate, HandshakeFactory, TlsConnection
+from stalwart.net.gate import ConnectionGate, HandshakeFactory
 from stalwart.net.proxied import ProxiedFactory
 from stalwart.net.sockets import open_sockets
 from stalwart.net.unix import UnixPort
 from stalwart.ops.metrics import Metrics
 from stalwart.ops.networks import IPNetwork, Networks
-from stalwart.tls import Certificates
+from stalwart.tls import Certificates, ListenerTls, TlsFactory
 
 _log = Logger(namespace="stalwart.net")
-_HANDSHAKE_SECONDS = 30.0
 _HEADER_SECONDS = 10.0
 _GRACE_SECONDS = 10.0
 _LAST_SECONDS = 1.0
@@ -62,6 +60,8 @@ class ListenerService(Service):
         self._gate = ConnectionGate(listener.id, listener.protocol, listener.max_connections, metrics, monotonic)
         self._proxies = Networks(proxy_networks)
         self._closes = closes
+        self._monotonic = monotonic
+        self._tls: ListenerTls | None = None
         self._handshakes: HandshakeFactory | None = None
         self._headers: ProxiedFactory | None = None
         self._sockets: list[socket.socket] = []
@@ -81,11 +81,16 @@ class ListenerService(Service):
             self.listener,
             max_connections=listener.max_connections,
             proxy_trusted_networks=listener.proxy_trusted_networks,
+            tls=listener.tls,
         )
         self._gate.limit = listener.max_connections
         self._proxies = Networks(listener.proxy_trusted_networks)
         if self._headers is not None:
             self._headers.trusted = self._proxies
+        if self._tls is not None:
+            self._tls.configure(listener.tls)
+        if self._handshakes is not None:
+            self._handshakes.seconds = listener.tls.timeout
 
     def privilegedStartService(self) -> None:
         """Bind the sockets; raises ListenError. Connections wait until `startService`."""
@@ -143,10 +148,22 @@ class ListenerService(Service):
             return factory
         if self._certificates is None:
             raise RuntimeError(f'listener "{self.listener.id}" has TLS and was given no certificates')
-        self._handshakes = inside = HandshakeFactory(factory, self._reactor, _HANDSHAKE_SECONDS)
-        tls = TLSMemoryBIOFactory(self._certificates.server_options(), False, inside, self._reactor)
-        tls.protocol = TlsConnection
-        return tls
+        options = self.listener.tls
+        self._handshakes = inside = HandshakeFactory(factory, self._reactor, options.timeout)
+        self._tls = ListenerTls(
+            self.listener.id,
+            options,
+            self._certificates,
+            protocols=inside.acceptableProtocols(),
+            monotonic=self._monotonic,
+        )
+        if self._certificates.without_any:
+            _log.warn(
+                'listener "{listener}": there is no certificate: a self-signed one is used, which clients will not'
+                " trust; set certificate.<id>.cert and certificate.<id>.private-key",
+                listener=self.listener.id,
+            )
+        return TlsFactory(self._tls, inside, self._reactor)
 
     def stopService(self) -> Deferred[None]:
         """Stop accepting, let running work finish for up to 10 seconds, then drop what is left."""

@@ -146,6 +146,21 @@ class Metrics:
             self.bans_made.labels(reason)
         for limit in ("anonymous", "account", "sign-in", "concurrent-requests", "concurrent-uploads"):
             self.rate_limited.labels(limit)
+        self.acme_orders = Counter(
+            "stalwart_acme_orders",
+            "Orders of certificates that ended, by outcome: issued or failed.",
+            ["outcome"],
+            registry=registry,
+        )
+        self.acme_failures = Counter(
+            "stalwart_acme_failures",
+            "Orders of certificates that failed, by reason: unreachable, rate-limited, not-verified, refused-name, "
+            "account, terms, profile, bad-answer, disk, refused, internal.",
+            ["reason"],
+            registry=registry,
+        )
+        for outcome in ("issued", "failed"):
+            self.acme_orders.labels(outcome)
         self.cache_hits = Counter(
             "stalwart_cache_hits", "Values that a cache knew when it was asked.", ["cache"], registry=registry
         )
@@ -165,6 +180,12 @@ class Metrics:
             registry=registry,
         )
         self.cache_entries = Gauge("stalwart_cache_entries", "Values in a cache.", ["cache"], registry=registry)
+        self.certificate_not_after = Gauge(
+            "stalwart_certificate_not_after_seconds",
+            "When the certificate that is served for a host name expires, in unix seconds.",
+            ["name"],
+            registry=registry,
+        )
         self.log_lines = Counter("stalwart_log_events", "Log events written, by level.", ["level"], registry=registry)
         for level in ("error", "warn", "info"):
             self.log_lines.labels(level)  # an alert on an increase misses the first error if the series begins with it

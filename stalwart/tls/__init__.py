@@ -2,7 +2,21 @@
 
 from __future__ import annotations
 
-from stalwart.tls.certificates import BadCertificate, Certificates
+from stalwart.tls.certificates import Certificates
+from stalwart.tls.challenges import Challenges
+from stalwart.tls.credentials import BadCertificate, Issued, Served
+from stalwart.tls.listening import ListenerTls, TlsFactory
 from stalwart.tls.selfsigned import self_signed
+from stalwart.tls.watch import CertificateWatch
 
-__all__ = ["BadCertificate", "Certificates", "self_signed"]
+__all__ = [
+    "BadCertificate",
+    "CertificateWatch",
+    "Certificates",
+    "Challenges",
+    "Issued",
+    "ListenerTls",
+    "Served",
+    "TlsFactory",
+    "self_signed",
+]

@@ -1,22 +1,27 @@
-"""`/.well-known/acme-challenge/`: answers of txacme's http-01 responder (RFC 8555 §8.3).
+"""`/.well-known/acme-challenge/`: answers to http-01 challenges on every listener (RFC 8555 §8.3).
 
-One responder serves all listeners; whoever orders certificates puts tokens into it.
+A token that an order of this process waits for is answered by txacme's responder. Any other is answered by the
+thumbprint of the account alone, so that every process which knows the account can answer for the one that orders.
 """
 
 from __future__ import annotations
 
-import sys
-import types
-import warnings
+import re
+from collections.abc import Callable
 from typing import Protocol
 
 from twisted.web.iweb import IRequest
 from twisted.web.resource import IResource, Resource
 
 from stalwart.http import Branch, Endpoint, Request, Response
+from stalwart.tls.acme.txacme_parts import http01_responder
+
+# RFC 8555 §8.3: base64url of at least 128 bits, without padding. The upper bound is ours.
+_TOKEN = re.compile(rb"[A-Za-z0-9_-]{22,128}")
+_PORT = re.compile(r":[0-9]*\Z")
 
 
-class Http01Responder(Protocol):
+class TokenResponder(Protocol):
     """txacme's `HTTP01Responder`: an `IResponder` that puts a child into a resource for each token."""
 
     challenge_type: str
@@ -29,17 +34,33 @@ class Http01Responder(Protocol):
         """Stop answering for it."""
 
 
-def responder() -> Http01Responder:
-    """A responder without tokens."""
-    # txacme's package imports its dead tls-sni-01 part, which no longer imports on Python 3.10 and later.
-    stub = types.ModuleType("txacme.challenges._tls")
-    stub.TLSSNI01Responder = None  # type: ignore[attr-defined]
-    sys.modules.setdefault("txacme.challenges._tls", stub)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        from txacme.challenges import HTTP01Responder
-    made: Http01Responder = HTTP01Responder()
-    return made
+class Http01:
+    """What all sites answer http-01 challenges with. Provides `ChallengeResponder` of `stalwart.http.site`."""
+
+    def __init__(self, thumbprint_for: Callable[[str], str | None]) -> None:
+        """`thumbprint_for` gives the thumbprint (RFC 7638) of the account that orders for a host, None for none."""
+        self.tokens: TokenResponder = http01_responder()
+        """Takes the tokens of the orders of this process."""
+
+        self._thumbprint_for = thumbprint_for
+
+    def key_authorization(self, token: bytes, authority: str) -> bytes | None:
+        """The answer to a challenge's token at a host with maybe a port; None if there is nobody to answer for."""
+        known = self.tokens.resource.children.get(token)
+        if known is not None:
+            octets: bytes = known.data
+            return octets
+        if not _TOKEN.fullmatch(token):
+            return None
+        # Whoever has a token that we don't know can prove no more by it than that the holder of our account's key is
+        # answered for here (RFC 8555 §8.1): no other account's orders pass.
+        thumbprint = self._thumbprint_for(host_of(authority))
+        return None if thumbprint is None else token + b"." + thumbprint.encode("ascii")
+
+
+def host_of(authority: str) -> str:
+    """The host name or address of an authority: in lower case, without port, brackets and a dot at the end."""
+    return _PORT.sub("", authority).strip("[]").rstrip(".").lower()
 
 
 class _Answer(Endpoint):
@@ -53,24 +74,28 @@ class _Answer(Endpoint):
 
     async def get(self, request: Request) -> Response:
         """The key authorization and nothing else (RFC 8555 §8.3)."""
-        return Response(body=self._key_authorization, content_type="text/plain")
+        # Part of it is what the client sent: it must not be taken for a page.
+        return Response(
+            body=self._key_authorization,
+            content_type="application/octet-stream",
+            headers=(("X-Content-Type-Options", "nosniff"), ("Cache-Control", "no-store")),
+        )
 
 
 class Challenges(Branch):
-    """The folder of tokens."""
+    """The folder of tokens, answered by the responder of the site."""
 
     surface = "acme"
     pages_below = _Answer
 
-    def __init__(self, responder: Http01Responder) -> None:
-        super().__init__()
-        self._responder = responder
-
     def getChild(self, path: bytes, request: IRequest) -> IResource:
-        """The answer for a token, if it is one that is being waited for."""
-        known = self._responder.resource.children.get(path)
-        return _NoToken() if known is None else _Answer(known.data)
+        """The answer for a token, if there is one."""
+        assert isinstance(request, Request)
+        responder = request.site.acme_responder
+        known = None if responder is None else responder.key_authorization(path, request.authority)
+        return _NoToken() if known is None else _Answer(known)
 
 
 class _NoToken(Branch):
     surface = "acme"
+    isLeaf = True

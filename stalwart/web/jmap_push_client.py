@@ -15,7 +15,6 @@ from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
 from twisted.internet.error import DNSLookupError
 from twisted.internet.interfaces import (
     IAddress,
-    IDelayedCall,
     IHostnameResolver,
     IHostResolution,
     IProtocol,
@@ -24,23 +23,20 @@ from twisted.internet.interfaces import (
     IResolutionReceiver,
     IStreamClientEndpoint,
 )
-from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.internet.protocol import Protocol, connectionDone
 from twisted.internet.ssl import optionsForClientTLS, platformTrust
-from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
 from twisted.python.failure import Failure
 from twisted.web.client import URI, Agent
-from twisted.web.http import stringToDatetime
 from twisted.web.http_headers import Headers
-from twisted.web.iweb import IAgentEndpointFactory, IBodyProducer, IResponse
+from twisted.web.iweb import IAgentEndpointFactory, IResponse
 from zope.interface import implementer
 
 from stalwart import __version__
 from stalwart.ops.networks import is_public
+from stalwart.ops.outgoing import Body, Bounded, retry_after_seconds
 
 _MOST_OCTETS = 65_536
 """Of an answer, its head included; of a push service's only the status counts."""
-
-_LONGEST_WAIT = 86_400.0
 
 
 class AddressRefused(Exception):
@@ -83,46 +79,14 @@ class PushClient:
         """
         fields = Headers({name: [value] for name, value in headers.items()})
         fields.addRawHeader("User-Agent", f"stalwart/{__version__}")
-        asked: Deferred[IResponse] = self._agent.request(b"POST", url.encode("ascii"), fields, _Body(body))
+        asked: Deferred[IResponse] = self._agent.request(b"POST", url.encode("ascii"), fields, Body(body))
         response = await asked.addTimeout(self._timeout, self._reactor)
         read: Deferred[None] = Deferred()
         response.deliverBody(_Ignored(read))
-        waited = response.headers.getRawHeaders("Retry-After")
+        waited = response.headers.getRawHeaders(b"Retry-After")
         # The status is known; only the connection's end is waited for.
         await read.addTimeout(self._timeout, self._reactor).addErrback(lambda _: None)
-        return PushAnswer(status=response.code, retry_after=_seconds(waited[0], now) if waited else None)
-
-
-def _seconds(text: str, now: float) -> float | None:
-    """How long Retry-After asks to wait (RFC 9110 §10.2.3), at most a day; None if it can't be read."""
-    text = text.strip()
-    if text.isascii() and text.isdigit():
-        return min(float(text[:9]), _LONGEST_WAIT)
-    try:
-        at: int = stringToDatetime(text.encode("latin-1"))
-        return min(max(0.0, at - now), _LONGEST_WAIT)
-    except (ValueError, IndexError, KeyError, OverflowError):
-        return None
-
-
-@implementer(IBodyProducer)
-class _Body:
-    """A body that is at hand."""
-
-    def __init__(self, body: bytes) -> None:
-        self._body = body
-        self.length = len(body)
-
-    def startProducing(self, consumer: Any) -> Deferred[None]:
-        consumer.write(self._body)
-        done: Deferred[None] = Deferred()
-        done.callback(None)
-        return done
-
-    def pauseProducing(self) -> None:
-        """All is written already."""
-
-    resumeProducing = stopProducing = pauseProducing
+        return PushAnswer(status=response.code, retry_after=retry_after_seconds(waited[0], now) if waited else None)
 
 
 class _Ignored(Protocol):
@@ -154,7 +118,8 @@ class _Endpoints:
         resolver = _Resolver(self._reactor.nameResolver, allow_private=self._allow_private)
         endpoint = HostnameEndpoint(_Reactor(self._reactor, resolver), host, uri.port)
         options = optionsForClientTLS(host.decode("ascii"), trustRoot=self._trust_root)
-        return _Bounded(wrapClientTLS(options, endpoint), resolver, self._reactor, self._longest)
+        explained = _Explained(wrapClientTLS(options, endpoint), resolver)
+        return Bounded(explained, self._reactor, octets=_MOST_OCTETS, seconds=self._longest)
 
 
 @implementer(IReactorPluggableNameResolver)
@@ -216,47 +181,19 @@ class _Receiver:
 
 
 @implementer(IStreamClientEndpoint)
-class _Bounded:
-    """Ends a connection from which more comes than an answer may have, or that lasts longer than `longest` seconds."""
+class _Explained:
+    """Says of a host without an address that is left which ones were refused."""
 
-    def __init__(self, endpoint: IStreamClientEndpoint, resolver: _Resolver, reactor: Any, longest: float) -> None:
+    def __init__(self, endpoint: IStreamClientEndpoint, resolver: _Resolver) -> None:
         self._endpoint = endpoint
         self._resolver = resolver
-        self._reactor = reactor
-        self._longest = longest
 
     def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
         """See IStreamClientEndpoint."""
-        assert isinstance(protocolFactory, Factory)
-        wrapping: WrappingFactory[_Counted] = WrappingFactory(protocolFactory)
-        wrapping.protocol = _Counted
-        connected: Deferred[Any] = self._endpoint.connect(wrapping)
-        return connected.addCallbacks(self._connected, self._failed)
-
-    def _connected(self, wrapper: _Counted) -> IProtocol:
-        wrapper.deadline = self._reactor.callLater(self._longest, wrapper.transport.abortConnection)
-        inside: IProtocol = wrapper.wrappedProtocol
-        return inside
+        connected: Deferred[Any] = self._endpoint.connect(protocolFactory)
+        return connected.addErrback(self._failed)
 
     def _failed(self, failure: Failure) -> Failure:
         if failure.check(DNSLookupError) and self._resolver.refused:
             return Failure(AddressRefused(f"it has no public address: {', '.join(self._resolver.refused[:4])}"))
         return failure
-
-
-class _Counted(ProtocolWrapper):
-    octets = 0
-    deadline: IDelayedCall | None = None
-    transport: Any
-
-    def dataReceived(self, data: bytes) -> None:
-        self.octets += len(data)
-        if self.octets > _MOST_OCTETS:
-            self.transport.abortConnection()
-        else:
-            super().dataReceived(data)  # type: ignore[no-untyped-call]
-
-    def connectionLost(self, reason: Failure = connectionDone) -> None:
-        if self.deadline is not None and self.deadline.active():
-            self.deadline.cancel()
-        super().connectionLost(reason)  # type: ignore[no-untyped-call]

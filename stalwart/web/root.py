@@ -10,7 +10,7 @@ from twisted.web.resource import IResource
 from stalwart.http import Branch
 from stalwart.http.auth import RunsInThread
 from stalwart.ops.metrics import Metrics
-from stalwart.web.acme import Challenges, Http01Responder
+from stalwart.web.acme import Challenges
 from stalwart.web.health import Live, Ready
 from stalwart.web.metrics import Prometheus
 from stalwart.web.robots import Robots
@@ -35,7 +35,6 @@ def build_root(
     pool: RunsInThread,
     reactor: IReactorTime,
     metrics: Metrics,
-    acme_responder: Http01Responder,
     more: Mapping[str, IResource] | None = None,
 ) -> Branch:
     """The tree of one listener.
@@ -47,7 +46,7 @@ def build_root(
     mount(root, "/healthz/ready", Ready(ping, pool, reactor))
     mount(root, "/metrics/prometheus", Prometheus(metrics, pool))
     mount(root, "/robots.txt", Robots())
-    mount(root, "/.well-known/acme-challenge", Challenges(acme_responder))
+    mount(root, "/.well-known/acme-challenge", Challenges())
     for path, resource in (more or {}).items():
         mount(root, path, resource)
     return root

@@ -56,7 +56,7 @@ class CommandTests(SynchronousTestCase):
         self.patch(os, "access", lambda path, mode: False)
         status = os.stat_result((0o40700, 1, 1, 1, 1000, 1000, 0, 0, 0, 0))
         self.patch(Path, "stat", lambda path, **_: status)
-        error = self.assertRaises(StoreError, opening._become_owner, folder)
+        error = self.assertRaises(StoreError, opening.become_owner, folder)
         self.assertIn("/usr/bin/python3", str(error))
 
     def run_command(self, *arguments: str, stdin: str | None = None) -> Result:

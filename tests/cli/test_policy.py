@@ -28,7 +28,7 @@ from stalwart.config import RuleClause, RuleText, SourceText
 from stalwart.http import Branch, Endpoint, Request, Response
 from stalwart.http.asked import Visit
 from stalwart.ops.log import AccessLog, Format, LogOutput
-from stalwart.web.acme import Challenges, responder
+from stalwart.web.acme import Challenges
 
 API = """{match = [{if = "starts_with(url_path, '/api') && remote_ip != '127.0.0.1'", then = "404"}], else = "200"}"""
 LAN = (
@@ -168,6 +168,19 @@ class ExplainTests(Base):
         passed_on = self.explain(path, "public-http", "::1", "--header", "Via: 1.1 x", "GET", "/healthz/live")
         self.assertTrue(passed_on.output.startswith("deny 404\n"))
 
+    def test_acme(self) -> None:
+        """A challenge of ACME is let in by a rule that doesn't name it, and that is told."""
+        asked = ("public-http", "203.0.113.9", "GET", "/.well-known/acme-challenge/" + "t" * 43)
+        result = self.explain(self.write('"403"'), *asked)
+        self.assertTrue(result.output.startswith("allow 200\n"))
+        self.assertIn("challenge of ACME", result.output)
+        self.assertIn("the rule by itself: deny 403", result.output)
+        self.assertNotIn("allow-loopback", result.output)
+        named = (
+            """{match = [{if = "starts_with(url_path, '/.well-known/acme-challenge')", then = "404"}], else = "200"}"""
+        )
+        self.assertTrue(self.explain(self.write(named), *asked).output.startswith("deny 404\n"))
+
     def test_forwarded(self) -> None:
         """The address that counts is told: the client's from a trusted proxy, else the proxy's, and why."""
         path = self.write(LAN, more='use-x-forwarded = true\ntrusted-proxies = ["10.0.0.1"]\n')
@@ -214,6 +227,19 @@ class ExplainTests(Base):
             self.assertIn(wanted, result.output)
         broken = self.write('"starts_wth(path)"')
         self.assertEqual(self.explain(broken, "public-http", "203.0.113.9", "GET", "/").exit_code, 2)
+
+    def test_client_certificate(self) -> None:
+        """Without a subject a note says that it was taken as none; with one the rule sees it."""
+        path = self.write(
+            '{ match = [{ if = "tls_client_subject == \'CN=alice,O=Example\'", then = "200" }], else = "403" }'
+        )
+        without = self.explain(path, "public-http", "203.0.113.9", "GET", "/")
+        self.assertTrue(without.output.startswith("deny 403"))
+        self.assertIn("the rule asks for tls_client_subject: the subject of the client's certificate", without.output)
+        option = ("--tls-client-subject", "CN=alice,O=Example")
+        shown = self.explain(path, "public-http", "203.0.113.9", *option, "GET", "/")
+        self.assertTrue(shown.output.startswith("allow 200"))
+        self.assertNotIn("note:", shown.output)
 
     def test_blocked(self) -> None:
         """Whom the configuration keeps out is denied whatever the rule says; the allow-list wins."""
@@ -551,7 +577,7 @@ class TableTests(Base):
         leaf = Dynamic()
         leaf.isLeaf = True
         root.putChild(b"leaf", leaf)
-        root.putChild(b"acme", Challenges(responder()))
+        root.putChild(b"acme", Challenges())
         found = {one.path: one.methods for one in endpoints(root)}
         self.assertEqual(
             found,

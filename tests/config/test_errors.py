@@ -204,7 +204,7 @@ class UnknownKeyTests(SynchronousTestCase):
         (error,) = errors_of("xyzzy = 1")
         self.assertEqual(
             error.wanted,
-            "one of cache, certificate, http, jmap, log-format, log-level, lookup, object-quota, relay, server, "
+            "one of acme, cache, certificate, http, jmap, log-format, log-level, lookup, object-quota, relay, server, "
             "storage, store, submission, worker-pool-size",
         )
 

@@ -99,7 +99,9 @@ class ReferenceTests(SynchronousTestCase):
         """The examples of one section make a section that loads."""
         pair = Pair()
         files = {"/etc/stalwart/tls/fullchain.pem": pair.cert, "/etc/stalwart/tls/privkey.pem": pair.key}
+        files["/etc/stalwart/tls/clients-ca.pem"] = pair.cert
         files["/etc/stalwart/relay.secret"] = b"secret"
+        files |= {"/etc/stalwart/eab.key": b"c2VjcmV0", "/etc/stalwart/internal-ca.pem": pair.cert}
         text = "".join(
             f"{_name(setting).replace(ID, setting.variant or 'x')} = {setting.note.example}\n"
             for setting in every_setting(Declared)
@@ -128,7 +130,10 @@ class SampleTests(SynchronousTestCase):
                 lines.pop()  # the other form of the line before
             lines.append(switched_on)
         errors = errors_of("\n".join(lines))
-        self.assertEqual([error.key for error in errors], ["certificate.main.cert", "certificate.main.private-key"])
+        self.assertEqual(
+            [error.key for error in errors],
+            ["server.listener.public-http.tls.client-ca", "certificate.main.cert", "certificate.main.private-key"],
+        )
 
 
 def _name(setting: Setting) -> str:

@@ -14,6 +14,7 @@ CONTEXT: dict[str, object] = {
     "local_port": 443,
     "protocol": "https",
     "is_tls": True,
+    "tls_client_subject": "CN=alice,O=Example",
     "url": "/jmap/session?a=b",
     "url_path": "/jmap/session",
     "path": "/jmap/session",

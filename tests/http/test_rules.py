@@ -92,6 +92,7 @@ class Asked:
     client_port = 4711
     local_address = "198.51.100.1"
     local_port = 443
+    tls_client_subject = "CN=alice"
     method = b"GET"
     uri = b"//jmap/%61?x=1&y=/z"
     path = b"/jmap/a"
@@ -116,6 +117,7 @@ class RuleTests(SynchronousTestCase):
         self.assertEqual((context.listener, context.remote_ip, context.remote_port), ("public-http", "192.0.2.7", 4711))
         self.assertEqual((context.local_ip, context.local_port), ("198.51.100.1", 443))
         self.assertEqual((context.protocol, context.is_tls, context.method), ("https", 1, "GET"))
+        self.assertEqual(context.tls_client_subject, "CN=alice")
         self.assertEqual((context.path, context.url_path, context.url), ("/jmap/a", "/jmap/a", "/jmap/a?x=1&y=/z"))
         self.assertEqual(context.headers, ("host: mail.example.org", "x-name: J\xfcrgen"))
 

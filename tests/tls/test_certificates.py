@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import datetime
 import ipaddress
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
-from OpenSSL import SSL
+from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
 from stalwart.config import Certificate, Secret
-from stalwart.tls import BadCertificate, Certificates, self_signed
+from stalwart.ops.metrics import Metrics
+from stalwart.tls import BadCertificate, Certificates, Issued, self_signed
+from stalwart.tls.credentials import Credential
 
 _NOW = datetime.datetime(2026, 11, 20, tzinfo=datetime.UTC)
 
@@ -23,22 +24,16 @@ def certificate(name: str, *names: str, default: bool = False) -> Certificate:
     return Certificate(id=name, cert=cert, private_key=Secret(key), default=default)
 
 
-def names_of(context: SSL.Context) -> list[str]:
-    """The host names of the certificate that a context offers."""
-    connection = SSL.Connection(context)
-    connection.set_accept_state()
-    client = SSL.Connection(SSL.Context(SSL.TLS_METHOD))
-    client.set_connect_state()
-    for _ in range(10):
-        for one, other in ((client, connection), (connection, client)):
-            with contextlib.suppress(SSL.WantReadError):
-                one.do_handshake()
-            with contextlib.suppress(SSL.WantReadError):
-                other.bio_write(one.bio_read(65_536))
-    found = client.get_peer_certificate(as_cryptography=True)
-    assert found is not None
-    extension = found.extensions.get_extension_for_class(x509.SubjectAlternativeName)
+def names_of(credential: Credential) -> list[str]:
+    """The host names of a certificate."""
+    extension = credential.chain[0].extensions.get_extension_for_class(x509.SubjectAlternativeName)
     return list(extension.value.get_values_for_type(x509.DNSName))
+
+
+def issued(name: str, *, default: bool = False) -> Issued:
+    """A certificate as an authority gives it."""
+    cert, key = self_signed([name], now=_NOW)
+    return Issued(name=name, chain_pem=cert.encode(), key_pem=key.encode(), default=default)
 
 
 class Choice(SynchronousTestCase):
@@ -46,7 +41,7 @@ class Choice(SynchronousTestCase):
 
     def chosen(self, certificates: Certificates, name: bytes | None) -> str:
         """The first name of the certificate for `name`."""
-        return names_of(certificates.context_for(name))[0]
+        return names_of(certificates.credential_for(name))[0]
 
     def test_order(self) -> None:
         """The exact name goes before the wildcard, that before the default."""
@@ -82,7 +77,7 @@ class Choice(SynchronousTestCase):
         several = [certificate("a", "example.org"), certificate("b", "example.net")]
         for certificates in (Certificates([], "host"), Certificates(several, "host")):
             self.assertEqual(self.chosen(certificates, b"other"), "host")
-            self.assertIs(certificates.context_for(b"other"), certificates.context_for(None))
+            self.assertIs(certificates.credential_for(b"other"), certificates.credential_for(None))
 
     def test_swap(self) -> None:
         """New certificates count from the next handshake on; bad ones change nothing."""
@@ -100,13 +95,70 @@ class Choice(SynchronousTestCase):
         error = self.assertRaises(BadCertificate, Certificates, [mixed], "host")
         self.assertEqual(str(error), "certificate.mixed: the private key does not belong to the certificate")
 
-    def test_settings(self) -> None:
-        """RFC 8620 §8.1: TLS 1.1 is not spoken, and no cipher without forward secrecy and authentication is offered."""
-        context = Certificates([certificate("a", "example.org")], "host").context_for(None)
-        client = SSL.Connection(context)
-        for name in client.get_cipher_list():
-            self.assertTrue(name.startswith(("TLS_", "ECDHE-")), name)
-            self.assertTrue("GCM" in name or "CHACHA20" in name, name)
+    def test_issued(self) -> None:
+        """What an authority issued is served beside the configured ones, which count for a name that both have."""
+        metrics = Metrics("0")
+        certificates = Certificates([certificate("a", "example.org")], "host", metrics=metrics)
+        certificates.set_issued([issued("example.org"), issued("example.net", default=True)])
+        names = certificates.names()
+        self.assertEqual(
+            {name: (served.source, served.not_after > served.not_before) for name, served in names.items()},
+            {"example.org": ("configured", True), "example.net": ("issued", True)},
+        )
+        self.assertEqual(self.chosen(certificates, b"elsewhere"), "example.net")
+        certificates.replace([])
+        self.assertEqual(certificates.names()["example.org"].source, "issued")
+        told = [line for line in metrics.render().decode().splitlines() if line.startswith("stalwart_certificate_not")]
+        self.assertEqual(
+            [(line.split()[0], float(line.split()[1])) for line in told],
+            [
+                (f'stalwart_certificate_not_after_seconds{{name="{name}"}}', served.not_after)
+                for name, served in certificates.names().items()
+            ],
+        )
+        bad = Issued(name="x", chain_pem=b"nonsense", key_pem=b"", default=False)
+        error = self.assertRaises(BadCertificate, certificates.set_issued, [bad])
+        self.assertTrue(str(error).startswith('the certificate issued for "x" can\'t be read'), error)
+        self.assertEqual(list(certificates.names()), ["example.org", "example.net"])
+
+    def test_replace_is_all_or_nothing(self) -> None:
+        """One bad certificate among several leaves all as they were."""
+        certificates = Certificates([certificate("a", "example.org")], "host")
+        broken = Certificate(id="c", cert="nonsense", private_key=Secret("nonsense"))
+        self.assertRaises(BadCertificate, certificates.replace, [certificate("b", "example.net"), broken])
+        self.assertEqual(list(certificates.names()), ["example.org"])
+
+
+class Pending(SynchronousTestCase):
+    """Challenges (RFC 8737)."""
+
+    def test_set_and_cleared(self) -> None:
+        """A challenge is there from when it is set until it is cleared, whatever the case of its name."""
+        challenges = Certificates([], "host").challenges
+        given = issued("example.org")
+        challenges.set_challenge("Example.ORG", given.chain_pem, given.key_pem)
+        self.assertIsNotNone(challenges.credential_for("example.org"))
+        self.assertIsNone(challenges.credential_for("example.net"))
+        challenges.clear_challenge("example.org")
+        challenges.clear_challenge("example.org")
+        self.assertIsNone(challenges.credential_for("example.org"))
+
+    def test_of_another_process(self) -> None:
+        """Names that nothing was set for are asked of the shared store; one that fails is told, and no answer."""
+        challenges = Certificates([], "host").challenges
+        given = issued("example.org")
+
+        def find(name: str) -> tuple[bytes, bytes] | None:
+            if name == "broken":
+                return b"", b""
+            return (given.chain_pem, given.key_pem) if name == "example.org" else None
+
+        challenges.find_challenge = find
+        self.assertIsNotNone(challenges.credential_for("example.org"))
+        self.assertIsNone(challenges.credential_for("example.net"))
+        with capturedLogs() as lines:
+            self.assertIsNone(challenges.credential_for("broken"))
+        self.assertEqual([line["name"] for line in lines], ["broken"])
 
 
 class SelfSigned(SynchronousTestCase):

@@ -1,4 +1,4 @@
-"""Health, metrics, robots, ACME challenges, and their places in the tree."""
+"""Health, metrics, robots, and their places in the tree."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from twisted.trial.unittest import SynchronousTestCase
 from stalwart.http import Endpoint, Request, Response
 from stalwart.ops.threads import Stopped
 from stalwart.web import build_root
-from stalwart.web.acme import responder
 from tests.http.bed import Bed
 
 
@@ -56,14 +55,12 @@ class Pages(SynchronousTestCase):
         """A bed with the tree of a listener."""
         self.bed = Bed()
         self.threads = Threads()
-        self.responder = responder()
         self.fault: Exception | None = None
         self.bed.site.resource = build_root(
             ping=self.ping,
             pool=self.threads,
             reactor=self.bed.clock,
             metrics=self.bed.metrics,
-            acme_responder=self.responder,
             more={"/extra": Extra(), "/.well-known/extra": Extra()},
         )
 
@@ -186,24 +183,3 @@ class Pages(SynchronousTestCase):
         """Other rooms' surfaces are where they were put, beside what is there."""
         self.assertEqual(self.bed.get("/extra").body, b"extra")
         self.assertEqual(self.bed.get("/.well-known/extra").body, b"extra")
-
-    def test_challenge(self) -> None:
-        """A token is answered while its challenge runs, through txacme's own responder."""
-
-        class Challenge:
-            def encode(self, name: str) -> str:
-                return "token-1" if name == "token" else ""
-
-        class KeyAuthorization:
-            key_authorization = "token-1.thumbprint"
-
-        path = "/.well-known/acme-challenge/token-1"
-        self.assertEqual(self.bed.get(path).status, 404)
-        self.responder.start_responding("example.org", Challenge(), KeyAuthorization())
-        answer = self.bed.get(path)
-        self.assertEqual((answer.body, answer.headers["content-type"]), (b"token-1.thumbprint", "text/plain"))
-        self.assertEqual(self.bed.get(path + "x").status, 404)
-        self.responder.stop_responding("example.org", Challenge(), KeyAuthorization())
-        self.assertEqual(self.bed.get(path).status, 404)
-        self.assertEqual(self.bed.count("acme", "GET", 200), 1)
-        self.assertEqual(self.bed.count("acme", "GET", 404), 3)

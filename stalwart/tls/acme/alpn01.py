@@ -1,0 +1,198 @@
+"""tls-alpn-01 challenges (RFC 8737): the certificate that proves control, and where it lies while it is waited for.
+
+The authority names no token on the wire, so that another process than the one that orders can answer only if it reads
+the certificate from the store's folder, which they share.
+"""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import ipaddress
+import os
+import re
+import tempfile
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Protocol
+
+import msgspec
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
+from twisted.logger import Logger
+from txacme.interfaces import IResponder
+from zope.interface import implementer
+
+_log = Logger(namespace="stalwart.acme")
+
+CHALLENGE_SECONDS = 3600.0
+"""How long a challenge is answered for at most, if nobody ends it."""
+
+_FOLDER = "challenges"
+_SUFFIX = ".pem"
+_KEY = b"-----BEGIN PRIVATE KEY-----"
+# RFC 8737 §6.1: id-pe-acmeIdentifier.
+_ACME_IDENTIFIER = x509.ObjectIdentifier("1.3.6.1.5.5.7.1.31")
+_DAY = datetime.timedelta(days=1)
+# What a client asks for becomes a file's name: nothing but host names, which begin with no dot and have no slash.
+_NAME = re.compile(r"[a-z0-9](?:[a-z0-9_-]|\.(?!\.)){0,252}\Z")
+_MOST_OCTETS = 16_384  # of a file
+
+
+class ChallengeCertificate(msgspec.Struct, frozen=True, kw_only=True):
+    """The certificate and private key, in PEM, that answer a challenge."""
+
+    chain_pem: bytes
+    key_pem: bytes
+
+
+class KeyAuthorization(Protocol):
+    """What txacme hands to responders as the response."""
+
+    key_authorization: str
+
+
+class ChallengeFront(Protocol):
+    """The TLS front, which serves challenge certificates in handshakes for `acme-tls/1` alone."""
+
+    def set_challenge(self, name: str, chain_pem: bytes, key_pem: bytes) -> None:
+        """Serve this for a server name."""
+
+    def clear_challenge(self, name: str) -> None:
+        """Serve it no longer."""
+
+
+def challenge_certificate(name: str, key_authorization: str, *, now: datetime.datetime) -> ChallengeCertificate:
+    """The self-signed certificate that proves control of a host name (A-labels) or an IP address at `now` (aware)."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "ACME challenge")])
+    # RFC 8737 §3: an OCTET STRING of the SHA-256 digest of the key authorization, in a critical extension.
+    digest = b"\x04\x20" + hashlib.sha256(key_authorization.encode("ascii")).digest()
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - _DAY)
+        .not_valid_after(now + _DAY)
+        # RFC 8737 §3, RFC 8738 §6: the one name or address, and nothing else.
+        .add_extension(x509.SubjectAlternativeName([_general_name(name)]), critical=False)
+        .add_extension(x509.UnrecognizedExtension(_ACME_IDENTIFIER, digest), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    return ChallengeCertificate(
+        chain_pem=certificate.public_bytes(Encoding.PEM),
+        key_pem=key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()),
+    )
+
+
+def asked_for(name: str) -> str:
+    """The server name (SNI) by which an authority asks for a host name or an IP address."""
+    try:
+        # RFC 8738 §6: SNI takes no addresses; their names in the reverse zone stand for them.
+        return ipaddress.ip_address(name).reverse_pointer
+    except ValueError:
+        return name.lower()
+
+
+def _general_name(name: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(name))
+    except ValueError:
+        return x509.DNSName(name)
+
+
+class SharedChallenges:
+    """Challenge certificates in the folders of the stores, a file per server name, for all who share these."""
+
+    def __init__(self, folders: Sequence[Path], *, clock: Callable[[], float]) -> None:
+        """`folders` are the stores'; `clock` is the wall clock."""
+        self._folders = [folder / _FOLDER for folder in folders]
+        self._clock = clock
+
+    def find(self, name: str) -> tuple[bytes, bytes] | None:
+        """Chain and key for a server name as a client sent it; None if no challenge of the last hour is there."""
+        name = name.lower().rstrip(".")
+        if not _NAME.match(name):
+            return None
+        for folder in self._folders:
+            found = self._read(folder / f"{name}{_SUFFIX}")
+            if found is not None:
+                return found
+        return None
+
+    def _read(self, path: Path) -> tuple[bytes, bytes] | None:
+        try:
+            with path.open("rb") as file:
+                age = self._clock() - os.fstat(file.fileno()).st_mtime
+                text = file.read(_MOST_OCTETS)
+        except OSError:
+            return None  # for most names that are asked for there is none
+        chain, mark, key = text.partition(_KEY)
+        if not mark or abs(age) > CHALLENGE_SECONDS:
+            return None
+        return chain, mark + key
+
+
+@implementer(IResponder)
+class TlsAlpn01Responder:
+    """txacme's responder for tls-alpn-01: this process answers by its TLS front, others by the store's folder."""
+
+    challenge_type = "tls-alpn-01"
+
+    def __init__(self, front: ChallengeFront, folder: Path, *, clock: Callable[[], float]) -> None:
+        """`folder` is the store's; `clock` is the wall clock."""
+        self._front = front
+        self._folder = folder / _FOLDER
+        self._clock = clock
+
+    def start_responding(self, server_name: str, challenge: object, response: KeyAuthorization) -> None:
+        """Answer for a name from now on."""
+        now = datetime.datetime.fromtimestamp(self._clock(), datetime.UTC)
+        made = challenge_certificate(server_name, response.key_authorization, now=now)
+        name = asked_for(server_name)
+        self._front.set_challenge(name, made.chain_pem, made.key_pem)
+        try:
+            self._remove_old()
+            _write(self._folder / f"{name}{_SUFFIX}", made.chain_pem + made.key_pem)
+        except OSError as error:
+            _log.warn(
+                "the challenge certificate for {name} could not be written to {folder} ({reason}): only this process "
+                "answers the authority, no other one that shares the folder",
+                name=server_name,
+                folder=str(self._folder),
+                reason=error.strerror or str(error),
+            )
+
+    def stop_responding(self, server_name: str, challenge: object, response: KeyAuthorization) -> None:
+        """Stop answering for it."""
+        name = asked_for(server_name)
+        self._front.clear_challenge(name)
+        with suppress(OSError):  # it ages, too
+            (self._folder / f"{name}{_SUFFIX}").unlink()
+
+    def _remove_old(self) -> None:
+        """Remove what processes left that ended in the middle of an order."""
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for path in self._folder.iterdir():
+            with suppress(FileNotFoundError):  # another process does the same
+                if abs(self._clock() - path.stat().st_mtime) > CHALLENGE_SECONDS:
+                    path.unlink()
+
+
+def _write(path: Path, octets: bytes) -> None:
+    """Put a file there as a whole, for its owner only."""
+    handle, new = tempfile.mkstemp(prefix=".new-", dir=path.parent)  # mode 0600
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(octets)
+        os.replace(new, path)
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(new)
+        raise

@@ -1,0 +1,203 @@
+"""Serves the configuration's certificates anew when their files are replaced, and warns of those that expire soon."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+
+import msgspec
+from twisted.application.service import Service
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
+
+from stalwart.config import Certificate, CertificateSource, UnusableFile
+from stalwart.ops.lanes import RunsWork
+from stalwart.tls.certificates import Certificates
+from stalwart.tls.credentials import BadCertificate, Credential
+
+_log = Logger(namespace="stalwart.tls")
+
+LOOK_SECONDS = 2.0
+_SETTLED_LOOKS = 2  # a fault is told when it is still the same: files are replaced one after the other
+_WARN_SECONDS = 14 * 86_400.0  # before a certificate expires; a third of its time if that is less
+_WARN_AGAIN_SECONDS = 86_400.0
+
+# Of each file inode, time of change in nanoseconds and size; None for one that isn't there.
+Print = tuple[tuple[int, int, int] | None, ...]
+
+
+class _Seen(msgspec.Struct, frozen=True, kw_only=True):
+    """What a look found of a certificate whose files are others than before."""
+
+    source: CertificateSource
+    print: Print
+    found: Certificate | str
+    """The certificate, or why it can't be used."""
+
+
+class _Fault(msgspec.Struct, frozen=True, kw_only=True):
+    print: Print
+    reason: str
+    looks: int
+
+
+class CertificateWatch(Service):
+    """Looks every two seconds whether the files of certificates were replaced."""
+
+    def __init__(
+        self,
+        certificates: Certificates,
+        reactor: IReactorTime,
+        pool: RunsWork,
+        *,
+        environ: Mapping[str, str] = os.environ,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        """Files are looked at in `pool`, since disks can be slow. `wall` gives the time in unix seconds."""
+        self.on_replaced: Callable[[Sequence[Certificate]], None] = lambda _: None
+        """Told of all certificates of the configuration when one of them was replaced."""
+        self._certificates = certificates
+        self._reactor = reactor
+        self._pool = pool
+        self._environ = environ
+        self._wall = wall
+        self._configured: tuple[Certificate, ...] = ()
+        self._sources: tuple[CertificateSource, ...] = ()
+        self._prints: dict[str, Print] = {}
+        """By id, of the files that the certificate in use is from."""
+
+        self._faults: dict[str, _Fault] = {}
+        self._warned: dict[Credential, float] = {}
+        self._next: IDelayedCall | None = None
+
+    def configure(self, configured: Sequence[Certificate], sources: Sequence[CertificateSource]) -> None:
+        """Watch these, which are served already. Their files are read at the next look: they may be newer."""
+        self._configured, self._sources = tuple(configured), tuple(sources)
+        self._prints, self._faults = {}, {}
+
+    def startService(self) -> None:
+        """Begin to look."""
+        super().startService()  # type: ignore[no-untyped-call]
+        self._next = self._reactor.callLater(0, self._look)
+
+    def stopService(self) -> None:
+        """Look no more."""
+        super().stopService()  # type: ignore[no-untyped-call]
+        if self._next is not None:
+            self._next.cancel()
+            self._next = None
+
+    def _look(self) -> None:
+        self._next = None
+        self._warn_of_expiry()
+        sources, prints, environ = self._sources, dict(self._prints), self._environ
+        looking = self._pool.run(lambda: _read_changed(sources, prints, environ))
+        looking.addCallback(self._looked, sources)
+        looking.addErrback(lambda failure: _log.failure("the files of certificates can't be looked at", failure))
+        looking.addBoth(self._again)
+
+    def _again(self, _: object) -> None:
+        if self.running:
+            self._next = self._reactor.callLater(LOOK_SECONDS, self._look)
+
+    def _looked(self, seen: Sequence[_Seen], sources: tuple[CertificateSource, ...]) -> None:
+        if not self.running or sources is not self._sources:
+            return  # others are watched by now
+        for one in seen:
+            if isinstance(one.found, Certificate):
+                self._take(one, one.found)
+            else:
+                self._note_fault(one, one.found)
+
+    def _take(self, seen: _Seen, found: Certificate) -> None:
+        replaced = tuple(found if one.id == found.id else one for one in self._configured)
+        if replaced != self._configured:
+            try:
+                self._certificates.replace(replaced)
+            except BadCertificate as error:
+                self._note_fault(seen, str(error))
+                return
+            self._configured = replaced
+            self._tell_replaced(seen)
+            self.on_replaced(replaced)
+        self._prints[found.id] = seen.print
+        self._faults.pop(found.id, None)
+
+    def _tell_replaced(self, seen: _Seen) -> None:
+        name = f"certificate.{seen.source.certificate.id}"
+        credential = next(one for one in self._certificates.configured_ones() if one.where == name)
+        _log.info(
+            "{name}: its files were replaced, and the new certificate is served from now on, for {names}, until "
+            "{not_after} ({files})",
+            name=name,
+            names=", ".join(credential.names),
+            not_after=_date(credential.not_after),
+            files=", ".join(seen.source.files),
+        )
+
+    def _note_fault(self, seen: _Seen, reason: str) -> None:
+        name = seen.source.certificate.id
+        before = self._faults.get(name)
+        looks = 1 if before is None or (before.print, before.reason) != (seen.print, reason) else before.looks + 1
+        self._faults[name] = _Fault(print=seen.print, reason=reason, looks=looks)
+        if looks == _SETTLED_LOOKS:
+            _log.error(
+                "certificate.{id}: its files have changed and can't be used, so that the old certificate stays: "
+                "{reason}",
+                id=name,
+                reason=reason,
+                files=list(seen.source.files),
+            )
+
+    def _warn_of_expiry(self) -> None:
+        now, monotonic = self._wall(), self._reactor.seconds()
+        current = self._certificates.configured_ones()
+        self._warned = {credential: at for credential, at in self._warned.items() if credential in current}
+        for credential in current:
+            left = credential.not_after - now
+            if left >= min(_WARN_SECONDS, credential.lifetime / 3):
+                continue
+            if monotonic - self._warned.get(credential, -_WARN_AGAIN_SECONDS) < _WARN_AGAIN_SECONDS:
+                continue
+            self._warned[credential] = monotonic
+            _log.warn(
+                "{name}, for {names}, {expires} on {not_after}: put a new certificate into its files",
+                name=credential.where,
+                names=", ".join(credential.names),
+                expires="expires" if left > 0 else "has expired",
+                not_after=_date(credential.not_after),
+                seconds=left,
+            )
+
+
+def _read_changed(
+    sources: Sequence[CertificateSource], prints: Mapping[str, Print], environ: Mapping[str, str]
+) -> list[_Seen]:
+    """Read the certificates whose files aren't those of `prints`. Runs in a thread."""
+    seen: list[_Seen] = []
+    for source in sources:
+        # Taken before the reading: what is written meanwhile has another one at the next look.
+        now = tuple(_print(file) for file in source.files)
+        if prints.get(source.certificate.id) == now:
+            continue
+        found: Certificate | str
+        try:
+            found = source.read(environ)
+        except UnusableFile as error:
+            found = str(error)
+        seen.append(_Seen(source=source, print=now, found=found))
+    return seen
+
+
+def _print(file: str) -> tuple[int, int, int] | None:
+    """Of what `file` leads to: a link that is set to another file counts as a change (certbot)."""
+    try:
+        found = os.stat(file)
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns, found.st_size
+
+
+def _date(seconds: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(seconds))

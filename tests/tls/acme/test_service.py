@@ -1,0 +1,473 @@
+"""Certificates that are ordered, renewed and served while the daemon runs."""
+
+from __future__ import annotations
+
+import datetime
+import errno
+import os
+from pathlib import Path
+from typing import Any
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from stalwart.config import AcmeProvider
+from stalwart.tls.acme.errors import TIMEOUT, UNREACHABLE, AcmeError
+from stalwart.tls.acme.failures import AcmeFailure
+from stalwart.tls.acme.folder import StoreFolder
+from stalwart.tls.acme.resources import RenewalInfo, SuggestedWindow
+from tests.tls.acme.issuing_bed import CA, NOW, Daemon, provider, token_of
+from tests.tls.acme.pairs import make_pair
+
+A, B = "a.example.org", "b.example.org"
+DAY = 86_400.0
+
+
+class ServiceCase(SynchronousTestCase):
+    """Starts daemons, and stops them at the end."""
+
+    def setUp(self) -> None:
+        self.folder = str(Path(self.mktemp()).absolute())
+
+    def daemon(self, *providers: AcmeProvider, **more: Any) -> Daemon:
+        """One that isn't started yet."""
+        made = Daemon(self.folder, *providers, **more)
+        self.addCleanup(lambda: self.stop(made))
+        return made
+
+    def stop(self, daemon: Daemon) -> None:
+        """Stop a daemon, if it runs; nothing of it is left in the reactor."""
+        if hasattr(daemon, "service") and daemon.service.running:
+            self.successResultOf(daemon.service.stopService())
+
+    def store(self, name: str = "le") -> StoreFolder:
+        """What is on disk."""
+        return StoreFolder(os.path.join(self.folder, "acme", name))
+
+    def state(self, name: str = A) -> Any:
+        """What is remembered of a name."""
+        return self.store().states()[name]
+
+
+class IssueTests(ServiceCase):
+    """First issue and renewal."""
+
+    def test_first_issue(self) -> None:
+        """A missing certificate is ordered at once, kept on disk and served; the challenge was answered meanwhile."""
+        daemon = self.daemon(provider(A, B)).start()
+        self.assertEqual(daemon.front.names(), [A, B])
+        self.assertEqual([name for name, _ in daemon.ca.orders], [A, B])
+        thumbprint = daemon.service.thumbprint_for(A)
+        self.assertEqual(daemon.ca.seen, [f"{token_of(name)}.{thumbprint}" for name in (A, B)])
+        self.assertEqual(daemon.service.thumbprints(), (thumbprint,))
+        self.assertEqual(daemon.responders["http-01"].answers, {})
+        pair = self.store().read(A)
+        assert pair is not None
+        self.assertEqual(
+            (pair.chain_pem, pair.key_pem), (daemon.front.issued[0].chain_pem, daemon.front.issued[0].key_pem)
+        )
+        self.assertEqual(daemon.metric("stalwart_acme_orders_total", "issued"), 2.0)
+        self.assertEqual(self.state().issued_at, NOW)
+
+    def test_challenge(self) -> None:
+        """The configured challenge is answered, and the other responder not asked."""
+        wanted: AcmeProvider = provider(A, challenge="tls-alpn-01")
+        daemon = self.daemon(wanted).start()
+        self.assertEqual(daemon.responders["tls-alpn-01"].log, [f"start {A}", f"stop {A}"])
+        self.assertEqual(daemon.responders["http-01"].log, [])
+
+    def test_challenge_not_offered(self) -> None:
+        """A CA that doesn't offer it is a failure that names what it offers."""
+        daemon = self.daemon(provider(A))
+        daemon.ca.offered = ("dns-01",)
+        daemon.start()
+        self.assertIn("dns-01", self.state().failure.text)
+
+    def test_valid_already(self) -> None:
+        """An authorization that is valid already needs no answer."""
+        daemon = self.daemon(provider(A))
+        daemon.ca.valid_already = True
+        daemon.start()
+        self.assertEqual((daemon.front.names(), daemon.ca.seen), ([A], []))
+        self.assertEqual(daemon.responders["http-01"].log, [])
+
+    def test_names_and_addresses(self) -> None:
+        """Names longer than a common name may be, and IP addresses, are in the certificate."""
+        names = ("x" * 60 + ".example.org", "192.0.2.1")
+        daemon = self.daemon(provider(*names)).start()
+        self.assertEqual(daemon.front.names(), list(names))
+
+    def test_renewal(self) -> None:
+        """A certificate of 90 days is renewed once after 60, and replaces the one before by its name (RFC 9773)."""
+        daemon = self.daemon(provider(A)).start()
+        first = daemon.front.issued[0].chain_pem
+        daemon.days(59)
+        self.assertEqual(len(daemon.ca.orders), 1)
+        daemon.days(2)
+        self.assertEqual(len(daemon.ca.orders), 2)
+        self.assertNotEqual(daemon.front.issued[0].chain_pem, first)
+        self.assertEqual(daemon.ca.orders[0][1], None)
+        self.assertIsNotNone(daemon.ca.orders[1][1])
+
+    def test_one_minute(self) -> None:
+        """Certificates of 60 seconds are renewed every 40, and never expire."""
+        daemon = self.daemon(provider(A))
+        daemon.ca.lifetime = datetime.timedelta(seconds=60)
+        daemon.start()
+        for _ in range(190):
+            daemon.run(1)
+            (status,) = daemon.service.names()
+            assert status.pair is not None
+            self.assertGreater(status.pair.validity.not_after, daemon.now())
+        self.assertEqual(len(daemon.ca.orders), 5)
+
+    def test_restart(self) -> None:
+        """What was issued is served right after the start, before anything is asked; nothing is ordered again."""
+        self.stop(self.daemon(provider(A)).start())
+        second = self.daemon(provider(A))
+        second.ca.faults[A] = [AcmeError(UNREACHABLE)] * 9
+        second.start()
+        self.assertEqual((second.front.names(), second.ca.orders), ([A], []))
+
+    def test_default(self) -> None:
+        """Of a provider that is the default, the first name's certificate is."""
+        daemon = self.daemon(provider(A, B, default=True)).start()
+        self.assertEqual([each.default for each in daemon.front.issued], [True, False])
+
+    def test_imported(self) -> None:
+        """A certificate that somebody else put into the folder is served within seconds."""
+        daemon = self.daemon(provider(A)).start()
+        chain, key = make_pair(A, now=NOW)
+        self.store().write(A, chain, key)
+        daemon.run(3)
+        self.assertEqual(daemon.front.issued[0].chain_pem, chain)
+
+    def test_torn_file(self) -> None:
+        """A certificate that can't be read is ordered anew, and kept aside."""
+        self.stop(self.daemon(provider(A)).start())
+        path = os.path.join(self.folder, "acme", "le", f"{A}.pem")
+        with open(path, "r+b") as file:
+            file.truncate(200)
+        daemon = self.daemon(provider(A)).start()
+        self.assertEqual((daemon.front.names(), len(daemon.ca.orders)), ([A], 1))
+        self.assertEqual(len([name for name in os.listdir(os.path.dirname(path)) if "aside" in name]), 1)
+
+    def test_other_directory(self) -> None:
+        """Certificates of another directory, such as the CA's trial one, are ordered anew."""
+        self.stop(self.daemon(provider(A, directory="https://staging.example/")).start())
+        daemon = self.daemon(provider(A)).start()
+        self.assertEqual(daemon.ca.orders, [(A, None)])
+        self.assertEqual(self.state().directory, CA)
+
+    def test_before_order(self) -> None:
+        """A check before the order sees each name; if it fails, the order goes on."""
+        daemon = self.daemon(provider(A))
+        seen = []
+
+        async def check(provider: AcmeProvider, name: str) -> None:
+            seen.append(name)
+            raise RuntimeError("a fault of the check")
+
+        daemon.before_order = check
+        daemon.start()
+        self.assertEqual((seen, daemon.front.names()), ([A], [A]))
+        self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
+
+    def test_at_once(self) -> None:
+        """Of many names three are ordered at a time."""
+        daemon = self.daemon(provider(*(f"{number}.example.org" for number in range(8))))
+        daemon.ca.hold = Deferred()
+        daemon.start()
+        self.assertEqual(daemon.ca.most_running, 3)
+        hold, daemon.ca.hold = daemon.ca.hold, None
+        hold.callback(None)
+        daemon.run(1)
+        self.assertEqual((len(daemon.front.names()), daemon.ca.most_running), (8, 3))
+
+
+class FailureTests(ServiceCase):
+    """What goes wrong is told, backed off, remembered, and stops nothing else."""
+
+    def test_ca_down(self) -> None:
+        """A CA that is away at the start: soon tried again; the other names go on."""
+        daemon = self.daemon(provider(A, B))
+        daemon.ca.faults[A] = [AcmeError(UNREACHABLE, "the CA can't be asked")] * 2
+        daemon.start()
+        self.assertEqual(daemon.front.names(), [B])
+        self.assertEqual(self.state().failure.reason, "unreachable")
+        self.assertIn("DNS", self.state().failure.text)
+        self.assertEqual(daemon.metric("stalwart_acme_failures_total", "unreachable"), 1.0)
+        daemon.run(60)
+        self.assertEqual(daemon.front.names(), [A, B])
+        self.assertIsNone(self.state().failure)
+
+    def test_back_off(self) -> None:
+        """What the CA refuses is tried after 1, 10 and 100 minutes, then daily."""
+        daemon = self.daemon(provider(A))
+        daemon.ca.faults[A] = [AcmeError("dns", "no such name")] * 100
+        daemon.start()
+        times = []
+        for _ in range(5):
+            times.append(self.state().failure.retry_at - daemon.now())
+            daemon.clock.advance(times[-1] - 1)
+            count = len(daemon.ca.orders)
+            daemon.run(6)
+            self.assertEqual(len(daemon.ca.orders), count + 1)
+        self.assertEqual([round(each, -1) for each in times], [60.0, 600.0, 6000.0, 86400.0, 86400.0])
+
+    def test_retry_after(self) -> None:
+        """A limit of the CA is waited for as long as it says, over restarts, too."""
+        daemon = self.daemon(provider(A))
+        daemon.ca.faults[A] = [AcmeError("rateLimited", "too many", status=429, retry_after=7200.0)]
+        daemon.start()
+        self.assertEqual(daemon.metric("stalwart_acme_failures_total", "rate-limited"), 1.0)
+        self.stop(daemon)
+        for _ in range(5):
+            again = self.daemon(provider(A))
+            again.wall = NOW + 3600
+            again.start().run(10)
+            self.assertEqual(again.ca.orders, [])
+            self.stop(again)
+        last = self.daemon(provider(A))
+        last.wall = NOW + 7300
+        self.assertEqual(last.start().front.names(), [A])
+
+    def test_killed_in_each_order(self) -> None:
+        """A daemon that dies in the middle of each order doesn't begin the next one at every start."""
+        for expected in (1, 0, 0):
+            daemon = self.daemon(provider(A))
+            daemon.ca.hold = Deferred()
+            daemon.start()
+            self.assertEqual(len(daemon.ca.orders), expected)
+            self.assertEqual(self.state().failure.reason, "interrupted")
+            # Killed: nothing of it is called any more.
+            daemon.clock.calls.clear()
+            daemon.service.running = 0
+            os.unlink(os.path.join(self.folder, "acme", "le", "lease.json"))
+
+    def test_stopped_in_an_order(self) -> None:
+        """A stop in the middle of an order leaves nothing half written, and is no failure."""
+        daemon = self.daemon(provider(A))
+        daemon.ca.hold = Deferred()
+        daemon.start()
+        self.stop(daemon)
+        self.assertIsNone(self.state().failure)
+        self.assertEqual(daemon.clock.getDelayedCalls(), [])
+        names = sorted(os.listdir(self.store().path))
+        self.assertEqual(names, ["account.key", "lease.lock", "state.json"])
+        self.assertEqual(self.daemon(provider(A)).start().front.names(), [A])
+
+    def test_refused_challenge(self) -> None:
+        """The responder is done with a name whose challenge failed, or could not even be announced."""
+        for error in (AcmeError("connection", "refused"), AcmeError("respond", "odd")):
+            daemon = self.daemon(provider(A, id=error.type))
+            daemon.ca.refused[A] = error
+            daemon.start()
+            self.assertEqual(daemon.responders["http-01"].log, [f"start {A}", f"stop {A}"])
+            self.assertEqual(daemon.metric("stalwart_acme_orders_total", "failed"), 1.0)
+
+    def test_renewal_fails(self) -> None:
+        """The old certificate is served on while its renewal fails."""
+        daemon = self.daemon(provider(A)).start()
+        first = daemon.front.issued
+        daemon.ca.faults[A] = [AcmeError("connection", "refused")] * 100
+        daemon.days(70)
+        self.assertEqual(daemon.front.issued, first)
+        self.assertGreater(self.state().failure.count, 5)
+
+    def test_disk_full(self) -> None:
+        """With a full disk nothing is ordered that could not be kept; it goes on when there is room."""
+        daemon = self.daemon(provider(A))
+        full = [True]
+        write = StoreFolder._write
+
+        def failing(folder: StoreFolder, path: str, octets: bytes, *, replace: bool = True) -> None:
+            if full[0] and "account" not in path:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            write(folder, path, octets, replace=replace)
+
+        self.patch(StoreFolder, "_write", failing)
+        daemon.start()
+        self.assertEqual(daemon.ca.orders, [])
+        status = daemon.service.names()[0]
+        assert status.state.failure is not None
+        self.assertEqual(status.state.failure.reason, "disk")
+        self.assertIn("room", status.state.failure.text)
+        full[0] = False
+        daemon.run(30)
+        self.assertEqual(daemon.front.names(), [A])
+
+    def test_folder_unusable(self) -> None:
+        """A folder that can't be used is told once, and looked at again."""
+        os.makedirs(self.folder)
+        Path(self.folder, "acme").write_bytes(b"")
+        daemon = self.daemon(provider(A)).start()
+        daemon.run(10)
+        self.assertEqual(daemon.front.names(), [])
+        os.unlink(os.path.join(self.folder, "acme"))
+        daemon.run(3)
+        self.assertEqual(daemon.front.names(), [A])
+
+    def test_fast_clock(self) -> None:
+        """By a clock that is years ahead, new certificates have expired: one is ordered, not one after the other."""
+        daemon = self.daemon(provider(A))
+        daemon.ca.ahead = -3000 * DAY
+        daemon.start()
+        daemon.days(10)
+        self.assertEqual(len(daemon.ca.orders), 1)
+
+    def test_fault(self) -> None:
+        """A fault of ours is logged as one, and backed off as a refusal is."""
+        daemon = self.daemon(provider(A, B))
+        daemon.ca.faults[A] = [ZeroDivisionError()] * 3
+        daemon.start()
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.assertEqual((daemon.front.names(), self.state().failure.reason), ([B], "internal"))
+
+    def test_given_up_from_within(self) -> None:
+        """Work that is cancelled while the daemon goes on is a failure as any other, and backed off."""
+        daemon = self.daemon(provider(A))
+        daemon.ca.faults[A] = [CancelledError()] * 9
+        daemon.start().run(50)
+        self.assertEqual((len(daemon.ca.orders), self.state().failure.reason), (1, "unreachable"))
+
+    def test_slow(self) -> None:
+        """An order that takes for ever is given up after a quarter of an hour."""
+        daemon = self.daemon(provider(A))
+        daemon.ca.hold = Deferred()
+        daemon.start()
+        daemon.run(910)
+        self.assertEqual(self.state().failure.reason, "unreachable")
+        self.assertEqual(AcmeError(TIMEOUT).type, "timeout")
+
+    def test_terms(self) -> None:
+        """Nothing is ordered before the terms are agreed to; the log says where they are."""
+        daemon = self.daemon(provider(A, agree_to_terms=False)).start()
+        daemon.run(60)
+        self.assertEqual(daemon.ca.orders, [])
+        self.failureResultOf(daemon.service.renew(A), AcmeFailure)
+        self.successResultOf(daemon.service.configure([provider(A)]))
+        daemon.run(1)
+        self.assertEqual(daemon.front.names(), [A])
+
+
+class AdviceTests(ServiceCase):
+    """The CA says when it wants a renewal (RFC 9773)."""
+
+    def advise(self, daemon: Daemon, start: float, end: float) -> None:
+        """The CA suggests this window."""
+        window = [datetime.datetime.fromtimestamp(each, datetime.UTC) for each in (start, end)]
+        suggested = SuggestedWindow(start=window[0], end=window[1])
+        daemon.ca.info = RenewalInfo(suggested_window=suggested, retry_after=21_600.0)
+
+    def test_window(self) -> None:
+        """A certificate that the CA wants replaced is ordered at the instant chosen; it is asked every six hours."""
+        daemon = self.daemon(provider(A)).start()
+        daemon.run(3)
+        self.assertEqual(daemon.ca.asked, 1)
+        self.advise(daemon, NOW + 2 * DAY, NOW + 3 * DAY)
+        daemon.days(1.9)
+        self.assertEqual(len(daemon.ca.orders), 1)
+        self.assertEqual(self.state().advice.renew_at, NOW + 2 * DAY)
+        daemon.days(0.2)
+        self.assertEqual(len(daemon.ca.orders), 2)
+
+    def test_unanswered(self) -> None:
+        """A CA that can't be asked is asked again in an hour; the renewal is by the lifetime."""
+        daemon = self.daemon(provider(A))
+        daemon.ca.info = AcmeError(UNREACHABLE)
+        daemon.start()
+        daemon.clock.pump([60.0] * 119)
+        self.assertEqual(daemon.ca.asked, 2)
+        self.assertEqual(daemon.service.names()[0].due_at, NOW + 60 * DAY)
+
+
+class CommandTests(ServiceCase):
+    """Asked for by a person."""
+
+    def test_renew(self) -> None:
+        """A renewal can be had at once, also of a name that failed and waits."""
+        daemon = self.daemon(provider(A))
+        daemon.ca.faults[A] = [AcmeError("dns", "no such name", retry_after=9000.0)]
+        daemon.start()
+        self.successResultOf(daemon.service.renew(A))
+        self.successResultOf(daemon.service.renew(A))
+        self.assertEqual((daemon.front.names(), len(daemon.ca.orders)), ([A], 3))
+
+    def test_renew_fails(self) -> None:
+        """Why it failed is told; so is that a name isn't configured, or is being ordered."""
+        daemon = self.daemon(provider(A, B))
+        daemon.ca.faults[A] = [AcmeError("dns", "no such name")] * 2
+        daemon.start()
+        failure = self.failureResultOf(daemon.service.renew(A), AcmeFailure)
+        self.assertIn("no such name", failure.getErrorMessage())
+        self.failureResultOf(daemon.service.renew("c.example.org"), AcmeFailure)
+        daemon.ca.hold = Deferred()
+        waiting = daemon.service.renew(B)
+        self.failureResultOf(daemon.service.renew(B), AcmeFailure)
+        self.stop(daemon)
+        self.failureResultOf(waiting, AcmeFailure)
+
+    def test_reload(self) -> None:
+        """Names come and go; one that is gone stays on disk, unserved, and is there at once when it comes back."""
+        daemon = self.daemon(provider(A)).start()
+        self.successResultOf(daemon.service.configure([provider(B)]))
+        daemon.run(1)
+        self.assertEqual(daemon.front.names(), [B])
+        self.assertIsNotNone(self.store().read(A))
+        self.successResultOf(daemon.service.configure([provider(A, B)]))
+        self.assertEqual(daemon.front.names(), [A, B])
+        daemon.run(10)
+        self.assertEqual(len(daemon.ca.orders), 2)
+
+    def test_reload_of_another(self) -> None:
+        """A provider that didn't change goes on with its orders."""
+        daemon = self.daemon(provider(A))
+        daemon.ca.hold = Deferred()
+        daemon.start()
+        self.successResultOf(daemon.service.configure([provider(A), provider(B, id="other")]))
+        hold, daemon.ca.hold = daemon.ca.hold, None
+        hold.callback(None)
+        daemon.run(1)
+        self.assertEqual(daemon.front.names(), [A, B])
+        self.assertEqual([name for name, _ in daemon.ca.orders], [A, B])
+        self.successResultOf(daemon.service.configure([]))
+        self.assertEqual((daemon.front.names(), daemon.service.names()), ([], []))
+
+
+class TwoDaemonTests(ServiceCase):
+    """Two daemons on one folder."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        cache = os.path.join(self.folder, "shared")
+        self.clock = Clock()
+        wanted = provider(A, cache=cache)
+        self.first = self.daemon(wanted, clock=self.clock)
+        self.second = self.daemon(wanted, clock=self.clock, machine="n")
+
+    def test_one_orders(self) -> None:
+        """One orders, both serve; both know the account's thumbprint, and who orders."""
+        self.first.start()
+        self.second.start()
+        self.first.run(20)
+        self.assertEqual((len(self.first.ca.orders), len(self.second.ca.orders)), (1, 0))
+        self.assertEqual(self.first.front.issued, self.second.front.issued)
+        self.assertEqual(self.first.front.names(), [A])
+        self.assertEqual(self.first.service.thumbprint_for(A), self.second.service.thumbprint_for(A))
+        self.assertIsNone(self.first.service.names()[0].held_by)
+        self.assertIsNotNone(self.second.service.names()[0].held_by)
+        self.failureResultOf(self.second.service.renew(A), AcmeFailure)
+
+    def test_taken_over(self) -> None:
+        """When the one that orders stops, the other one does; it knows what failed before."""
+        self.first.ca.faults[A] = [AcmeError("rateLimited", "too many", status=429, retry_after=300.0)]
+        self.first.start()
+        self.second.start()
+        self.first.run(20)
+        self.stop(self.first)
+        self.first.run(200)
+        self.assertEqual(self.second.ca.orders, [])
+        self.first.run(200)
+        self.assertEqual([name for name, _ in self.second.ca.orders], [A])

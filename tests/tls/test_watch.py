@@ -1,0 +1,203 @@
+"""Files of certificates that are replaced while they are served."""
+
+from __future__ import annotations
+
+import datetime
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.task import Clock
+from twisted.logger import capturedLogs
+from twisted.trial.unittest import SynchronousTestCase
+
+from stalwart.config import Certificate, certificate_sources, load
+from stalwart.tls import Certificates, CertificateWatch, self_signed
+from stalwart.tls.watch import LOOK_SECONDS
+
+T = TypeVar("T")
+NOW = datetime.datetime.now(datetime.UTC)
+
+CONFIG = """
+[certificate.main]
+cert = "%{file:live/fullchain.pem}%"
+private-key = "%{file:live/privkey.pem}%"
+[certificate.other]
+cert = '''
+CERT'''
+private-key = '''
+KEY'''
+"""
+
+
+class AtOnce:
+    """No thread at all."""
+
+    def run(self, function: Callable[[], T], /) -> Deferred[T]:
+        """Run it here."""
+        return succeed(function())
+
+
+class Slowly:
+    """Runs at once, and tells later."""
+
+    def __init__(self) -> None:
+        self.tell: list[Callable[[], None]] = []
+
+    def run(self, function: Callable[[], T], /) -> Deferred[T]:
+        """Run it here."""
+        done: Deferred[T] = Deferred()
+        found = function()
+        self.tell.append(lambda: done.callback(found))
+        return done
+
+
+class Watch(SynchronousTestCase):
+    """A configuration with a certificate from files, and one without."""
+
+    def setUp(self) -> None:
+        """The first pair is in place and served."""
+        self.folder = Path(os.path.abspath(self.mktemp()))
+        self.live = self.folder / "live"
+        self.live.mkdir(parents=True)
+        self.write(*self_signed(["old.example"], now=NOW))
+        cert, key = self_signed(["inline.example"], now=NOW)
+        file = self.folder / "stalwart.toml"
+        file.write_text(CONFIG.replace("CERT", cert).replace("KEY", key))
+        settings = load(str(file), {})
+        self.clock = Clock()
+        self.certificates = Certificates(settings.certificates, "host")
+        self.watch = CertificateWatch(
+            self.certificates, self.clock, AtOnce(), environ={}, wall=lambda: NOW.timestamp() + self.clock.seconds()
+        )
+        self.replaced: list[list[Certificate]] = []
+        self.watch.on_replaced = lambda every: self.replaced.append(list(every))
+        self.watch.configure(settings.certificates, certificate_sources(settings))
+
+    def write(self, cert: str | None = None, key: str | None = None) -> None:
+        """Write over the files as they are."""
+        if cert is not None:
+            (self.live / "fullchain.pem").write_text(cert)
+        if key is not None:
+            (self.live / "privkey.pem").write_text(key)
+
+    def look(self, times: int = 1) -> list[str]:
+        """Look so often; the lines of the log."""
+        with capturedLogs() as lines:
+            if not self.watch.running:
+                self.watch.startService()
+                self.clock.advance(0)
+            for _ in range(times):
+                self.clock.advance(LOOK_SECONDS)
+        return [f"{line['log_level'].name}: {line['log_format'].format(**line)}" for line in lines]
+
+    def names(self) -> list[str]:
+        """Whom certificates are served for."""
+        return sorted(self.certificates.names())
+
+    def test_replaced(self) -> None:
+        """A new pair is served at the next look, with one line; the certificate without files stays."""
+        self.assertEqual(self.look(3), [])
+        self.assertEqual((self.names(), self.replaced), (["inline.example", "old.example"], []))
+        self.write(*self_signed(["new.example"], now=NOW))
+        [line] = self.look()
+        self.assertTrue(line.startswith("info: certificate.main: its files were replaced"), line)
+        self.assertIn("for new.example, until 20", line)
+        self.assertEqual(self.names(), ["inline.example", "new.example"])
+        self.assertEqual([[one.id for one in every] for every in self.replaced], [["main", "other"]])
+        self.assertEqual(self.look(3), [])
+
+    def test_one_after_the_other(self) -> None:
+        """Certificate first or key first: the new pair is served when both are there, with one warning at most."""
+        for number, (first, second) in enumerate(((0, 1), (1, 0))):
+            for looks, wanted in ((1, 1), (5, 2)):
+                name = f"n{number}-{looks}.example"
+                pair: list[str | None] = list(self_signed([name], now=NOW))
+                before = self.names()
+                self.look()
+                self.write(*(part if at == first else None for at, part in enumerate(pair)))
+                lines = self.look(looks)
+                self.assertEqual(self.names(), before)
+                self.write(*(part if at == second else None for at, part in enumerate(pair)))
+                lines += self.look(2)
+                self.assertEqual(self.names(), ["inline.example", name])
+                self.assertEqual(len(lines), wanted, lines)
+
+    def test_broken(self) -> None:
+        """What can't be used is refused, the old one stays, and one line names file and reason; so for each fault."""
+        cert, key = self_signed(["new.example"], now=NOW)
+        for (new_cert, new_key), file, reason in (
+            (("nonsense", None), "fullchain.pem", "a certificate in PEM"),
+            ((cert, None), "privkey.pem", "the private key that belongs to the certificate"),
+            ((None, key[:100]), "privkey.pem", "a private key in PEM that can be read"),
+            ((key, None), "fullchain.pem", "are the two exchanged?"),
+            ((cert[:200], key), "fullchain.pem", "a certificate in PEM"),
+        ):
+            self.write(new_cert, new_key)
+            [line] = self.look(5)
+            self.assertTrue(line.startswith("error: certificate.main: its files have changed and can't be used"), line)
+            self.assertIn(str(self.live / file), line)
+            self.assertIn(reason, line)
+            self.assertEqual(self.names(), ["inline.example", "old.example"])
+        os.unlink(self.live / "privkey.pem")
+        [line] = self.look(5)
+        self.assertIn(f'"{self.live / "privkey.pem"}" that can be read (No such file or directory)', line)
+        self.write(cert, key)
+        self.assertEqual(len(self.look(2)), 1)
+        self.assertEqual(self.names(), ["inline.example", "new.example"])
+
+    def test_renamed_and_linked(self) -> None:
+        """Files that are put in place by rename, and links that are set to others (certbot), are seen."""
+        cert, key = self_signed(["renamed.example"], now=NOW)
+        self.look()
+        for name, text in (("fullchain.pem", cert), ("privkey.pem", key)):
+            (self.live / "new").write_text(text)
+            os.replace(self.live / "new", self.live / name)
+        self.look()
+        self.assertEqual(self.names(), ["inline.example", "renamed.example"])
+        for number in (1, 2):
+            archive = self.folder / "archive"
+            archive.mkdir(exist_ok=True)
+            cert, key = self_signed([f"linked{number}.example"], now=NOW)
+            for name, text in (("fullchain.pem", cert), ("privkey.pem", key)):
+                (archive / f"{name}.{number}").write_text(text)
+                (self.live / "link").symlink_to(archive / f"{name}.{number}")
+                os.replace(self.live / "link", self.live / name)
+            self.look()
+            self.assertEqual(self.names(), ["inline.example", f"linked{number}.example"])
+
+    def test_between_loading_and_watching(self) -> None:
+        """What was replaced before the first look is seen by it."""
+        self.write(*self_signed(["new.example"], now=NOW))
+        self.assertEqual(len(self.look()), 1)
+        self.assertEqual(self.names(), ["inline.example", "new.example"])
+
+    def test_stopped(self) -> None:
+        """After the end nothing is looked at."""
+        self.look()
+        self.watch.stopService()
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_overtaken(self) -> None:
+        """What a look finds that began before other certificates were configured is left alone."""
+        pool = Slowly()
+        self.watch._pool = pool
+        self.write(*self_signed(["new.example"], now=NOW))
+        self.look()
+        self.watch.configure((), ())
+        pool.tell[0]()
+        self.assertEqual((self.names(), self.replaced), (["inline.example", "old.example"], []))
+
+    def test_expiry(self) -> None:
+        """Two weeks before its end a certificate is warned of once a day, and beyond it."""
+        self.assertEqual(self.look(), [])
+        for days, wanted in ((382, []), (2, ["expires", "expires"]), (20, ["has expired", "has expired"])):
+            with capturedLogs() as events:
+                self.clock.advance(days * 86_400)
+            self.assertEqual([event["expires"] for event in events], wanted)
+            self.assertEqual(self.look(3), [])
+        with capturedLogs() as events:
+            self.clock.advance(86_400 - 3 * LOOK_SECONDS)
+        self.assertEqual(len(events), 2)
