@@ -204,7 +204,7 @@ class ReloadTests(SynchronousTestCase):
         self.assertEqual(name_at(port), "one.example.org")
         issue("two.example.org")
         done = self.reload(daemon)
-        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual(done.exit_code, 0, done.stderr)
         # Who looks after the files may have been there first.
         self.assertIn("certificate.mail", done.stdout + daemon.log)
         self.assertEqual(name_at(port), "two.example.org")
