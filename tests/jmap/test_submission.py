@@ -17,6 +17,7 @@ from stalwart.mail.message import parse
 from stalwart.store import QueueMessageRow, queue
 from stalwart.store.queue_rows import Attempt
 from tests.jmap.bed import ALL, NOW, Bed, message
+from tests.mail.test_originators import AMBIGUOUS
 
 _TEN = {
     *("id", "identityId", "emailId", "threadId", "envelope", "sendAt", "undoStatus", "deliveryStatus"),
@@ -208,6 +209,39 @@ class CreateTests(SubmissionBed):
         self.assertEqual((twice["type"], twice["properties"]), ("invalidEmail", ["from", "subject"]))
         long = self.error(self.deliver(message(Subject="x" * 1200)))
         self.assertEqual((long["type"], long["properties"]), ("invalidEmail", ["subject"]))
+
+    def test_ambiguous_from(self) -> None:
+        """Who a message says it is from has one reading, and that is checked: in From, Sender and Resent-…"""
+        for text in AMBIGUOUS:
+            if text.strip() and "\r" not in text:
+                error = self.error(self.deliver(message(From=text)))
+                self.assertEqual((error["type"], error["properties"]), ("invalidEmail", ["from"]), text)
+        for name, wanted in (("Sender", "sender"), ("Resent-From", "header:resent-from")):
+            error = self.error(self.deliver(message(**{name: "ceo@v.com <ada@example.org>"})))
+            self.assertEqual((error["type"], error["properties"]), ("invalidEmail", [wanted]))
+        two = self.error(self.deliver(message(Sender="ada@example.org, eve@example.org")))
+        self.assertEqual((two["type"], two["properties"]), ("invalidEmail", ["sender"]))
+        for name in ("Resent-From", "Resent-Sender"):
+            self.assertEqual(self.error(self.deliver(message(**{name: "eve@example.org"})))["type"], "forbiddenFrom")
+        literal = self.error(self.deliver(message(From="ada@[192.0.2.1]")))
+        self.assertEqual(literal["type"], "forbiddenFrom")
+
+    def test_sender_on_the_wire(self) -> None:
+        """RFC 6409 §8.1: a Sender who isn't the account is replaced or left out; several authors get one."""
+        for fields, wanted in (
+            ({"Sender": "ceo@v.com"}, None),
+            ({"Sender": "ada+x@example.org"}, "ada+x@example.org"),
+            ({"From": "ada+a@example.org, ada@example.org", "Sender": "ceo@v.com"}, "ada@example.org"),
+            ({"From": "ada+a@example.org, ada@example.org"}, "ada@example.org"),
+        ):
+            self.submit(self.deliver(message(**fields)))
+            octets = self.store.blobs.get(self.queued()[-1].blob_hash)
+            found = [
+                one.raw.strip().decode()
+                for one in header_fields(octets, parse(octets).structure)
+                if one.name == "Sender"
+            ]
+            self.assertEqual(found, [] if wanted is None else [wanted])
 
     def test_created_before(self) -> None:
         """An Email and an Identity of the same request are referred to by their creation ids."""
