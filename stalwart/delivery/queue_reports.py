@@ -40,6 +40,26 @@ def told_of(message: QueueMessageRow, results: Sequence[Result], now: int) -> li
     return told
 
 
+def late_as_well(session: Session, message: QueueMessageRow, results: Sequence[Result]) -> list[Result]:
+    """The other recipients of a message who wait still: its sender is warned once, about all of them."""
+    known = {result.recipient.id for result in results}
+    found = queue.get_queue_messages(session, [message.id])
+    return [
+        Result(
+            recipient=each,
+            attempt=Attempt(
+                at=each.last_attempt_at or message.created_at,
+                status="queued",
+                reply=each.reply or "",
+                peer=each.peer or "",
+            ),
+        )
+        for one in found
+        for each in one.recipients
+        if each.status == "queued" and each.id not in known
+    ]
+
+
 def build_report(
     message: QueueMessageRow,
     told: Sequence[tuple[Result, Action]],

@@ -29,7 +29,14 @@ from stalwart.store.blobs_sqlite import SqliteBlobs
 from stalwart.store.changes import changes, state
 from stalwart.store.database import Store
 from stalwart.store.deletions import empty_mailbox, finish_deletions
-from stalwart.store.dkim_keys import RECORD_SECONDS, create_dkim_keys, list_dkim_keys, rotate_dkim_keys, signing_keys
+from stalwart.store.dkim_keys import (
+    RECORD_SECONDS,
+    KeyPair,
+    create_dkim_keys,
+    list_dkim_keys,
+    rotate_dkim_keys,
+    signing_keys,
+)
 from stalwart.store.edits import destroy_email, forget_destroyed, update_email
 from stalwart.store.emails import add_email, get_emails, get_threads, has_blob, ids_with_header, list_email_ids
 from stalwart.store.errors import (
@@ -231,6 +238,7 @@ __all__ = [
     "InMailboxOtherThan",
     "InvalidAddress",
     "InvalidName",
+    "KeyPair",
     "LookupKey",
     "LookupValue",
     "MailboxRow",

@@ -13,7 +13,17 @@ from stalwart.store.mailboxes import create_standard_mailboxes
 from stalwart.store.prepared import Prepared
 from stalwart.store.rows import AccountRow
 from stalwart.store.session import Session
-from stalwart.store.tables import DELETED, IS_LIVE, account, address, domain, push_subscription, share, type_state
+from stalwart.store.tables import (
+    DELETED,
+    IS_LIVE,
+    account,
+    address,
+    domain,
+    push_subscription,
+    queue_message,
+    share,
+    type_state,
+)
 
 _DOMAIN_ID = select(domain.c.id).where(domain.c.name == bindparam("name"))
 _DOMAINS = select(domain.c.name).order_by(domain.c.name)
@@ -64,6 +74,10 @@ _TAKE_AWAY = (
     delete(share).where(or_(share.c.guest_id == bindparam("account"), share.c.owner_id == bindparam("account"))),
     delete(push_subscription).where(push_subscription.c.account_id == bindparam("account")),
     delete(type_state).where(type_state.c.account_id == bindparam("account")),
+    # Nothing is sent any more in its name, which may be another's soon; what is done stays for the operator to see.
+    delete(queue_message).where(
+        queue_message.c.account_id == bindparam("account"), queue_message.c.finished_at.is_(None)
+    ),
 )
 _SET_PASSWORD = (
     update(account)
@@ -194,8 +208,9 @@ def remove_alias(s: Session, account_id: int, address: str) -> None:
 
 
 def delete_account(s: Session, account_id: int) -> None:
-    """Take the account away: nobody can sign in, deliver, or see it any more. NotFound.
+    """Take the account away: nobody can sign in, deliver, or see it any more, and what it had queued isn't sent.
 
+    NotFound if there is no such account.
     What it holds may be much, so `finish_deletions` removes that later, in portions.
     """
     gone = {"account": account_id, "mark": f"{DELETED} {account_id}"}

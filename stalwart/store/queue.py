@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 import msgspec
 from sqlalchemy import bindparam, case, delete, func, insert, or_, select, update
 
-from stalwart.store.accounts import is_local_domain
+from stalwart.store.accounts import is_local_domain, resolve_recipient
 from stalwart.store.addresses import normalise_domain
 from stalwart.store.errors import InvalidAddress, NotFound
 from stalwart.store.prepared import Prepared
@@ -34,6 +34,8 @@ from stalwart.store.tables import queue_control, queue_message, queue_recipient,
 _EXPIRE_SECONDS = 4 * 86400
 _WARN_SECONDS = 4 * 3600
 _AT_ONCE = 500
+MOST_REPORTS = 500
+"""Reports that are listed with a message: whoever got it knows its envelope id, and could send any number."""
 
 _m, _r = queue_message.c, queue_recipient.c
 _AMONG = select(func.json_each(bindparam("ids")).table_valued("value").c.value)
@@ -43,8 +45,23 @@ _MESSAGES = select(queue_message).where(_m.id.in_(_AMONG)).order_by(_m.id)
 _RECIPIENTS = select(queue_recipient).where(_r.message_id.in_(_AMONG)).order_by(_r.id)
 _UNFINISHED = select(_m.id).where(_m.finished_at.is_(None), _m.id > bindparam("after")).order_by(_m.id)
 _ALL = select(_m.id).where(_m.id > bindparam("after")).order_by(_m.id)
-_NEXT_DESTINATION = Prepared(
-    select(func.min(_r.destination)).where(_r.next_attempt_at.is_not(None), _r.destination > bindparam("after"))
+# One step of the index for each destination, and not one for each recipient who waits.
+_FIRST_DESTINATION = select(func.min(_r.destination).label("name")).where(_r.next_attempt_at.is_not(None))
+_DESTINATIONS = _FIRST_DESTINATION.cte("waiting", recursive=True)
+_DESTINATIONS = _DESTINATIONS.union_all(
+    select(
+        select(func.min(_r.destination))
+        .where(_r.next_attempt_at.is_not(None), _r.destination > _DESTINATIONS.c.name)
+        .scalar_subquery()
+    ).where(_DESTINATIONS.c.name.is_not(None))
+)
+_DUE_DESTINATIONS = Prepared(
+    select(
+        _DESTINATIONS.c.name,
+        select(func.min(_r.next_attempt_at))
+        .where(_r.next_attempt_at.is_not(None), _r.destination == _DESTINATIONS.c.name)
+        .scalar_subquery(),
+    ).where(_DESTINATIONS.c.name.is_not(None))
 )
 _DUE = Prepared(
     select(_r.id, _r.message_id, _r.destination, _m.size)
@@ -56,11 +73,6 @@ _DUE = Prepared(
     )
     .order_by(_r.next_attempt_at, _r.id)
     .limit(bindparam("most"))
-)
-_NEXT_AT = Prepared(
-    select(func.min(_r.next_attempt_at)).where(
-        _r.next_attempt_at.is_not(None), _r.destination == bindparam("destination")
-    )
 )
 _BEGIN = (
     update(queue_recipient)
@@ -96,8 +108,9 @@ _RECORD = (
     )
 )
 _WAITING = select(_r.id).where(_r.message_id == bindparam("message"), _r.status == "queued").limit(1)
+_IS_KNOWN = select(_m.id).where(_m.id == bindparam("message"))
 _FINISH = update(queue_message).where(_m.id == bindparam("message")).values(finished_at=bindparam("now"))
-_WARNED = update(queue_message).where(_m.id == bindparam("message")).values(warn_at=None)
+_WARNED = update(queue_message).where(_m.id == bindparam("message"), _m.warn_at.is_not(None)).values(warn_at=None)
 _HOLD = update(queue_message).where(_m.id == bindparam("message")).values(is_held=bindparam("held"))
 _STOP_WAITING = (
     update(queue_recipient)
@@ -121,6 +134,7 @@ _PAUSE = update(queue_control).values(is_paused=bindparam("paused"))
 _BY_ENV_ID = select(_m.id, _m.account_id, _m.submission_id).where(_m.env_id == bindparam("env_id"))
 _STATUS = update(queue_recipient).where(_r.id == bindparam("recipient")).values(status=bindparam("new_status"))
 _INSERT_REPORT = insert(queue_report)
+_COUNT_REPORTS = select(func.count()).where(queue_report.c.message_id == bindparam("message"))
 _REPORTS = (
     select(queue_report.c.blob_hash)
     .where(queue_report.c.message_id == bindparam("message"))
@@ -244,11 +258,7 @@ def messages_of_submission(s: Session, submission_id: int) -> list[QueueMessageR
 
 def due_destinations(s: Session) -> list[tuple[str, int]]:
     """Where somebody waits, and from when on (epoch seconds, perhaps past). Costs a step of the index for each."""
-    found: list[tuple[str, int]] = []
-    after = ""
-    while (after := _NEXT_DESTINATION.run(s.driver, {"after": after}).fetchone()[0]) is not None:
-        found.append((after, _NEXT_AT.run(s.driver, {"destination": after}).fetchone()[0]))
-    return found
+    return _DUE_DESTINATIONS.run(s.driver, {}).fetchall()
 
 
 def due(s: Session, now: int, destination: str, limit: int) -> list[DueRecipient]:
@@ -315,9 +325,22 @@ def record(s: Session, recipient_id: int, attempt: Attempt) -> bool:
     return attempt.status != "queued" and _finish(s, row.message_id)
 
 
-def warned(s: Session, message_id: int) -> None:
-    """Note that the sender was told that the message is late."""
-    s.connection.execute(_WARNED, {"message": message_id})
+def warned(s: Session, message_id: int) -> bool:
+    """Note that the sender is told now that the message is late; whether they weren't yet."""
+    return s.connection.execute(_WARNED, {"message": message_id}).rowcount > 0
+
+
+def may_be_told(s: Session, message: QueueMessageRow) -> bool:
+    """Whether a report about the message would still reach the account that has sent it, and nobody else.
+
+    No once that account is deleted; its address, or an alias that was taken away, may be another's by now.
+    """
+    if message.account_id is None or s.connection.execute(_IS_KNOWN, {"message": message.id}).first() is None:
+        return False
+    if not is_local_domain(s, message.return_path.rpartition("@")[2]):
+        return True
+    owner = resolve_recipient(s, message.return_path)
+    return owner is not None and owner.id == message.account_id
 
 
 # What people do
@@ -401,13 +424,14 @@ def find_sent(s: Session, account_id: int, env_id: str) -> QueueMessageRow | Non
 def record_report(s: Session, message: QueueMessageRow, blob_hash: str, statuses: dict[int, QueueStatus]) -> None:
     """Note that a report about the message came, and by recipient id what it says has become of them.
 
-    Only of who was relayed can a report tell news.
+    Only of who was relayed can a report tell news. Of more than MOST_REPORTS the mail is kept, but not listed here.
     """
     relayed = {each.id for each in message.recipients if each.status == "relayed"}
     for recipient_id, status in statuses.items():
         if recipient_id in relayed:
             s.connection.execute(_STATUS, {"recipient": recipient_id, "new_status": status})
-    s.connection.execute(_INSERT_REPORT, {"message_id": message.id, "blob_hash": blob_hash})
+    if (s.connection.scalar(_COUNT_REPORTS, {"message": message.id}) or 0) < MOST_REPORTS:
+        s.connection.execute(_INSERT_REPORT, {"message_id": message.id, "blob_hash": blob_hash})
     touch_submission(s, message.account_id, message.submission_id)
 
 

@@ -26,5 +26,5 @@ def touch_submission(s: Session, account_id: int | None, submission_id: int | No
     try:
         modseq = s.touch(account_id, EMAIL_SUBMISSION)
     except NotFound:
-        return  # the account was deleted: its mail still goes out, and nobody asks for its state any more
+        return  # the account was deleted, and nobody asks for its state any more
     _TOUCH.run(s.driver, {"submission": submission_id, "account": account_id, "new_modseq": modseq})

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
+from stalwart import store
+from stalwart.delivery import queue_outcomes
 from stalwart.delivery.local import Transfer
 from stalwart.delivery.queue_runner import Limits
 from stalwart.delivery.queue_schedule import back_off
 from stalwart.mail import dsn
-from stalwart.store import Store, create_account, delete_account, queue
+from stalwart.store import NotFound, Store, create_account, delete_account, enqueue, get_queue_message, queue
 from tests.delivery.queue_bed import MESSAGE, NOW, RunnerCase
 
 T = TypeVar("T")
@@ -113,13 +115,20 @@ class SendTests(RunnerCase):
         self.assertEqual((recipient.status, recipient.begun_at, recipient.ending_at), ("relayed", None, None))
 
     def test_account_deleted(self) -> None:
-        """What became of a submission whose account was deleted meanwhile is recorded, here and elsewhere."""
+        """An account that is deleted while its mail is sent ends that: nobody is told, and nothing is tried again."""
         self.sender.wait = True
-        message = self.put("a@example.net", "jane@example.org", submission_id=7)
+        self.sender.kinds |= {"a@example.net": "permanent", "b@example.com": "temporary"}
+        message = self.put("a@example.net", "b@example.com", submission_id=7)
         with self.store.write() as s:
             delete_account(s, self.jane)
+            create_account(s, "jane@example.org", password_hash="x")
         self.sender.answer()
-        self.assertEqual(self.statuses(message), ["relayed", "delivered"])
+        self.pass_hours(6)
+        self.assertEqual(len(self.sender.sent), 2)
+        with self.store.read() as s:
+            self.assertEqual(store.list_queue(s, finished=True), [])
+            self.assertRaises(NotFound, get_queue_message, s, message)
+        self.assertEqual(self.flushLoggedErrors(), [])
 
     def test_lost_octets(self) -> None:
         """A message whose octets are gone fails for good, its sender is told, and the log has it."""
@@ -267,6 +276,54 @@ class AgainTests(RunnerCase):
         self.sender.kinds.clear()
         self.pass_hours(0.2)
         self.assertEqual(self.statuses(message), ["relayed"])
+
+    def test_warned_about_all(self) -> None:
+        """One warning names all who wait for the message, at whatever server, and also who wasn't tried yet."""
+        late = ("a@example.net", "b@example.com", "c@example.info")
+        self.sender.kinds |= dict.fromkeys(late, "temporary")
+        self.put(*late, "d@example.net")
+        self.pass_hours(30)
+        (mail,) = self.inbox()
+        report = dsn.parse(mail)
+        assert report is not None
+        self.assertEqual(sorted(each.address for each in report.recipients), sorted(late))
+        self.assertEqual({each.action for each in report.recipients}, {"delayed"})
+
+    def test_warned_once_at_the_same_time(self) -> None:
+        """Attempts at several servers that end late together warn once."""
+        self.sender.kinds |= {"a@example.net": "temporary", "b@example.com": "temporary"}
+        self.sender.wait = True
+        self.put("a@example.net", "b@example.com")
+        self.pass_hours(5)
+        self.sender.answer()
+        self.clock.pump([0.0] * 5)
+        self.assertEqual(len(self.inbox()), 1)
+
+    def test_report_impossible(self) -> None:
+        """A report that can't be made is tried some times and given up with a line in the log; the outcome is noted
+        at once, and nothing is sent again."""
+        self.sender.kinds["a@example.net"] = "permanent"
+        self.patch(queue_outcomes, "build_report", self.fail_always)
+        message = self.put("a@example.net")
+        self.assertEqual(self.statuses(message), ["failed"])
+        self.clock.pump([10.0] * 20)
+        self.assertEqual((len(self.sender.sent), self.inbox()), (1, []))
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 6)
+
+    def test_report_later(self) -> None:
+        """A report that can't be queued for a moment is, soon after the outcome."""
+        self.sender.kinds["a@example.net"] = "permanent"
+        self.patch(queue_outcomes, "enqueue", self.fail_always)
+        message = self.put("a@example.net")
+        self.assertEqual(self.statuses(message), ["failed"])
+        self.patch(queue_outcomes, "enqueue", enqueue)
+        self.clock.pump([10.0] * 2)
+        self.assertEqual(len(self.inbox()), 1)
+        self.assertTrue(self.flushLoggedErrors(ZeroDivisionError))
+
+    def fail_always(self, *arguments: object, **named: object) -> Any:
+        """What raises whatever it is called with."""
+        raise ZeroDivisionError
 
     def test_disk_full(self) -> None:
         """What became of a message is noted as soon as the store can; meanwhile it isn't sent again."""

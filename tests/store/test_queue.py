@@ -9,6 +9,8 @@ from stalwart.store import (
     NotFound,
     QueueMessageRow,
     Session,
+    add_alias,
+    create_account,
     delete_account,
     enqueue,
     finish_deletions,
@@ -16,6 +18,7 @@ from stalwart.store import (
     list_queue,
     queue,
     queue_figures,
+    remove_alias,
     sweep,
 )
 from stalwart.store.queue_rows import Attempt, QueueStatus
@@ -286,17 +289,61 @@ class KeepingTests(QueueTestCase):
         self.assertEqual(sweep(self.store), 1)
 
     def test_deleted_account(self) -> None:
-        """What a deleted account has sent still goes, and is forgotten when it is done."""
-        message = self.put("a@example.net")
+        """What a deleted account has queued isn't sent; what was done is kept for a time, and then forgotten."""
+        done, waits = self.put("a@example.net"), self.put("b@example.net", "c@example.com")
+        self.finish(self.get(done).recipients[0].id)
+        under_way = self.get(waits).recipients[0].id
         with self.store.write() as s:
+            queue.begin(s, waits, [under_way])
             delete_account(s, self.account_id)
+        with self.store.write() as s:
+            self.assertEqual(queue.due_destinations(s), [])
+            self.assertRaises(NotFound, get_queue_message, s, waits)
+            self.assertRaises(NotFound, queue.record, s, under_way, Attempt(at=NOW, status="queued", reply="", peer=""))
+            queue.give_back(s, [under_way], NOW)
+            self.assertEqual(queue.unresolved(s), [])
         finish_deletions(self.store)
-        self.assertIsNone(self.get(message).account_id)
-        self.assertTrue(self.finish(self.due()[0]))
+        self.assertIsNone(self.get(done).account_id)
         with self.store.write() as s:
             self.assertEqual(queue.forget_finished(s, NOW), 0)
             self.assertEqual(queue.forget_finished(s, NOW + 1), 1)
-            self.assertRaises(NotFound, get_queue_message, s, message)
+            self.assertRaises(NotFound, get_queue_message, s, done)
+
+    def test_freed_address(self) -> None:
+        """Who got an address that was another's is told nothing of what that one has sent."""
+        sent = self.get(self.put("a@example.net", return_path="ada@example.org"))
+        with self.store.write() as s:
+            self.assertTrue(queue.may_be_told(s, sent))
+            delete_account(s, self.account_id)
+            create_account(s, sent.return_path, password_hash="x")
+            self.assertFalse(queue.may_be_told(s, sent))
+
+    def test_moved_alias(self) -> None:
+        """So with an alias that went to another account."""
+        with self.store.write() as s:
+            add_alias(s, self.account_id, "sales@example.org")
+            other = create_account(s, "bob@example.org", password_hash="x").id
+        sent = self.get(self.put("a@example.net", return_path="sales@example.org"))
+        with self.store.write() as s:
+            self.assertTrue(queue.may_be_told(s, sent))
+            remove_alias(s, self.account_id, "sales@example.org")
+            self.assertFalse(queue.may_be_told(s, sent))
+            add_alias(s, other, "sales@example.org")
+            self.assertFalse(queue.may_be_told(s, sent))
+
+    def test_many_reports(self) -> None:
+        """The list of reports about one message has an end; what further ones say is noted all the same."""
+        self.patch(queue, "MOST_REPORTS", 2)
+        message = self.get(self.put("a@example.net"))
+        (recipient,) = message.recipients
+        self.finish(recipient.id)
+        with self.store.write() as s:
+            for number in range(3):
+                found = queue.find_sent(s, self.account_id, message.env_id)
+                assert found is not None
+                queue.record_report(s, found, f"blob{number}", {recipient.id: "delivered"} if number == 2 else {})
+            self.assertEqual(queue.list_reports(s, message.id), ["blob0", "blob1"])
+        self.assertEqual(self.get(message.id).recipients[0].status, "delivered")
 
     def test_detached(self) -> None:
         """What was done is kept as long as its submission, and goes on without it."""
