@@ -9,6 +9,7 @@ import msgspec
 
 from stalwart.mail import dsn
 from stalwart.mail.dsn import Action, Letter, RecipientReport, Report
+from stalwart.mail.mdn import Notification
 from stalwart.store import QueueMessageRow, QueueRecipientRow, QueueStatus, Session, queue
 from stalwart.store.queue_rows import Attempt
 
@@ -107,6 +108,20 @@ def note_report(s: Session, account_id: int, report: Report, blob_hash: str) -> 
     statuses = {each.id: said[each.address.lower()] for each in message.recipients if each.address.lower() in said}
     queue.record_report(s, message, blob_hash, statuses)
     return True
+
+
+def note_notification(s: Session, account_id: int, notification: Notification, blob_hash: str) -> bool:
+    """Note that somebody was shown a message that the account has sent to them; False if it is about none.
+
+    RFC 8098 has no envelope id: the Message-ID tells the message, and one of its recipients must be who speaks.
+    """
+    speakers = {address.lower() for address in notification.recipients}
+    for message in queue.sent_with_id(s, account_id, notification.message_id):
+        for each in message.recipients:
+            if not speakers.isdisjoint((each.address.lower(), (_original(each.orcpt) or each.address).lower())):
+                queue.record_notification(s, message, blob_hash, each.id, notification.is_displayed)
+                return True
+    return False
 
 
 def _action(status: QueueStatus, is_late: bool) -> Action | None:

@@ -14,7 +14,8 @@ import msgspec
 from stalwart.mail.build_fields import MAX_LINE
 from stalwart.mail.build_transfer import TransferEncoding, encode
 from stalwart.mail.fields import blank_line, leading_lines, line_view, scan_header
-from stalwart.mail.headers import HeaderField, as_addresses
+from stalwart.mail.headers import HeaderField, as_addresses, unfolded
+from stalwart.mail.identifiers import parse_message_ids
 from stalwart.mail.message import Part, scan
 from stalwart.mail.originators import Ambiguous, mailboxes
 from stalwart.mail.transfer import pieces
@@ -78,9 +79,13 @@ class Read(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Outgoing(msgspec.Struct, frozen=True, kw_only=True):
-    """The octets that go out; whether they need 8BITMIME (RFC 6152) and SMTPUTF8 (RFC 6531)."""
+    """The octets that go out; whether they need 8BITMIME (RFC 6152) and SMTPUTF8 (RFC 6531).
+
+    `message_id` is theirs, without brackets; None if it can't be read.
+    """
 
     octets: bytes
+    message_id: str | None
     is_8bit: bool
     needs_smtputf8: bool
 
@@ -159,7 +164,17 @@ def prepare(message: Read, *, message_id: str, date: str, sender: str | None = N
             raise NotSendable("The lines of the body can't be made legal without other parts.", ["bodyStructure"])
         # RFC 6531 §3.1: UTF-8 in the header, also in that of a part
         needs_smtputf8 = _check_headers(octets, sent)
-    return Outgoing(octets=octets, is_8bit=is_8bit, needs_smtputf8=needs_smtputf8)
+    return Outgoing(
+        octets=octets, message_id=_message_id(message, message_id), is_8bit=is_8bit, needs_smtputf8=needs_smtputf8
+    )
+
+
+def _message_id(message: Read, otherwise: str) -> str | None:
+    for field in message.fields:
+        if field.name.lower() == "message-id":
+            found = parse_message_ids(unfolded(field.raw))
+            return found[0] if found else None
+    return otherwise
 
 
 def _plain_breaks(data: bytes) -> bytes:

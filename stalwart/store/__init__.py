@@ -18,8 +18,10 @@ from stalwart.store.accounts import (
     is_local_domain,
     list_accounts,
     list_domains,
+    may_send,
     remove_alias,
     resolve_recipient,
+    set_may_send,
     set_password_hash,
 )
 from stalwart.store.addresses import normalise_address, without_tag
@@ -364,6 +366,7 @@ __all__ = [
     "list_queue",
     "list_submissions",
     "list_subscriptions",
+    "may_send",
     "may_write",
     "messages_of_submission",
     "normal_name",
@@ -385,6 +388,7 @@ __all__ = [
     "revoke_tickets",
     "rotate_dkim_keys",
     "sending_wait",
+    "set_may_send",
     "set_password_hash",
     "set_quota",
     "set_subscription",

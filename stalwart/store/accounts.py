@@ -44,6 +44,7 @@ _ACCOUNTS = select(
     account.c.message_count,
     account.c.credential_version,
     account.c.created_at,
+    account.c.may_send,
 )
 _ALL_ACCOUNTS = _ACCOUNTS.where(IS_LIVE).order_by(account.c.address)
 _ACCOUNT = _ACCOUNTS.where(account.c.id == bindparam("account"), IS_LIVE)
@@ -79,6 +80,8 @@ _TAKE_AWAY = (
         queue_message.c.account_id == bindparam("account"), queue_message.c.finished_at.is_(None)
     ),
 )
+_MAY_SEND = Prepared(select(account.c.may_send).where(account.c.id == bindparam("account"), IS_LIVE))
+_SET_MAY_SEND = update(account).where(account.c.id == bindparam("account"), IS_LIVE).values(may_send=bindparam("may"))
 _SET_PASSWORD = (
     update(account)
     .where(account.c.id == bindparam("account"))
@@ -120,6 +123,7 @@ def create_account(
     password_hash: str,
     is_admin: bool = False,
     quota: int | None = None,
+    may_send: bool = True,
 ) -> AccountRow:
     """Make an account with its six mailboxes. NoSuchDomain, AlreadyExists, InvalidAddress."""
     wanted = normalise_address(address)
@@ -139,6 +143,7 @@ def create_account(
             "created_at": s.now(),
             "quota_modseq": 0,
             "quota_created_modseq": 0,
+            "may_send": may_send,
         },
     )
     s.connection.execute(
@@ -184,6 +189,18 @@ def credential_version(s: Session, account_id: int) -> int | None:
 def set_password_hash(s: Session, account_id: int, password_hash: str) -> None:
     """Replace the password; what was verified with the old one is no longer valid. NotFound."""
     if not s.connection.execute(_SET_PASSWORD, {"account": account_id, "hash": password_hash}).rowcount:
+        raise _no_account(account_id)
+
+
+def may_send(s: Session, account_id: int) -> bool:
+    """Whether the account may send mail; no if there is none."""
+    row = _MAY_SEND.run(s.driver, {"account": account_id}).fetchone()
+    return row is not None and bool(row[0])
+
+
+def set_may_send(s: Session, account_id: int, may: bool) -> None:
+    """Let the account send mail, or not; what is queued goes out all the same. NotFound."""
+    if not s.connection.execute(_SET_MAY_SEND, {"account": account_id, "may": may}).rowcount:
         raise _no_account(account_id)
 
 

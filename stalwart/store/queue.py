@@ -26,6 +26,7 @@ from stalwart.store.queue_rows import (
     QueueMessageRow,
     QueueRecipientRow,
     QueueStatus,
+    ReportKind,
 )
 from stalwart.store.session import Session
 from stalwart.store.submission_state import touch_submission
@@ -34,6 +35,7 @@ from stalwart.store.tables import queue_control, queue_message, queue_recipient,
 _EXPIRE_SECONDS = 4 * 86400
 _WARN_SECONDS = 4 * 3600
 _AT_ONCE = 500
+_MOST_SAME = 20  # messages of one Message-ID, as when an Email is submitted again
 MOST_REPORTS = 500
 """Reports that are listed with a message: whoever got it knows its envelope id, and could send any number."""
 
@@ -134,6 +136,13 @@ _PAUSE = update(queue_control).values(is_paused=bindparam("paused"))
 _BY_ENV_ID = select(_m.id, _m.account_id, _m.submission_id).where(_m.env_id == bindparam("env_id"))
 _STATUS = update(queue_recipient).where(_r.id == bindparam("recipient")).values(status=bindparam("new_status"))
 _INSERT_REPORT = insert(queue_report)
+_BY_MESSAGE_ID = (
+    select(_m.id)
+    .where(_m.account_id == bindparam("account"), _m.message_id == bindparam("wanted"))
+    .order_by(_m.id.desc())
+    .limit(_MOST_SAME)
+)
+_DISPLAYED = update(queue_recipient).where(_r.id == bindparam("recipient")).values(is_displayed=True)
 _COUNT_REPORTS = select(func.count()).where(queue_report.c.message_id == bindparam("message"))
 _REPORTS = (
     select(queue_report.c.blob_hash)
@@ -195,6 +204,7 @@ def enqueue(s: Session, new: NewMessage) -> int:
             "is_held": new.is_held,
             "warn_at": first_at + _WARN_SECONDS if new.return_path else None,
             "finished_at": None,
+            "message_id": new.message_id,
         },
     )
     _INSERT_RECIPIENT.run_many(
@@ -214,6 +224,7 @@ def enqueue(s: Session, new: NewMessage) -> int:
                 "last_attempt_at": None,
                 "reply": None,
                 "peer": None,
+                "is_displayed": False,
             }
             for recipient in new.recipients
         ),
@@ -430,8 +441,27 @@ def record_report(s: Session, message: QueueMessageRow, blob_hash: str, statuses
     for recipient_id, status in statuses.items():
         if recipient_id in relayed:
             s.connection.execute(_STATUS, {"recipient": recipient_id, "new_status": status})
+    _list_report(s, message, blob_hash, "dsn")
+
+
+def sent_with_id(s: Session, account_id: int, message_id: str) -> list[QueueMessageRow]:
+    """What the account has sent under this Message-ID (without brackets), the newest first."""
+    found = s.connection.scalars(_BY_MESSAGE_ID, {"account": account_id, "wanted": message_id})
+    return get_queue_messages(s, found)[::-1]
+
+
+def record_notification(
+    s: Session, message: QueueMessageRow, blob_hash: str, recipient_id: int, is_displayed: bool
+) -> None:
+    """Note that a recipient's notification about the message came, and whether they were shown it. RFC 8098"""
+    if is_displayed:
+        s.connection.execute(_DISPLAYED, {"recipient": recipient_id})
+    _list_report(s, message, blob_hash, "mdn")
+
+
+def _list_report(s: Session, message: QueueMessageRow, blob_hash: str, kind: ReportKind) -> None:
     if (s.connection.scalar(_COUNT_REPORTS, {"message": message.id}) or 0) < MOST_REPORTS:
-        s.connection.execute(_INSERT_REPORT, {"message_id": message.id, "blob_hash": blob_hash})
+        s.connection.execute(_INSERT_REPORT, {"message_id": message.id, "blob_hash": blob_hash, "kind": kind})
     touch_submission(s, message.account_id, message.submission_id)
 
 

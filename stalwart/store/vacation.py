@@ -21,7 +21,10 @@ _SETTINGS = (_v.is_enabled, _v.from_date, _v.to_date, _v.subject, _v.text_body, 
 _ONE = select(*_SETTINGS).where(_v.account_id == bindparam("account"))
 # Asked for each mail that comes in.
 _IS_ACTIVE = Prepared(
-    select(_v.account_id).where(
+    select(_v.account_id)
+    .join_from(vacation_response, account, account.c.id == _v.account_id)
+    .where(
+        account.c.may_send,
         _v.account_id == bindparam("account"),
         _v.is_enabled,
         # RFC 8621 §8: on or after fromDate, before toDate

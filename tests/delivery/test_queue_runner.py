@@ -18,6 +18,7 @@ from stalwart.delivery.queue_schedule import back_off
 from stalwart.mail import dsn
 from stalwart.store import NotFound, Store, create_account, delete_account, enqueue, get_queue_message, queue
 from tests.delivery.queue_bed import MESSAGE, NOW, RunnerCase
+from tests.mail.test_mdn import mdn
 
 T = TypeVar("T")
 
@@ -446,11 +447,15 @@ class IncomingReportTests(RunnerCase):
             f"Original-Envelope-Id: {env_id}\r\n\r\nFinal-Recipient: rfc822; {address}\r\nAction: {action}\r\n"
             "Status: 5.1.1\r\n\r\n--b--\r\n"
         )
+        self.receive(report.encode(), sender, to)
+
+    def receive(self, octets: bytes, sender: str = "", to: str = "jane@example.org") -> None:
+        """A mail comes in."""
         recipient = self.successResultOf(Deferred.fromCoroutine(self.mailroom.find(to, None)))
         transfer = Transfer(
             id="1", sender=sender, recipients=(recipient,), client="mx.example.net", peer="192.0.2.1", protocol="LMTP"
         )
-        delivered = Deferred.fromCoroutine(self.mailroom.deliver(transfer, bytearray(report.encode())))
+        delivered = Deferred.fromCoroutine(self.mailroom.deliver(transfer, bytearray(octets)))
         self.assertTrue(self.successResultOf(delivered)[0].reply.positive)
 
     def test_failed(self) -> None:
@@ -480,6 +485,32 @@ class IncomingReportTests(RunnerCase):
         self.arrive(env_id, "a@example.net", "failed", sender="x@example.net")
         self.arrive("other", "a@example.net", "failed")
         self.assertEqual((self.statuses(message), len(self.inbox())), (["relayed"], 2))
+
+    def test_displayed(self) -> None:
+        """RFC 8098: a recipient's notification shows that they were shown the message, and is listed with it."""
+        message = self.put("bob@example.net", "a@example.net", submission_id=7, header_id="one@example.org")
+        self.receive(mdn())
+        self.assertEqual([each.is_displayed for each in self.get(message).recipients], [True, False])
+        with self.store.read() as s:
+            (blob,) = store.submission_reports(s, 7, "mdn")
+            self.assertEqual(store.submission_reports(s, 7, "dsn"), [])
+        self.assertEqual(self.blobs.get(blob), self.inbox()[0])
+
+    def test_not_displayed(self) -> None:
+        """One of another message, of nobody it was sent to, from a stranger, or to another account, is only mail."""
+        with self.store.write() as s:
+            create_account(s, "john@example.org", password_hash="x")
+        message = self.put("bob@example.net", submission_id=7, header_id="one@example.org")
+        eve = "rfc822; eve@example.net"
+        self.receive(mdn(message_id="<two@example.org>"))
+        self.receive(mdn(author="eve@example.net", final=eve, original=eve))
+        self.receive(mdn(author="eve@example.net"))
+        self.receive(mdn(), sender="bob@example.net")
+        self.receive(mdn(), to="john@example.org")
+        self.receive(mdn(disposition="manual-action/MDN-sent-manually; deleted"))
+        self.assertFalse(self.get(message).recipients[0].is_displayed)
+        with self.store.read() as s:
+            self.assertEqual(len(store.submission_reports(s, 7, "mdn")), 1)
 
 
 class StopTests(RunnerCase):

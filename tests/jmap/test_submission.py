@@ -318,6 +318,20 @@ class LimitTests(SubmissionBed):
             self.assertEqual(store.charge_sending(s, self.account.id, 2, 10_000, 100.0), 0.0)
             self.assertEqual(store.charge_sending(s, self.other.id, 10_000, 10_000, 100.0), 0.0)
 
+    def test_may_not_send(self) -> None:
+        """`forbiddenToSend` while the administrator says so, also in the middle of a request; vacation is silent."""
+        email = self.deliver(message())
+        with self.store.write() as s:
+            store.set_may_send(s, self.account.id, False)
+            store.set_vacation(s, self.account.id, {"is_enabled": True})
+            self.assertIsNone(store.active_vacation(s, self.account.id))
+        self.assertEqual(self.error(email)["type"], "forbiddenToSend")
+        with self.store.write() as s:
+            store.set_may_send(s, self.account.id, True)
+            self.assertIsNotNone(store.active_vacation(s, self.account.id))
+            self.assertRaises(store.NotFound, store.set_may_send, s, 99, True)
+        self.submit(email)
+
     def test_size(self) -> None:
         """`tooLarge` with the limit."""
         error = self.error(self.deliver(message(body="x\r\n" * 2000)))
@@ -501,6 +515,44 @@ class QueryTests(SubmissionBed):
         self.assertEqual(threads, sorted(threads, reverse=True))
         page = self.ask("EmailSubmission/query", anchor=second, anchorOffset=1, limit=1, calculateTotal=True)
         self.assertEqual((page["ids"], page["position"], page["total"]), ([third], 2, 3))
+
+    def test_windows(self) -> None:
+        """RFC 8620 §5.5 and RFC 8621 §7.3: every window of every result is what lies there in the whole of it."""
+        emails = [self.deliver(message()) for _ in range(4)]
+        ids = [self.submit(emails[index % 4])["id"] for index in range(9)]
+        for sort in ([], [{"property": "emailId", "isAscending": False}, {"property": "sentAt"}]):
+            whole = self.found(sort=sort)
+            self.assertEqual(sorted(whole), sorted(ids))
+            for window, wanted, position in (
+                ({"position": 3, "limit": 4}, whole[3:7], 3),
+                ({"position": -4}, whole[5:], 5),
+                ({"position": -40, "limit": 2}, whole[:2], 0),
+                ({"position": 40}, [], 40),
+                ({"anchor": whole[4], "anchorOffset": -2, "limit": 3}, whole[2:5], 2),
+                ({"anchor": whole[4], "anchorOffset": -20}, whole, 0),
+            ):
+                page = self.ask("EmailSubmission/query", sort=sort, calculateTotal=True, **window)
+                self.assertEqual((page["ids"], page["position"], page["total"]), (wanted, position, 9), window)
+        error = self.request(("EmailSubmission/query", {"accountId": self.account_id, "anchor": "S999"}), using=ALL)
+        self.assertEqual(error["methodResponses"][0][1]["type"], "anchorNotFound")
+        self.assertEqual(self.found(filter={"operator": "OR", "conditions": []}), [])
+        self.assertEqual(len(self.found(filter={"operator": "NOT", "conditions": []})), 9)
+
+    def test_not_of_others(self) -> None:
+        """No condition finds what another account has sent."""
+        with self.store.write() as s:
+            new = store.NewSubmission(identity_id=1, email_id=1, thread_id=1, envelope="{}", send_at=NOW)
+            sent = store.NewMessage(
+                account_id=self.other.id,
+                blob_hash="x",
+                size=1,
+                return_path="eve@example.org",
+                recipients=(store.NewRecipient(address="a@example.net"),),
+            )
+            store.create_submission(s, self.other.id, new, sent)
+        pending = {"undoStatus": "pending"}
+        for condition in (pending, {"operator": "OR", "conditions": [pending, {"after": "2000-01-01T00:00:00Z"}]}):
+            self.assertEqual(self.found(filter=condition), [])
 
     def test_query_changes(self) -> None:
         """What came, went and moved between two states; applied to the old result they give the new one."""

@@ -64,7 +64,7 @@ class OutgoingTests(SynchronousTestCase):
     def test_as_it_is(self) -> None:
         """A message that is legal goes out octet for octet."""
         data = _HEAD + b"X-A:  b\r\n\tc\r\nMIME-Version: 1.0\r\n\r\n.dot\r\n\r\ntext"
-        self.assertEqual(made(data), Outgoing(octets=data, is_8bit=False, needs_smtputf8=False))
+        self.assertEqual(made(data), Outgoing(octets=data, message_id="a@b", is_8bit=False, needs_smtputf8=False))
 
     def test_bcc(self) -> None:
         """Rule 81: Bcc and Return-Path go, folded and wherever they stand; a part's field of that name stays."""

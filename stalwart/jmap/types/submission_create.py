@@ -27,6 +27,7 @@ class Ready(msgspec.Struct, frozen=True, kw_only=True):
     asked: Asked
     blob_hash: str
     size: int
+    message_id: str | None
     is_8bit: bool
     needs_smtputf8: bool
 
@@ -70,6 +71,7 @@ def prepare_submission(call: Call, creation: Creation, arguments: object) -> Rea
         asked=asked,
         blob_hash=call.blobs.put(outgoing.octets),
         size=len(outgoing.octets),
+        message_id=outgoing.message_id,
         is_8bit=outgoing.is_8bit,
         needs_smtputf8=outgoing.needs_smtputf8,
     )
@@ -78,6 +80,7 @@ def prepare_submission(call: Call, creation: Creation, arguments: object) -> Rea
 def create_submission(call: Call, creation: Creation, arguments: object) -> int:
     """Note the prepared submission and queue its message; gives its number. Raises SetError."""
     ready: Ready = creation.prepared
+    check_sender(call)
     identity, email = _found(call, creation)  # they may be gone since
     _check_rate(call, len(ready.asked.recipients), store.charge_sending)
     now = call.session.now()
@@ -96,6 +99,7 @@ def create_submission(call: Call, creation: Creation, arguments: object) -> int:
         return_path=ready.asked.return_path,
         recipients=ready.asked.recipients,
         ret=ready.asked.ret,
+        message_id=ready.message_id,
         is_8bit=ready.is_8bit,
         needs_smtputf8=ready.needs_smtputf8,
         not_before=held_until,
@@ -104,9 +108,11 @@ def create_submission(call: Call, creation: Creation, arguments: object) -> int:
 
 
 def check_sender(call: Call) -> None:
-    """Raises SetError, `forbiddenToSend`, on the account of somebody else."""
+    """Raises SetError, `forbiddenToSend`, on the account of somebody else, and on one that may not send."""
     if not call.account.is_personal:
         raise SetError("forbiddenToSend", "Mail is sent from one's own account, not from one that is shared.")
+    if not store.may_send(call.session, call.account.row):
+        raise SetError("forbiddenToSend", "The administrator of this server doesn't let the account send mail.")
 
 
 def _found(call: Call, creation: Creation) -> tuple[IdentityRow, EmailRow]:
@@ -167,8 +173,12 @@ def _check_rate(call: Call, recipients: int, wait_for: Callable[[Session, int, i
         raise SetError(
             "rateLimit",
             f"The account may send to {rate.count} recipients in {rate.period:g} seconds. "
-            f"Try again in {int(wait) + 1} seconds.",
+            f"Try again in {int(wait) + 1} seconds, after {_at(call.session.now() + int(wait) + 1)}.",
         )
+
+
+def _at(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _invalid_email(error: NotSendable) -> SetError:
