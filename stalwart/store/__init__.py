@@ -197,7 +197,14 @@ from stalwart.store.submissions import (
 from stalwart.store.sweep import discard_uploads, expire_uploads, sweep
 from stalwart.store.tickets import Purpose, TicketRow, add_ticket, find_ticket, redeem_ticket, revoke_tickets
 from stalwart.store.uploads import add_upload, check_room, evict_uploads, find_upload
-from stalwart.store.vacation import active_vacation, get_vacation, note_answer, set_vacation, was_answered
+from stalwart.store.vacation import (
+    active_vacation,
+    get_vacation,
+    has_answered_many,
+    note_answer,
+    set_vacation,
+    was_answered,
+)
 from stalwart.store.watch import CommitWatch, Standing, standings, states
 
 __all__ = [
@@ -351,6 +358,7 @@ __all__ = [
     "get_threads",
     "get_vacation",
     "guests_of",
+    "has_answered_many",
     "has_blob",
     "has_report",
     "ids_with_header",
