@@ -139,10 +139,11 @@ def prepare(message: Read, *, message_id: str, date: str, sender: str | None = N
         dropped |= {"sender"}
         if message.authors != (sender,):  # RFC 5322 §3.6.2: it SHOULD NOT only repeat From
             lines.append(b"Sender: %s\r\n" % sender.encode())
-    body = message.octets[message.body_start :]
+    # Messages are large: what stays as it is isn't copied before it is joined to the header.
+    body: bytes | memoryview = memoryview(message.octets)[message.body_start :]
     transfer: TransferEncoding | None = None
     part: Part | None = None
-    if not _is_legal(body):
+    if not _is_legal(message.octets, message.body_start):
         part = scan(message.octets)[0]
         if part.sub_parts is None and not part.type.startswith("message/"):
             transfer = _wanted_encoding(part)
@@ -154,8 +155,7 @@ def prepare(message: Read, *, message_id: str, date: str, sender: str | None = N
     if transfer is not None:
         lines += () if "mime-version" in names else (b"MIME-Version: 1.0\r\n",)
         lines.append(b"Content-Transfer-Encoding: %s\r\n" % transfer.encode("ascii"))
-    header = b"".join(lines)
-    octets = header + b"\r\n" + body
+    octets = b"".join((*lines, b"\r\n", body))
     is_8bit = _HIGH.search(octets) is not None
     needs_smtputf8 = False
     if part is not None or is_8bit:
@@ -185,11 +185,11 @@ def _plain_breaks(data: bytes) -> bytes:
     return _BREAK.sub(b"\r\n", view)
 
 
-def _is_legal(octets: bytes) -> bool:
-    """RFC 5321 §4.5.3.1.6 and §2.3.8, RFC 5322 §2.3: short lines, no CR alone, no NUL."""
-    if b"\0" in octets or octets.count(b"\r") != octets.count(b"\n"):
+def _is_legal(octets: bytes, start: int = 0) -> bool:
+    """RFC 5321 §4.5.3.1.6 and §2.3.8, RFC 5322 §2.3: short lines, no CR alone, no NUL; from that octet on."""
+    if octets.find(b"\0", start) >= 0 or octets.count(b"\r", start) != octets.count(b"\n", start):
         return False
-    start, end = 0, len(octets)
+    end = len(octets)
     while end - start > MAX_LINE:
         # As many lines at a time as a legal one is long.
         line_break = octets.rfind(b"\n", start, start + MAX_LINE + 2)
