@@ -22,7 +22,7 @@ def touch_submission(s: Session, account_id: int | None, submission_id: int | No
     """Note that the submission now shows otherwise. None: what is queued belongs to no account, or to no submission."""
     if account_id is None or submission_id is None:
         return
-    # RFC 8621 §7: the object changes each time the status of any of the recipients does.
+    # RFC 8621 §7 and §7.2: the object changes each time the status of any of the recipients does.
     try:
         modseq = s.touch(account_id, EMAIL_SUBMISSION)
     except NotFound:

@@ -192,6 +192,43 @@ class CreateTests(SubmissionBed):
             given_["rcptTo"][0]["parameters"] = rcpt
             self.assertEqual(self.error(email, envelope=given_)["properties"], ["envelope"])
 
+    def test_injection(self) -> None:
+        """No property of an Email, Identity or envelope begins a field, a recipient or a command of its own."""
+        evil = "x\r\nBcc: eve@example.org\r\nX-Evil: 1\r\n\r\nbody"
+        address = [{"email": "ada@example.org"}]
+        fields = ("from", "sender", "replyTo", "to", "cc", "bcc")
+        for properties in (
+            *({name: [{"name": evil, "email": "ada@example.org"}]} for name in fields),
+            *({name: [{"email": f"{evil}@example.org"}]} for name in fields),
+            *({name: [evil]} for name in ("messageId", "inReplyTo", "references")),
+            *({f"header:X-A:as{form}": evil} for form in ("Text", "Raw")),
+            {"header:X-A:asURLs": [evil]},
+            {"header:X-A:asGroupedAddresses": [{"name": evil, "addresses": address}]},
+            {f"header:{evil}:asText": "x"},
+            {"subject": evil},
+            {"sentAt": evil},
+            {"attachments": [{"partId": "1", "type": "text/plain", "name": evil}], "bodyValues": {"1": {"value": "x"}}},
+            {"attachments": [{"partId": "1", "type": f"text/{evil}"}], "bodyValues": {"1": {"value": "x"}}},
+            {"attachments": [{"partId": "1", "type": "text/plain", "cid": evil}], "bodyValues": {"1": {"value": "x"}}},
+        ):
+            new = {"mailboxIds": {self.inbox: True}, "from": address, "to": address, **properties}
+            made = self.call("Email/set", create={"m": new})
+            if made["created"] is None:
+                self.assertEqual(made["notCreated"]["m"]["type"], "invalidProperties", properties)
+                continue
+            before = len(self.queued())
+            submission = {"identityId": self.identity, "emailId": made["created"]["m"]["id"]}
+            if self.ask("EmailSubmission/set", create={"k": submission})["created"] is None:
+                self.assertEqual(len(self.queued()), before)
+                continue
+            sent = self.queued()[-1]
+            self.assertEqual([one.address for one in sent.recipients], ["ada@example.org"])
+            octets = self.store.blobs.get(sent.blob_hash)
+            self.assertNotIn(b"\nx-evil", octets.lower(), properties)
+            self.assertNotIn(b"\nbcc", octets.lower(), properties)
+        identity = self.ask("Identity/set", create={"i": {"email": "ada@example.org", "name": evil}})
+        self.assertIsNone(identity["created"])
+
     def test_refused_properties(self) -> None:
         """What doesn't exist, and what only the server sets, is named."""
         email = self.deliver(message())
@@ -313,6 +350,7 @@ class LimitTests(SubmissionBed):
         two = {"k": {"identityId": self.identity, "emailId": email, "envelope": envelope("", "a@b", "c@d")}}
         refused = self.ask("EmailSubmission/set", create=two)["notCreated"]["k"]
         self.assertEqual(refused["type"], "rateLimit")
+        self.assertIn("in 1 seconds, after 2023-11-14T22:13:21Z", refused["description"])
         self.submit(email)
         self.assertEqual(len(self.queued()), 2)
         self.assertEqual(self.ask("EmailSubmission/set", create=two)["notCreated"]["k"]["type"], "rateLimit")
@@ -351,7 +389,7 @@ class ChangeTests(SubmissionBed):
     """What becomes of a submission."""
 
     def test_delivery_status(self) -> None:
-        """Each change of a recipient's status shows, and moves the state."""
+        """RFC 8621 §7.1 and §7.2: each change of a recipient's status shows, and moves the state."""
         made = self.submit(self.deliver(message(Cc="cy@example.net")))
         state = self.ask("EmailSubmission/get")["state"]
         self.record("relayed", "250 2.0.0 ok")
@@ -460,7 +498,7 @@ class ChangeTests(SubmissionBed):
         self.assertEqual(self.ask("EmailSubmission/changes", sinceState=state)["destroyed"], [done["id"]])
 
     def test_implicit(self) -> None:
-        """Rule 82: one Email/set after all, only for what succeeded, also after updates and destructions."""
+        """RFC 8621 §7.5: one Email/set after all, only for what succeeded, also after updates and destructions."""
         emails = [self.deliver(message(subject=str(number))) for number in range(4)]
         old = [self.submit(email)["id"] for email in emails[:2]]
         flag = {"keywords/$sent": True}
@@ -491,7 +529,7 @@ class QueryTests(SubmissionBed):
     """EmailSubmission/query and /queryChanges."""
 
     def test_query(self) -> None:
-        """Rule 79: filters agree with what /get shows, and sorts are by what is named."""
+        """RFC 8621 §7.3: filters agree with what /get shows, and sorts are by what is named."""
         emails = [self.deliver(message(subject=name)) for name in ("a", "b", "a")]
         later = envelope("ada@example.org", "bob@example.net", HOLDFOR="60")
         first = self.submit(emails[2])["id"]
@@ -558,7 +596,7 @@ class QueryTests(SubmissionBed):
             self.assertEqual(self.found(filter=condition), [])
 
     def test_query_changes(self) -> None:
-        """What came, went and moved between two states; applied to the old result they give the new one."""
+        """RFC 8621 §7.4: what came, went and moved; applied to the old result that gives the new one."""
         emails = [self.deliver(message()) for _ in range(3)]
         ids = [self.submit(email)["id"] for email in emails[:2]]
         pending = {"undoStatus": "pending"}

@@ -81,7 +81,7 @@ def of_account(limits: Limits, is_own: bool) -> Mapping[str, Any]:
 
 def _fetch(call: Call, rows: Sequence[int] | None) -> Mapping[int, SubmissionRow]:
     account = call.account.row
-    if rows is None:
+    if rows is None:  # RFC 8621 §7.1: null for all, if they aren't too many
         found = store.list_submissions(call.session, account, call.limits.max_objects_in_get + 1)
         by_id = {row.id: row for row in found}
     else:
@@ -187,6 +187,7 @@ def _sorts(sort: Sequence[Comparator]) -> list[tuple[SubmissionColumn, bool]]:
 
 
 def _search(call: Call, search: Search[SubmissionFilter], arguments: object) -> Found:
+    """RFC 8621 §7.3."""
     try:
         found = submission_query.query_submissions(
             call.session,
