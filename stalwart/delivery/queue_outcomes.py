@@ -29,6 +29,7 @@ from stalwart.store import (
     Store,
     enqueue,
     queue,
+    queue_reports,
 )
 
 _AGAIN_SECONDS = 10.0
@@ -182,14 +183,14 @@ def _note(
     for result in results:
         queue.record(session, result.recipient.id, result.attempt)
     # Other attempts at the same message may have begun before the sender was warned.
-    is_news = is_late and queue.warned(session, message.id)
+    is_news = is_late and queue_reports.warned(session, message.id)
     if report is None or (report.actions == {"delayed"} and not is_news):
         return None
     return _tell(message, report, session)
 
 
 def _tell(message: QueueMessageRow, report: _Report, session: Session) -> int | _Untold:
-    if not queue.may_be_told(session, message):
+    if not queue_reports.may_be_told(session, message):
         return _Untold(reason="the account is gone, or the address is no longer its own")
     try:
         return enqueue(session, report.new)

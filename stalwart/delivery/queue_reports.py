@@ -10,7 +10,7 @@ import msgspec
 from stalwart.mail import dsn
 from stalwart.mail.dsn import Action, Letter, RecipientReport, Report
 from stalwart.mail.mdn import Notification
-from stalwart.store import QueueMessageRow, QueueRecipientRow, QueueStatus, Session, queue
+from stalwart.store import QueueMessageRow, QueueRecipientRow, QueueStatus, Session, queue, queue_reports
 from stalwart.store.queue_rows import Attempt
 
 _HEADER_END = re.compile(rb"\r?\n\r?\n")
@@ -96,7 +96,7 @@ def note_report(s: Session, account_id: int, report: Report, blob_hash: str) -> 
     """Note what a report says of a message that the account has sent; False if it is about none. RFC 3464 §2.3"""
     if report.env_id is None:
         return False
-    message = queue.find_sent(s, account_id, report.env_id)
+    message = queue_reports.find_sent(s, account_id, report.env_id)
     if message is None:
         return False
     said: dict[str, QueueStatus] = {}
@@ -106,7 +106,7 @@ def note_report(s: Session, account_id: int, report: Report, blob_hash: str) -> 
                 if address is not None:
                     said[address.lower()] = _NEWS[about.action]
     statuses = {each.id: said[each.address.lower()] for each in message.recipients if each.address.lower() in said}
-    queue.record_report(s, message, blob_hash, statuses)
+    queue_reports.record_report(s, message, blob_hash, statuses)
     return True
 
 
@@ -116,10 +116,10 @@ def note_notification(s: Session, account_id: int, notification: Notification, b
     RFC 8098 has no envelope id: the Message-ID tells the message, and one of its recipients must be who speaks.
     """
     speakers = {address.lower() for address in notification.recipients}
-    for message in queue.sent_with_id(s, account_id, notification.message_id):
+    for message in queue_reports.sent_with_id(s, account_id, notification.message_id):
         for each in message.recipients:
             if not speakers.isdisjoint((each.address.lower(), (_original(each.orcpt) or each.address).lower())):
-                queue.record_notification(s, message, blob_hash, each.id, notification.is_displayed)
+                queue_reports.record_notification(s, message, blob_hash, each.id, notification.is_displayed)
                 return True
     return False
 

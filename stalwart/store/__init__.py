@@ -121,8 +121,8 @@ from stalwart.store.queue import (
     get_queue_messages,
     list_queue,
     messages_of_submission,
-    queue_figures,
 )
+from stalwart.store.queue_control import queue_figures
 from stalwart.store.queue_rows import (
     NewMessage,
     NewRecipient,

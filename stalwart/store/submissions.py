@@ -13,7 +13,8 @@ from sqlalchemy.dialects.sqlite import insert as insert_or_update
 
 from stalwart.store.edits import bury
 from stalwart.store.errors import NotFound
-from stalwart.store.queue import detach_submission, enqueue, messages_of_submission, unsend
+from stalwart.store.queue import detach_submission, enqueue, messages_of_submission
+from stalwart.store.queue_control import unsend
 from stalwart.store.queue_rows import NewMessage, QueueRecipientRow, ReportKind
 from stalwart.store.rows import NewSubmission, SubmissionRow
 from stalwart.store.session import Session

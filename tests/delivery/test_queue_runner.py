@@ -16,7 +16,17 @@ from stalwart.delivery.local import Transfer
 from stalwart.delivery.queue_runner import Limits
 from stalwart.delivery.queue_schedule import back_off
 from stalwart.mail import dsn
-from stalwart.store import NotFound, Store, create_account, delete_account, enqueue, get_queue_message, queue
+from stalwart.store import (
+    NotFound,
+    Store,
+    create_account,
+    delete_account,
+    enqueue,
+    get_queue_message,
+    queue,
+    queue_control,
+    queue_reports,
+)
 from tests.delivery.queue_bed import MESSAGE, NOW, RunnerCase
 from tests.mail.test_mdn import mdn
 
@@ -95,12 +105,12 @@ class SendTests(RunnerCase):
         self.clock.pump([1.0] * 2)
         self.assertEqual(len(self.sender.sent), 1)
         with other.write() as s:
-            queue.set_paused(s, True)
+            queue_control.set_paused(s, True)
         self.put("b@example.net")
         self.clock.pump([1.0] * 5)
         self.assertEqual(len(self.sender.sent), 1)
         with other.write() as s:
-            queue.set_paused(s, False)
+            queue_control.set_paused(s, False)
         self.clock.pump([1.0] * 2)
         self.assertEqual(len(self.sender.sent), 2)
 
@@ -402,7 +412,7 @@ class ReportTests(RunnerCase):
         self.sender.kinds["b@example.net"] = "permanent"
         message = self.put("b@example.net")
         with self.store.read() as s:
-            (blob,) = queue.list_reports(s, message)
+            (blob,) = queue_reports.list_reports(s, message)
         self.assertEqual(self.blobs.get(blob), self.inbox()[0])
 
 
@@ -464,7 +474,7 @@ class IncomingReportTests(RunnerCase):
         self.arrive(self.get(message).env_id, "b@EXAMPLE.net", "failed")
         self.assertEqual(self.statuses(message), ["relayed", "failed"])
         with self.store.read() as s:
-            (blob,) = queue.list_reports(s, message)
+            (blob,) = queue_reports.list_reports(s, message)
         self.assertEqual(self.blobs.get(blob), self.inbox()[0])
 
     def test_delivered(self) -> None:
@@ -599,7 +609,7 @@ class FigureTests(RunnerCase):
         self.put("a@example.net")
         held = self.put("b@example.net", not_before=NOW + 999_999)
         with self.store.write() as s:
-            queue.hold(s, held)
+            queue_control.hold(s, held)
         self.clock.pump([1.0] * 30)
         value = self.metrics.registry.get_sample_value
         self.assertEqual(value("stalwart_queue_messages", {"state": "waiting"}), 1)

@@ -17,7 +17,7 @@ from stalwart.jmap.limits import Limits
 from stalwart.mail.headers import header_fields
 from stalwart.mail.message import parse
 from stalwart.mail.originators import mailboxes
-from stalwart.store import QueueMessageRow, queue
+from stalwart.store import QueueMessageRow, queue, queue_reports
 from stalwart.store.queue_rows import Attempt
 from tests.jmap.bed import ALL, NOW, Bed, message
 from tests.mail.test_originators import AMBIGUOUS
@@ -197,7 +197,7 @@ class CreateTests(SubmissionBed):
         evil = "x\r\nBcc: eve@example.org\r\nX-Evil: 1\r\n\r\nbody"
         address = [{"email": "ada@example.org"}]
         fields = ("from", "sender", "replyTo", "to", "cc", "bcc")
-        for properties in (
+        cases: tuple[dict[str, Any], ...] = (
             *({name: [{"name": evil, "email": "ada@example.org"}]} for name in fields),
             *({name: [{"email": f"{evil}@example.org"}]} for name in fields),
             *({name: [evil]} for name in ("messageId", "inReplyTo", "references")),
@@ -210,7 +210,8 @@ class CreateTests(SubmissionBed):
             {"attachments": [{"partId": "1", "type": "text/plain", "name": evil}], "bodyValues": {"1": {"value": "x"}}},
             {"attachments": [{"partId": "1", "type": f"text/{evil}"}], "bodyValues": {"1": {"value": "x"}}},
             {"attachments": [{"partId": "1", "type": "text/plain", "cid": evil}], "bodyValues": {"1": {"value": "x"}}},
-        ):
+        )
+        for properties in cases:
             new = {"mailboxIds": {self.inbox: True}, "from": address, "to": address, **properties}
             made = self.call("Email/set", create={"m": new})
             if made["created"] is None:
@@ -419,7 +420,7 @@ class ChangeTests(SubmissionBed):
         [sent] = self.queued()
         report = self.store.blobs.put(b"a report")
         with self.store.write() as s:
-            queue.record_report(s, sent, report, {sent.recipients[0].id: "delivered"})
+            queue_reports.record_report(s, sent, report, {sent.recipients[0].id: "delivered"})
         self.assertEqual(self.ask("EmailSubmission/changes", sinceState=state)["updated"], [made["id"]])
         shown = self.submission(made["id"])
         self.assertEqual(shown["dsnBlobIds"], [f"b{report}"])
@@ -638,14 +639,16 @@ _EMAIL = st.integers(0, 9).flatmap(
         else st.sampled_from(("zoë@bücher.example", "a@[192.0.2.1]", '"a b"@example.net', "ada+x@example.org")) | _LINE
     )
 )
-_OURS = st.integers(0, 9).flatmap(
+_ADDRESSES: st.SearchStrategy[Any] = st.lists(
+    st.builds(lambda name, email: {"name": name, "email": email}, _NAME, _EMAIL), max_size=4
+)
+_OURS: st.SearchStrategy[Any] = st.integers(0, 9).flatmap(
     lambda number: (
         st.just([{"name": "Ada", "email": "ada@example.org"}, {"email": "ada+x@example.org"}][: 1 + number % 2])
         if number
         else _ADDRESSES
     )
 )
-_ADDRESSES = st.lists(st.builds(lambda name, email: {"name": name, "email": email}, _NAME, _EMAIL), max_size=4)
 _ERRORS = {
     *("invalidEmail", "noRecipients", "invalidRecipients", "forbiddenFrom", "forbiddenMailFrom", "tooManyRecipients"),
 }

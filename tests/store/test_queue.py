@@ -17,7 +17,9 @@ from stalwart.store import (
     get_queue_message,
     list_queue,
     queue,
+    queue_control,
     queue_figures,
+    queue_reports,
     remove_alias,
     sweep,
 )
@@ -163,7 +165,7 @@ class AttemptTests(QueueTestCase):
         ids = self.due()
         with self.store.write() as s:
             self.begin(s, message, ids)
-            queue.hold(s, message)
+            queue_control.hold(s, message)
             queue.give_back(s, ids, NOW)
         self.assertEqual(self.due(), [])
 
@@ -207,21 +209,21 @@ class OperatorTests(QueueTestCase):
         first, second = self.due()
         with self.store.write() as s:
             self.begin(s, message, [first])
-            queue.hold(s, message)
+            queue_control.hold(s, message)
         self.finish(first, "queued", NOW)
         self.assertEqual(self.due(), [])
         with self.store.write() as s:
-            queue.release(s, message)
+            queue_control.release(s, message)
         self.assertEqual(self.due(), [first, second])
 
     def test_release_keeps_time(self) -> None:
         """A released message still waits for the time it was to go at; `retry` doesn't."""
         message = self.put("a@example.net", not_before=NOW + 60, is_held=True)
         with self.store.write() as s:
-            queue.release(s, message)
+            queue_control.release(s, message)
         self.assertEqual(self.due(), [])
         with self.store.write() as s:
-            queue.retry(s, message)
+            queue_control.retry(s, message)
         self.assertEqual(len(self.due()), 1)
 
     def test_cancel(self) -> None:
@@ -230,11 +232,11 @@ class OperatorTests(QueueTestCase):
         first, _ = self.due()
         with self.store.write() as s:
             self.begin(s, message, [first])
-            self.assertEqual(queue.cancel(s, message), 1)
+            self.assertEqual(queue_control.cancel(s, message), 1)
         self.assertEqual([each.status for each in self.get(message).recipients], ["queued", "canceled"])
         self.assertTrue(self.finish(first))
         with self.store.write() as s:
-            self.assertRaises(NotFound, queue.cancel, s, message)
+            self.assertRaises(NotFound, queue_control.cancel, s, message)
 
     def test_unsend(self) -> None:
         """A message is unsent whole as long as nothing of it was tried."""
@@ -242,8 +244,8 @@ class OperatorTests(QueueTestCase):
         with self.store.write() as s:
             self.begin(s, touched, self.due("example.com"))
         with self.store.write() as s:
-            self.assertTrue(queue.unsend(s, untouched))
-            self.assertFalse(queue.unsend(s, touched))
+            self.assertTrue(queue_control.unsend(s, untouched))
+            self.assertFalse(queue_control.unsend(s, touched))
         self.assertEqual(self.due(), [])
         self.assertIsNotNone(self.get(untouched).finished_at)
 
@@ -252,15 +254,21 @@ class OperatorTests(QueueTestCase):
         message = self.put("a@example.net")
         ids = self.due()
         with self.store.write() as s:
-            queue.set_paused(s, True)
+            queue_control.set_paused(s, True)
             self.assertEqual(self.begin(s, message, ids), [])
-            queue.set_paused(s, False)
+            queue_control.set_paused(s, False)
             self.assertEqual(self.begin(s, message, ids), ids)
 
     def test_unknown(self) -> None:
         """Whatever is done to a message that isn't there is NotFound."""
         with self.store.write() as s:
-            for action in (queue.hold, queue.release, queue.retry, queue.cancel, queue.unsend):
+            for action in (
+                queue_control.hold,
+                queue_control.release,
+                queue_control.retry,
+                queue_control.cancel,
+                queue_control.unsend,
+            ):
                 self.assertRaises(NotFound, action, s, 99)
 
     def test_figures(self) -> None:
@@ -313,10 +321,10 @@ class KeepingTests(QueueTestCase):
         """Who got an address that was another's is told nothing of what that one has sent."""
         sent = self.get(self.put("a@example.net", return_path="ada@example.org"))
         with self.store.write() as s:
-            self.assertTrue(queue.may_be_told(s, sent))
+            self.assertTrue(queue_reports.may_be_told(s, sent))
             delete_account(s, self.account_id)
             create_account(s, sent.return_path, password_hash="x")
-            self.assertFalse(queue.may_be_told(s, sent))
+            self.assertFalse(queue_reports.may_be_told(s, sent))
 
     def test_moved_alias(self) -> None:
         """So with an alias that went to another account."""
@@ -325,24 +333,26 @@ class KeepingTests(QueueTestCase):
             other = create_account(s, "bob@example.org", password_hash="x").id
         sent = self.get(self.put("a@example.net", return_path="sales@example.org"))
         with self.store.write() as s:
-            self.assertTrue(queue.may_be_told(s, sent))
+            self.assertTrue(queue_reports.may_be_told(s, sent))
             remove_alias(s, self.account_id, "sales@example.org")
-            self.assertFalse(queue.may_be_told(s, sent))
+            self.assertFalse(queue_reports.may_be_told(s, sent))
             add_alias(s, other, "sales@example.org")
-            self.assertFalse(queue.may_be_told(s, sent))
+            self.assertFalse(queue_reports.may_be_told(s, sent))
 
     def test_many_reports(self) -> None:
         """The list of reports about one message has an end; what further ones say is noted all the same."""
-        self.patch(queue, "MOST_REPORTS", 2)
+        self.patch(queue_reports, "MOST_REPORTS", 2)
         message = self.get(self.put("a@example.net"))
         (recipient,) = message.recipients
         self.finish(recipient.id)
         with self.store.write() as s:
             for number in range(3):
-                found = queue.find_sent(s, self.account_id, message.env_id)
+                found = queue_reports.find_sent(s, self.account_id, message.env_id)
                 assert found is not None
-                queue.record_report(s, found, f"blob{number}", {recipient.id: "delivered"} if number == 2 else {})
-            self.assertEqual(queue.list_reports(s, message.id), ["blob0", "blob1"])
+                queue_reports.record_report(
+                    s, found, f"blob{number}", {recipient.id: "delivered"} if number == 2 else {}
+                )
+            self.assertEqual(queue_reports.list_reports(s, message.id), ["blob0", "blob1"])
         self.assertEqual(self.get(message.id).recipients[0].status, "delivered")
 
     def test_detached(self) -> None:
@@ -361,10 +371,10 @@ class KeepingTests(QueueTestCase):
         first, second = message.recipients
         self.finish(first.id)
         with self.store.write() as s:
-            self.assertIsNone(queue.find_sent(s, self.account_id + 1, message.env_id))
-            self.assertIsNone(queue.find_sent(s, self.account_id, "other"))
-            found = queue.find_sent(s, self.account_id, message.env_id)
+            self.assertIsNone(queue_reports.find_sent(s, self.account_id + 1, message.env_id))
+            self.assertIsNone(queue_reports.find_sent(s, self.account_id, "other"))
+            found = queue_reports.find_sent(s, self.account_id, message.env_id)
             assert found is not None
-            queue.record_report(s, found, "blob", {first.id: "delivered", second.id: "failed"})
-            self.assertEqual(queue.list_reports(s, message.id), ["blob"])
+            queue_reports.record_report(s, found, "blob", {first.id: "delivered", second.id: "failed"})
+            self.assertEqual(queue_reports.list_reports(s, message.id), ["blob"])
         self.assertEqual([each.status for each in self.get(message.id).recipients], ["delivered", "queued"])
