@@ -253,7 +253,7 @@ def unshare(config_path: str | None, owner: str, guest: str) -> None:
 @click.option("--yes", is_flag=True, help="Don't ask.")
 @click.pass_obj
 def delete(config_path: str | None, address: str, yes: bool) -> None:
-    """Delete an account with all its mail. There is no way back but a backup."""
+    """Delete an account with all its mail, also what waits to be sent. There is no way back but a backup."""
     with open_store(config_path) as store:
         with store.read() as session:
             row = _find(session, address)

@@ -48,7 +48,14 @@ class SignerTests(SynchronousTestCase):
 
     def test_without_keys(self) -> None:
         """Domains without keys, unknown ones, and messages without a usable From are left unsigned."""
-        for field in (b"From: a@example.com", b"From: a@example.net", b"From: nobody", b"X: y", b"From: a@-,b@c"):
+        for field in (
+            b"From: a@example.com",
+            b"From: a@example.net",
+            b"From: nobody",
+            b"X: y",
+            b"From: a@-,b@c",
+            b"From: a@[192.0.2.1]",
+        ):
             self.assertEqual(self.sign(field + b"\r\n\r\nhello\r\n"), b"")
 
     @given(st.binary(max_size=60))
