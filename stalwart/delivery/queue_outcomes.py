@@ -34,6 +34,7 @@ from stalwart.store import (
 
 _AGAIN_SECONDS = 10.0
 _REPORT_TRIES = 5
+_MOST_HEADER = 1 << 20  # octets that are read of a message of which only the header is sent back
 
 
 class _Report(msgspec.Struct, frozen=True, kw_only=True):
@@ -148,7 +149,7 @@ class Outcomes:
         if not told:
             return None
         try:
-            original = self._store.blobs.get(message.blob_hash)
+            original = self._store.blobs.get(message.blob_hash, 0, None if message.ret == "FULL" else _MOST_HEADER)
         except BlobMissing:
             original = b""
         try:
