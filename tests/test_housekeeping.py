@@ -32,7 +32,7 @@ from stalwart.store import (
     find_upload,
     list_queue,
     list_submissions,
-    queue,
+    queue_control,
     state,
     sweep,
 )
@@ -97,7 +97,7 @@ class HousekeepingTests(SynchronousTestCase):
                 recipients=(NewRecipient(address="a@example.net"),),
             )
             message = enqueue(s, new)
-            queue.cancel(s, message)
+            queue_control.cancel(s, message)
         self.time += 6 * DAY
         self.clock.advance(600)
         with self.store.read() as s:

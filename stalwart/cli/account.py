@@ -26,6 +26,7 @@ from stalwart.store import (
     list_accounts,
     list_mailboxes,
     remove_alias,
+    set_may_send,
     set_password_hash,
     set_quota,
     share_account,
@@ -43,17 +44,32 @@ def account() -> None:
 @click.option("--name", default="", help="The person's name.")
 @click.option("--admin", is_flag=True, help="May administer the server.")
 @click.option("--quota", metavar="SIZE", help="The most mail that the account may hold: octets, or such as 500M, 2G.")
+@click.option("--no-send", is_flag=True, help="May receive mail, but not send any.")
 @click.option("--password-stdin", is_flag=True, help="Read the password from standard input (its first line).")
 @click.pass_obj
 def create(
-    config_path: str | None, address: str, name: str, admin: bool, quota: str | None, password_stdin: bool
+    config_path: str | None,
+    address: str,
+    name: str,
+    admin: bool,
+    quota: str | None,
+    no_send: bool,
+    password_stdin: bool,
 ) -> None:
     """Make an account for ADDRESS. Without --password-stdin a password is made and printed once."""
     octets = None if quota is None else _quota(quota)
     password = _password_from_stdin() if password_stdin else generate_password()
     password_hash = Passwords().hash(password)
     with open_store(config_path) as store, store.write() as session:
-        made = create_account(session, address, name=name, password_hash=password_hash, is_admin=admin, quota=octets)
+        made = create_account(
+            session,
+            address,
+            name=name,
+            password_hash=password_hash,
+            is_admin=admin,
+            quota=octets,
+            may_send=not no_send,
+        )
     click.echo(f"account {made.address} created")
     if not password_stdin:
         click.echo(f"password: {password}")
@@ -111,6 +127,7 @@ def show(config_path: str | None, address: str, json_wanted: bool) -> None:
     click.echo(f"aliases:  {', '.join(row.aliases) or '-'}")
     click.echo(f"created:  {as_time(row.created_at)}")
     click.echo(f"used:     {as_size(row.used)} of {as_size(row.quota) if row.quota is not None else 'no limit'}")
+    click.echo(f"sends:    {'yes' if row.may_send else 'no'}")
     click.echo(f"shared:   {_guests(guests) or '-'}")
     click.echo("")
     table(
@@ -182,6 +199,22 @@ def quota(config_path: str | None, address: str, size: str) -> None:
     click.echo(f"{row.address} now has {limit}, {as_size(row.used)} used")
 
 
+@account.command("sending")
+@click.argument("address")
+@click.argument("allowed", metavar="on|off", type=click.Choice(["on", "off"]))
+@click.pass_obj
+def sending(config_path: str | None, address: str, allowed: str) -> None:
+    """Let the account ADDRESS send mail, or not. It holds at once.
+
+    Off stops vacation answers, too. What is queued already goes out: `stalwart queue list` shows it, and
+    `stalwart queue cancel` stops it.
+    """
+    with open_store(config_path) as store, store.write() as session:
+        row = _find(session, address)
+        set_may_send(session, row.id, allowed == "on")
+    click.echo(f"{row.address} may {'now' if allowed == 'on' else 'no longer'} send mail")
+
+
 @account.command("share")
 @click.argument("owner")
 @click.argument("guest")
@@ -220,7 +253,7 @@ def unshare(config_path: str | None, owner: str, guest: str) -> None:
 @click.option("--yes", is_flag=True, help="Don't ask.")
 @click.pass_obj
 def delete(config_path: str | None, address: str, yes: bool) -> None:
-    """Delete an account with all its mail. There is no way back but a backup."""
+    """Delete an account with all its mail, also what waits to be sent. There is no way back but a backup."""
     with open_store(config_path) as store:
         with store.read() as session:
             row = _find(session, address)
@@ -268,6 +301,7 @@ def _record(row: AccountRow, guests: Sequence[ShareRow]) -> dict[str, object]:
         "used": row.used,
         "messages": row.message_count,
         "created": as_time(row.created_at),
+        "sends": row.may_send,
         "shared": {guest.address: _rights(guest) for guest in guests},
     }
 

@@ -13,6 +13,7 @@ from stalwart.mail.dkim import record_name, record_value
 from stalwart.store import (
     RECORD_SECONDS,
     DkimKeyRow,
+    KeyPair,
     NotFound,
     create_dkim_keys,
     list_dkim_keys,
@@ -32,8 +33,9 @@ def dkim() -> None:
 @click.pass_obj
 def create(config_path: str | None, domain: str) -> None:
     """Make the keys of DOMAIN and print the TXT records to publish. Mail is signed from now on."""
+    pair = KeyPair.generate()  # takes a while, in which nobody else may be kept from writing
     with open_store(config_path) as store, store.write() as session:
-        made = create_dkim_keys(session, domain)
+        made = create_dkim_keys(session, domain, pair)
     click.echo(f"; publish these records in the zone of {made[0].domain}")
     _print_records(made)
 
@@ -51,8 +53,9 @@ def create(config_path: str | None, domain: str) -> None:
 @click.pass_obj
 def rotate(config_path: str | None, domain: str, overlap: int) -> None:
     """Make new keys for DOMAIN and print the TXT records to publish before they take the place of the old ones."""
+    pair = KeyPair.generate()
     with open_store(config_path) as store, store.write() as session:
-        made = rotate_dkim_keys(session, domain, overlap * 3600)
+        made = rotate_dkim_keys(session, domain, pair, overlap * 3600)
         former = [key for key in list_dkim_keys(session, domain) if key.signs_until is not None]
     click.echo(
         f"; publish these records in the zone of {made[0].domain}; they are used from {as_time(made[0].signs_from)}"

@@ -21,7 +21,7 @@ from stalwart.store import (
     list_queue,
     queue_figures,
 )
-from stalwart.store import queue as entries
+from stalwart.store import queue_control as entries
 
 _AT_ONCE = 1000
 

@@ -16,12 +16,13 @@ from twisted.internet.defer import Deferred, gatherResults
 from twisted.logger import Logger
 
 from stalwart.delivery import replies
-from stalwart.delivery.queue_reports import note_report
+from stalwart.delivery.queue_reports import note_notification, note_report
 from stalwart.delivery.replies import LmtpError, Reply, reply
 from stalwart.delivery.trace import trace_fields, without_return_path
 from stalwart.delivery.vacation import NoAnswer, PreparedAnswer, prepare_answer, queue_answer
-from stalwart.mail import dsn
+from stalwart.mail import dsn, mdn
 from stalwart.mail.dsn import Report
+from stalwart.mail.mdn import Notification
 from stalwart.mail.message import Part
 from stalwart.mail.summary import Digest, summarize
 from stalwart.store import (
@@ -94,6 +95,7 @@ class _Prepared(msgspec.Struct, frozen=True, kw_only=True):
     account_id: int
     new: NewEmail
     report: Report | None
+    notification: Notification | None
     answer: PreparedAnswer | NoAnswer | None
 
 
@@ -169,6 +171,7 @@ class Mailroom:
         content.clear()
         digest: Digest | None = None
         report: Report | None = None
+        notification: Notification | None = None
         first = 0
         prepared: list[_Prepared | Exception] = []
         for recipient in recipients:
@@ -187,7 +190,7 @@ class Mailroom:
                 body = b""  # a large message shouldn't be held twice while it is read
             if digest is None:
                 digest, first = summarize(message), len(fields)
-                report = _report(transfer, digest, message)
+                report, notification = _reports(transfer, digest, message)
             try:
                 blob_hash = self._store.blobs.put(message)
             except StoreError as error:
@@ -201,7 +204,11 @@ class Mailroom:
                 digest=shift(digest, len(fields) - first),
             )
             answer = self._answer(transfer, recipient, message, new, now)
-            prepared.append(_Prepared(account_id=recipient.account_id, new=new, report=report, answer=answer))
+            prepared.append(
+                _Prepared(
+                    account_id=recipient.account_id, new=new, report=report, notification=notification, answer=answer
+                )
+            )
         return prepared
 
     def _answer(
@@ -247,17 +254,17 @@ class Mailroom:
             return error
 
 
-def _report(transfer: Transfer, digest: Digest, message: bytes) -> Report | None:
-    """What the message reports of one that was sent from here, if it can be such a report."""
-    # RFC 3464 §2: a report has an empty return path. What else is a multipart/report isn't worth reading.
+def _reports(transfer: Transfer, digest: Digest, message: bytes) -> tuple[Report | None, Notification | None]:
+    """What the message says of one that was sent from here, if it can be such: of its delivery, or its reader."""
+    # RFC 3464 §2, RFC 8098 §3: both have an empty return path. What else is a multipart/report isn't worth reading.
     if transfer.sender or digest.structure.type != "multipart/report":
-        return None
+        return None, None
     try:
-        report = dsn.parse(message)
+        report, notification = dsn.parse(message), mdn.parse(message)
     except Exception:  # noqa: BLE001 - no fault in this may keep the mail out
         _log.failure("reading the report {delivery_id} failed", delivery_id=transfer.id)
-        return None
-    return report if report is not None and report.env_id is not None else None
+        return None, None
+    return report if report is not None and report.env_id is not None else None, notification
 
 
 def _add(prepared: _Prepared, also: Also | None, session: Session) -> StoredEmail:
@@ -268,6 +275,8 @@ def _add(prepared: _Prepared, also: Also | None, session: Session) -> StoredEmai
     stored = add_email(session, prepared.account_id, msgspec.structs.replace(prepared.new, mailbox_ids=(inbox.id,)))
     if prepared.report is not None:
         note_report(session, prepared.account_id, prepared.report, prepared.new.blob_hash)
+    if prepared.notification is not None:
+        note_notification(session, prepared.account_id, prepared.notification, prepared.new.blob_hash)
     if isinstance(prepared.answer, PreparedAnswer):
         queue_answer(session, prepared.answer)
     if also is not None:

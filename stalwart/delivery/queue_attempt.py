@@ -10,36 +10,29 @@ from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Protocol
 
-import msgspec
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
-from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 
 from stalwart.delivery.local import Mailroom, Pool, Recipient, Transfer, Writer
 from stalwart.delivery.outgoing import Begun, Kind, Outcome, Outgoing, OutRecipient
 from stalwart.delivery.queue_journal import QueueJournal
-from stalwart.delivery.queue_reports import Result, build_report, told_of
+from stalwart.delivery.queue_outcomes import Outcomes
+from stalwart.delivery.queue_reports import Result, told_of
 from stalwart.delivery.queue_schedule import attempt_of
 from stalwart.delivery.replies import LmtpError, Reply, reply
-from stalwart.mail.build_fields import InvalidValue
 from stalwart.mail.seven_bit import to_seven_bit
 from stalwart.store import (
     BlobMissing,
-    InvalidAddress,
-    NewMessage,
-    NewRecipient,
     QueueMessageRow,
     QueueRecipientRow,
     Session,
     Store,
     StoredEmail,
-    enqueue,
     queue,
 )
 from stalwart.store.queue_rows import LOCAL, Attempt
 
-_RECORD_AGAIN_SECONDS = 10.0
 _GONE = reply(554, "5.3.0", "The message's octets are lost on this server")
 _TROUBLE = reply(451, "4.3.0", "Trouble on this server, tried again later")
 _STOPPED = reply(451, "4.3.2", "This server stopped while the answer was awaited")
@@ -84,11 +77,19 @@ class Attempts:
         self._sender = sender
         self._sign = sign
         self._journal = journal
-        self._reactor = reactor
         self._hostname = hostname
         self._clock = clock
         self._chance = chance
-        self._random_token = random_token
+        self._outcomes = Outcomes(
+            store,
+            pool=pool,
+            writer=writer,
+            journal=journal,
+            reactor=reactor,
+            hostname=hostname,
+            clock=clock,
+            random_token=random_token,
+        )
         self._waiting: set[Deferred[Sequence[Outcome]]] = set()  # what `give_up` ends
         self._stopping = False
 
@@ -113,6 +114,7 @@ class Attempts:
     def give_up(self) -> None:
         """The server stops: end what waits for peers, and give back who can't have got their message."""
         self._stopping = True
+        self._outcomes.stop()
         for waiting in list(self._waiting):
             waiting.cancel()
 
@@ -253,7 +255,7 @@ class Attempts:
                 ended.append(self._refused(each, outcome.reply))
         # RFC 3461 §5.2.4: who asked for it is told of success.
         if told_of(message, done, now):
-            await self._record_results(message, done, write=False)
+            await self._outcomes.tell(message, done)
         return ended
 
     def _refused(self, recipient: QueueRecipientRow, answer: Reply) -> _Ended:
@@ -268,60 +270,7 @@ class Attempts:
             attempt = attempt_of(message, recipient, kind, reply=said, peer=peer, now=now, chance=self._chance())
             results.append(Result(recipient=recipient, attempt=attempt))
             self._journal.attempted(message, recipient, attempt, kind)
-        await self._record_results(message, results)
-
-    async def _record_results(self, message: QueueMessageRow, results: Sequence[Result], write: bool = True) -> None:
-        """Write the results down, unless `write` is false, with the report that the sender gets, in one transaction.
-
-        What became of a message must not be forgotten, so that is tried until it succeeds.
-        """
-        while True:
-            try:
-                report = await self._pool.run(partial(self._report, message, results))
-                late = message.warn_at is not None and self._clock() >= message.warn_at
-                job = partial(_record, message.id, results if write else (), report, late)
-                report_id = await self._writer.submit(job)
-                break
-            except Exception:  # noqa: BLE001 - such as a full disk
-                self._journal.trouble(f"noting what became of message {message.id}", Failure())
-                if self._stopping:
-                    return  # the next start finds the attempt unresolved
-                await deferLater(self._reactor, _RECORD_AGAIN_SECONDS, lambda: None)
-        if report is not None and report_id is not None:
-            self._journal.reported(message, report_id, report.actions)
-
-    def _report(self, message: QueueMessageRow, results: Sequence[Result]) -> _Report | None:
-        """In a thread: make the report to the sender, if one is due, and put it on disk."""
-        now = int(self._clock())
-        told = told_of(message, results, now)
-        if not told:
-            return None
-        try:
-            original = self._store.blobs.get(message.blob_hash)
-        except BlobMissing:
-            original = b""
-        try:
-            data = build_report(
-                message,
-                told,
-                original,
-                hostname=self._hostname,
-                now=now,
-                random_token=self._random_token,
-            )
-        except InvalidValue as error:
-            self._journal.unreported(message, str(error))
-            return None
-        new = NewMessage(
-            account_id=None,
-            blob_hash=self._store.blobs.put(data),
-            size=len(data),
-            return_path="",  # RFC 5321 §4.5.5
-            recipients=(NewRecipient(address=message.return_path, notify="NEVER"),),
-            is_8bit=not data.isascii(),
-            needs_smtputf8=not message.return_path.isascii(),
-        )
-        return _Report(new=new, actions={action for _, action in told})
+        await self._outcomes.note(message, results)
 
     async def _interrupted(self, message: QueueMessageRow, ending: set[int]) -> None:
         """The attempt was given up because the server stops."""
@@ -331,11 +280,6 @@ class Attempts:
         lost = [each for each in message.recipients if each.id in ending]
         if lost:
             await self._record(message, [(each, "unknown", str(_STOPPED), "") for each in lost])
-
-
-class _Report(msgspec.Struct, frozen=True, kw_only=True):
-    new: NewMessage
-    actions: set[str]
 
 
 _Ended = tuple[QueueRecipientRow, Kind, str, str]
@@ -369,18 +313,3 @@ def _resolve(now: int, session: Session) -> list[QueueRecipientRow]:
         queue.record(session, each.id, again)
     queue.give_back(session, [each.id for each in rows if each.ending_at is None], now)
     return maybe_sent
-
-
-def _record(
-    message_id: int, results: Sequence[Result], report: _Report | None, late: bool, session: Session
-) -> int | None:
-    for result in results:
-        queue.record(session, result.recipient.id, result.attempt)
-    if late:
-        queue.warned(session, message_id)
-    if report is None:
-        return None
-    try:
-        return enqueue(session, report.new)
-    except InvalidAddress:
-        return None  # of a sender whose address is none, nobody can be told

@@ -85,6 +85,13 @@ class QueueJournal:
             reason=reason,
         )
 
+    def gone(self, message: QueueMessageRow) -> None:
+        """The message was taken out of the queue during the attempt."""
+        self._log.warn(
+            "queue {message_id}: its account was deleted while it was being sent; what came of that is not kept",
+            message_id=message.id,
+        )
+
     def trouble(self, doing: str, failure: Failure) -> None:
         """Something failed on this side."""
         self._log.failure("queue: {doing} failed", failure, doing=doing)

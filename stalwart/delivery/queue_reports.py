@@ -9,7 +9,8 @@ import msgspec
 
 from stalwart.mail import dsn
 from stalwart.mail.dsn import Action, Letter, RecipientReport, Report
-from stalwart.store import QueueMessageRow, QueueRecipientRow, QueueStatus, Session, queue
+from stalwart.mail.mdn import Notification
+from stalwart.store import QueueMessageRow, QueueRecipientRow, QueueStatus, Session, queue, queue_reports
 from stalwart.store.queue_rows import Attempt
 
 _HEADER_END = re.compile(rb"\r?\n\r?\n")
@@ -38,6 +39,26 @@ def told_of(message: QueueMessageRow, results: Sequence[Result], now: int) -> li
         if action is not None and _wants(result.recipient.notify, action):
             told.append((result, action))
     return told
+
+
+def late_as_well(session: Session, message: QueueMessageRow, results: Sequence[Result]) -> list[Result]:
+    """The other recipients of a message who wait still: its sender is warned once, about all of them."""
+    known = {result.recipient.id for result in results}
+    found = queue.get_queue_messages(session, [message.id])
+    return [
+        Result(
+            recipient=each,
+            attempt=Attempt(
+                at=each.last_attempt_at or message.created_at,
+                status="queued",
+                reply=each.reply or "",
+                peer=each.peer or "",
+            ),
+        )
+        for one in found
+        for each in one.recipients
+        if each.status == "queued" and each.id not in known
+    ]
 
 
 def build_report(
@@ -75,7 +96,7 @@ def note_report(s: Session, account_id: int, report: Report, blob_hash: str) -> 
     """Note what a report says of a message that the account has sent; False if it is about none. RFC 3464 §2.3"""
     if report.env_id is None:
         return False
-    message = queue.find_sent(s, account_id, report.env_id)
+    message = queue_reports.find_sent(s, account_id, report.env_id)
     if message is None:
         return False
     said: dict[str, QueueStatus] = {}
@@ -85,8 +106,22 @@ def note_report(s: Session, account_id: int, report: Report, blob_hash: str) -> 
                 if address is not None:
                     said[address.lower()] = _NEWS[about.action]
     statuses = {each.id: said[each.address.lower()] for each in message.recipients if each.address.lower() in said}
-    queue.record_report(s, message, blob_hash, statuses)
+    queue_reports.record_report(s, message, blob_hash, statuses)
     return True
+
+
+def note_notification(s: Session, account_id: int, notification: Notification, blob_hash: str) -> bool:
+    """Note that somebody was shown a message that the account has sent to them; False if it is about none.
+
+    RFC 8098 has no envelope id: the Message-ID tells the message, and one of its recipients must be who speaks.
+    """
+    speakers = {address.lower() for address in notification.recipients}
+    for message in queue_reports.sent_with_id(s, account_id, notification.message_id):
+        for each in message.recipients:
+            if not speakers.isdisjoint((each.address.lower(), (_original(each.orcpt) or each.address).lower())):
+                queue_reports.record_notification(s, message, blob_hash, each.id, notification.is_displayed)
+                return True
+    return False
 
 
 def _action(status: QueueStatus, is_late: bool) -> Action | None:

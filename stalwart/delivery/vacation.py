@@ -24,6 +24,7 @@ from stalwart.store import (
     StoreError,
     active_vacation,
     enqueue,
+    has_answered_many,
     normalise_address,
     note_answer,
     was_answered,
@@ -58,6 +59,8 @@ def prepare_answer(
             away = active_vacation(session, account_id)
             if away is None or was_answered(session, account_id, sender_key(sender), INTERVAL):
                 return None
+            if has_answered_many(session, account_id):
+                raise NoAnswer(f"no vacation answer from {recipient} to {sender}: many others had one in the last day")
         return _prepare(store, away, account_id, recipient, sender, message, root, hostname, now)
     except (StoreError, InvalidValue) as error:
         raise NoAnswer(f"no vacation answer from {recipient} to {sender}: {error}") from error

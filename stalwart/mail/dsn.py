@@ -22,7 +22,7 @@ from stalwart.mail.fields import scan_header
 from stalwart.mail.headers import unfolded
 from stalwart.mail.message import Part, scan
 
-__all__ = ["Action", "Letter", "RecipientReport", "Report", "build", "parse"]
+__all__ = ["Action", "Letter", "RecipientReport", "Report", "build", "parse", "read_group", "typed_value"]
 
 #: RFC 3464 §2.3.3
 Action = Literal["failed", "delayed", "delivered", "relayed", "expanded"]
@@ -144,7 +144,7 @@ def parse(message: bytes) -> Report | None:
         return None
     content = decode_part(message, part)[:_MAX_REPORT].replace(b"\r\n", b"\n").replace(b"\r", b"\n").strip()
     blocks = _BLANK_LINES.split(content, _MAX_RECIPIENTS + 1)[: _MAX_RECIPIENTS + 1]
-    groups = [_group(block) for block in blocks]
+    groups = [read_group(block) for block in blocks]
     first = groups[0]
     # RFC 3464 §2.1: the first group is of the message. Some senders forget the blank line after it.
     recipients = [found for group in groups if (found := _recipient(group)) is not None]
@@ -152,7 +152,7 @@ def parse(message: bytes) -> Report | None:
         return None
     env_id = _one_line(first.get("original-envelope-id", ""))
     return Report(
-        reporting_mta=_typed(first.get("reporting-mta", "")) or "",
+        reporting_mta=typed_value(first.get("reporting-mta", "")) or "",
         recipients=tuple(recipients),
         env_id=env_id or None,
     )
@@ -257,7 +257,8 @@ def _status_part(root: Part) -> Part | None:
     return next((part for part in root.sub_parts or () if part.type in _STATUS_TYPES), None)
 
 
-def _group(block: bytes) -> dict[str, str]:
+def read_group(block: bytes) -> dict[str, str]:
+    """The fields of a group, by their names in lower case; of several of one name the first."""
     fields: dict[str, str] = {}
     for span in scan_header(block, 0, len(block), len(block)).fields:
         value = unfolded(block[span.value_start : span.value_end][:_MAX_TEXT])
@@ -266,7 +267,7 @@ def _group(block: bytes) -> dict[str, str]:
 
 
 def _recipient(group: dict[str, str]) -> RecipientReport | None:
-    address = _typed(group.get("final-recipient", "")) or _typed(group.get("original-recipient", ""))
+    address = typed_value(group.get("final-recipient", "")) or typed_value(group.get("original-recipient", ""))
     action = _ACTIONS.get(strip_comments(group.get("action", "")).strip().lower())
     if not address or action is None:
         return None
@@ -275,13 +276,13 @@ def _recipient(group: dict[str, str]) -> RecipientReport | None:
         address=address,
         action=action,
         status=status[0] if status else _DEFAULT_STATUS[action],
-        original=_typed(group.get("original-recipient", "")),
-        diagnostic=_typed(group.get("diagnostic-code", "")),
-        remote=_typed(group.get("remote-mta", "")),
+        original=typed_value(group.get("original-recipient", "")),
+        diagnostic=typed_value(group.get("diagnostic-code", "")),
+        remote=typed_value(group.get("remote-mta", "")),
     )
 
 
-def _typed(value: str) -> str | None:
+def typed_value(value: str) -> str | None:
     """RFC 3464 §2.1.2: what follows the type; some senders leave the type out, or put angle brackets around."""
     _, semicolon, text = value.partition(";")
     found = _one_line(text if semicolon else value)

@@ -14,8 +14,10 @@ import msgspec
 from stalwart.mail.build_fields import MAX_LINE
 from stalwart.mail.build_transfer import TransferEncoding, encode
 from stalwart.mail.fields import blank_line, leading_lines, line_view, scan_header
-from stalwart.mail.headers import HeaderField, as_addresses
+from stalwart.mail.headers import HeaderField, as_addresses, unfolded
+from stalwart.mail.identifiers import parse_message_ids
 from stalwart.mail.message import Part, scan
+from stalwart.mail.originators import Ambiguous, mailboxes
 from stalwart.mail.transfer import pieces
 
 __all__ = ["NotSendable", "Outgoing", "Read", "prepare", "read"]
@@ -44,7 +46,7 @@ _ONCE: Final[Mapping[str, str]] = {
     "references": "references",
     "subject": "subject",
 }
-_ADDRESS_FIELDS: Final = ("from", "sender", "to", "cc", "bcc")
+_ADDRESS_FIELDS: Final = ("from", "sender", "resent-from", "resent-sender", "to", "cc", "bcc")
 
 
 class NotSendable(ValueError):
@@ -56,11 +58,18 @@ class NotSendable(ValueError):
 
 
 class Read(msgspec.Struct, frozen=True, kw_only=True):
-    """A message whose header was read: its octets with CRLF as the only line break, and where its body starts."""
+    """A message whose header was read: its octets with CRLF as the only line break, and where its body starts.
+
+    `authors` are the addresses in From, `resenders` those in all Resent-From and Resent-Sender, as every program reads
+    them.
+    """
 
     octets: bytes
     fields: tuple[HeaderField, ...]
     body_start: int
+    authors: tuple[str, ...]
+    sender: str | None
+    resenders: tuple[str, ...]
 
     def addresses(self, name: str) -> list[str]:
         """The addresses in all fields of that (lower-case) name, in order."""
@@ -68,16 +77,15 @@ class Read(msgspec.Struct, frozen=True, kw_only=True):
             address.email for field in self.fields if field.name.lower() == name for address in as_addresses(field.raw)
         ]
 
-    def last_addresses(self, name: str) -> list[str]:
-        """The addresses in the last field of that (lower-case) name."""
-        last = next((field for field in reversed(self.fields) if field.name.lower() == name), None)
-        return [] if last is None else [address.email for address in as_addresses(last.raw)]
-
 
 class Outgoing(msgspec.Struct, frozen=True, kw_only=True):
-    """The octets that go out; whether they need 8BITMIME (RFC 6152) and SMTPUTF8 (RFC 6531)."""
+    """The octets that go out; whether they need 8BITMIME (RFC 6152) and SMTPUTF8 (RFC 6531).
+
+    `message_id` is theirs, without brackets; None if it can't be read.
+    """
 
     octets: bytes
+    message_id: str | None
     is_8bit: bool
     needs_smtputf8: bool
 
@@ -86,7 +94,8 @@ def read(data: bytes) -> Read:
     """Read the header of a message that is to be sent.
 
     Raises:
-        NotSendable: From is missing, or a field is there more often than it may be.
+        NotSendable: From is missing, a field is there more often than it may be, or it can be read in several ways
+            who sends this.
     """
     octets = _plain_breaks(data)
     start = leading_lines(octets)
@@ -100,14 +109,21 @@ def read(data: bytes) -> Read:
         for span in header.fields
     )
     _check_counts(fields)
-    found = Read(octets=octets, fields=fields, body_start=header.body_start)
-    if not found.addresses("from"):
-        raise NotSendable("From has no address.", ["from"])  # RFC 5322 §3.6.2
-    return found
+    senders = _mailboxes(fields, "sender")
+    return Read(
+        octets=octets,
+        fields=fields,
+        body_start=header.body_start,
+        authors=_mailboxes(fields, "from"),
+        sender=senders[0] if senders else None,
+        resenders=_mailboxes(fields, "resent-from") + _mailboxes(fields, "resent-sender"),
+    )
 
 
-def prepare(message: Read, *, message_id: str, date: str) -> Outgoing:
+def prepare(message: Read, *, message_id: str, date: str, sender: str | None = None) -> Outgoing:
     """The message as it goes out; `message_id` (without brackets) and `date` are used where it has none.
+
+    `sender` is what Sender shall say; None leaves it as it is.
 
     Raises:
         NotSendable: a line is too long where none can be broken, or octets that no header can have.
@@ -118,24 +134,29 @@ def prepare(message: Read, *, message_id: str, date: str) -> Outgoing:
         lines.append(b"Date: %s\r\n" % date.encode("ascii"))  # RFC 6409 §8.3
     if "message-id" not in names:
         lines.append(b"Message-ID: <%s>\r\n" % message_id.encode("ascii"))
-    body = message.octets[message.body_start :]
+    dropped = _DROPPED
+    if sender is not None:
+        dropped |= {"sender"}
+        if message.authors != (sender,):  # RFC 5322 §3.6.2: it SHOULD NOT only repeat From
+            lines.append(b"Sender: %s\r\n" % sender.encode())
+    # Messages are large: what stays as it is isn't copied before it is joined to the header.
+    body: bytes | memoryview = memoryview(message.octets)[message.body_start :]
     transfer: TransferEncoding | None = None
     part: Part | None = None
     if not _is_legal(message.octets):
         part = scan(message.octets)[0]
-        if not _is_legal(body):
+        if not _is_legal(message.octets, message.body_start):
             if part.sub_parts is None and not part.type.startswith("message/"):
                 transfer = _wanted_encoding(part)
             body = b"".join(_mended(message.octets, part, _Place(1, signed=False)))
     for field in message.fields:
         name = field.name.lower()
-        if name not in _DROPPED and (transfer is None or name != "content-transfer-encoding"):
+        if name not in dropped and (transfer is None or name != "content-transfer-encoding"):
             lines.append(_field(field))
     if transfer is not None:
         lines += () if "mime-version" in names else (b"MIME-Version: 1.0\r\n",)
         lines.append(b"Content-Transfer-Encoding: %s\r\n" % transfer.encode("ascii"))
-    header = b"".join(lines)
-    octets = header + b"\r\n" + body
+    octets = b"".join((*lines, b"\r\n", body))
     is_8bit = _HIGH.search(octets) is not None
     needs_smtputf8 = False
     if part is not None or is_8bit:
@@ -144,7 +165,17 @@ def prepare(message: Read, *, message_id: str, date: str) -> Outgoing:
             raise NotSendable("The lines of the message can't be made legal without other parts.", ["bodyStructure"])
         # RFC 6531 §3.1: UTF-8 in the header, also in that of a part
         needs_smtputf8 = _check_headers(octets, sent)
-    return Outgoing(octets=octets, is_8bit=is_8bit, needs_smtputf8=needs_smtputf8)
+    return Outgoing(
+        octets=octets, message_id=_message_id(message, message_id), is_8bit=is_8bit, needs_smtputf8=needs_smtputf8
+    )
+
+
+def _message_id(message: Read, otherwise: str) -> str | None:
+    for field in message.fields:
+        if field.name.lower() == "message-id":
+            found = parse_message_ids(unfolded(field.raw))
+            return found[0] if found else None
+    return otherwise
 
 
 def _plain_breaks(data: bytes) -> bytes:
@@ -155,11 +186,11 @@ def _plain_breaks(data: bytes) -> bytes:
     return _BREAK.sub(b"\r\n", view)
 
 
-def _is_legal(octets: bytes) -> bool:
-    """RFC 5321 §4.5.3.1.6 and §2.3.8, RFC 5322 §2.3: short lines, no CR alone, no NUL."""
-    if b"\0" in octets or octets.count(b"\r") != octets.count(b"\n"):
+def _is_legal(octets: bytes, start: int = 0) -> bool:
+    """RFC 5321 §4.5.3.1.6 and §2.3.8, RFC 5322 §2.3: short lines, no CR alone, no NUL; from that octet on."""
+    if octets.find(b"\0", start) >= 0 or octets.count(b"\r", start) != octets.count(b"\n", start):
         return False
-    start, end = 0, len(octets)
+    end = len(octets)
     while end - start > MAX_LINE:
         # As many lines at a time as a legal one is long.
         line_break = octets.rfind(b"\n", start, start + MAX_LINE + 2)
@@ -185,9 +216,28 @@ def _check_counts(fields: Sequence[HeaderField]) -> None:
         )
 
 
+def _mailboxes(fields: Sequence[HeaderField], name: str) -> tuple[str, ...]:
+    """The addresses in the fields of that (lower-case) name; of a Sender there can be one only. NotSendable."""
+    found: tuple[str, ...] = ()
+    for field in fields:
+        if field.name.lower() == name:
+            try:
+                read = mailboxes(field.raw)
+            except Ambiguous as error:
+                raise NotSendable(f"{field.name} can't be sent: {error}.", [_property(name)]) from None
+            if len(read) > 1 and name.endswith("sender"):  # RFC 5322 §3.6.2, §3.6.6
+                raise NotSendable(f"{field.name} has more than one address.", [_property(name)])
+            found += read
+    return found
+
+
+def _property(name: str) -> str:
+    return _ONCE.get(name.lower(), f"header:{name}")
+
+
 def _field(field: HeaderField) -> bytes:
     """A field in legal lines. NotSendable."""
-    wrong = _ONCE.get(field.name.lower(), f"header:{field.name}")
+    wrong = _property(field.name)
     if b"\0" in field.raw:
         raise NotSendable(f"{field.name[:100]} has a NUL octet.", [wrong])
     # A CR alone is read as a line break by some relays, and would begin another field there.

@@ -18,8 +18,10 @@ from stalwart.store.accounts import (
     is_local_domain,
     list_accounts,
     list_domains,
+    may_send,
     remove_alias,
     resolve_recipient,
+    set_may_send,
     set_password_hash,
 )
 from stalwart.store.addresses import normalise_address, without_tag
@@ -29,7 +31,14 @@ from stalwart.store.blobs_sqlite import SqliteBlobs
 from stalwart.store.changes import changes, state
 from stalwart.store.database import Store
 from stalwart.store.deletions import empty_mailbox, finish_deletions
-from stalwart.store.dkim_keys import RECORD_SECONDS, create_dkim_keys, list_dkim_keys, rotate_dkim_keys, signing_keys
+from stalwart.store.dkim_keys import (
+    RECORD_SECONDS,
+    KeyPair,
+    create_dkim_keys,
+    list_dkim_keys,
+    rotate_dkim_keys,
+    signing_keys,
+)
 from stalwart.store.edits import destroy_email, forget_destroyed, update_email
 from stalwart.store.emails import add_email, get_emails, get_threads, has_blob, ids_with_header, list_email_ids
 from stalwart.store.errors import (
@@ -112,8 +121,8 @@ from stalwart.store.queue import (
     get_queue_messages,
     list_queue,
     messages_of_submission,
-    queue_figures,
 )
+from stalwart.store.queue_control import queue_figures
 from stalwart.store.queue_rows import (
     NewMessage,
     NewRecipient,
@@ -188,7 +197,14 @@ from stalwart.store.submissions import (
 from stalwart.store.sweep import discard_uploads, expire_uploads, sweep
 from stalwart.store.tickets import Purpose, TicketRow, add_ticket, find_ticket, redeem_ticket, revoke_tickets
 from stalwart.store.uploads import add_upload, check_room, evict_uploads, find_upload
-from stalwart.store.vacation import active_vacation, get_vacation, note_answer, set_vacation, was_answered
+from stalwart.store.vacation import (
+    active_vacation,
+    get_vacation,
+    has_answered_many,
+    note_answer,
+    set_vacation,
+    was_answered,
+)
 from stalwart.store.watch import CommitWatch, Standing, standings, states
 
 __all__ = [
@@ -231,6 +247,7 @@ __all__ = [
     "InMailboxOtherThan",
     "InvalidAddress",
     "InvalidName",
+    "KeyPair",
     "LookupKey",
     "LookupValue",
     "MailboxRow",
@@ -341,6 +358,7 @@ __all__ = [
     "get_threads",
     "get_vacation",
     "guests_of",
+    "has_answered_many",
     "has_blob",
     "has_report",
     "ids_with_header",
@@ -356,6 +374,7 @@ __all__ = [
     "list_queue",
     "list_submissions",
     "list_subscriptions",
+    "may_send",
     "may_write",
     "messages_of_submission",
     "normal_name",
@@ -377,6 +396,7 @@ __all__ = [
     "revoke_tickets",
     "rotate_dkim_keys",
     "sending_wait",
+    "set_may_send",
     "set_password_hash",
     "set_quota",
     "set_subscription",

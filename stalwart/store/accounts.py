@@ -13,7 +13,17 @@ from stalwart.store.mailboxes import create_standard_mailboxes
 from stalwart.store.prepared import Prepared
 from stalwart.store.rows import AccountRow
 from stalwart.store.session import Session
-from stalwart.store.tables import DELETED, IS_LIVE, account, address, domain, push_subscription, share, type_state
+from stalwart.store.tables import (
+    DELETED,
+    IS_LIVE,
+    account,
+    address,
+    domain,
+    push_subscription,
+    queue_message,
+    share,
+    type_state,
+)
 
 _DOMAIN_ID = select(domain.c.id).where(domain.c.name == bindparam("name"))
 _DOMAINS = select(domain.c.name).order_by(domain.c.name)
@@ -34,6 +44,7 @@ _ACCOUNTS = select(
     account.c.message_count,
     account.c.credential_version,
     account.c.created_at,
+    account.c.may_send,
 )
 _ALL_ACCOUNTS = _ACCOUNTS.where(IS_LIVE).order_by(account.c.address)
 _ACCOUNT = _ACCOUNTS.where(account.c.id == bindparam("account"), IS_LIVE)
@@ -64,7 +75,13 @@ _TAKE_AWAY = (
     delete(share).where(or_(share.c.guest_id == bindparam("account"), share.c.owner_id == bindparam("account"))),
     delete(push_subscription).where(push_subscription.c.account_id == bindparam("account")),
     delete(type_state).where(type_state.c.account_id == bindparam("account")),
+    # Nothing is sent any more in its name, which may be another's soon; what is done stays for the operator to see.
+    delete(queue_message).where(
+        queue_message.c.account_id == bindparam("account"), queue_message.c.finished_at.is_(None)
+    ),
 )
+_MAY_SEND = Prepared(select(account.c.may_send).where(account.c.id == bindparam("account"), IS_LIVE))
+_SET_MAY_SEND = update(account).where(account.c.id == bindparam("account"), IS_LIVE).values(may_send=bindparam("may"))
 _SET_PASSWORD = (
     update(account)
     .where(account.c.id == bindparam("account"))
@@ -106,6 +123,7 @@ def create_account(
     password_hash: str,
     is_admin: bool = False,
     quota: int | None = None,
+    may_send: bool = True,
 ) -> AccountRow:
     """Make an account with its six mailboxes. NoSuchDomain, AlreadyExists, InvalidAddress."""
     wanted = normalise_address(address)
@@ -125,6 +143,7 @@ def create_account(
             "created_at": s.now(),
             "quota_modseq": 0,
             "quota_created_modseq": 0,
+            "may_send": may_send,
         },
     )
     s.connection.execute(
@@ -173,6 +192,18 @@ def set_password_hash(s: Session, account_id: int, password_hash: str) -> None:
         raise _no_account(account_id)
 
 
+def may_send(s: Session, account_id: int) -> bool:
+    """Whether the account may send mail; no if there is none."""
+    row = _MAY_SEND.run(s.driver, {"account": account_id}).fetchone()
+    return row is not None and bool(row[0])
+
+
+def set_may_send(s: Session, account_id: int, may: bool) -> None:
+    """Let the account send mail, or not; what is queued goes out all the same. NotFound."""
+    if not s.connection.execute(_SET_MAY_SEND, {"account": account_id, "may": may}).rowcount:
+        raise _no_account(account_id)
+
+
 def add_alias(s: Session, account_id: int, address: str) -> str:
     """Give the account one more address; gives its normalised form. NoSuchDomain, AlreadyExists, NotFound."""
     wanted = normalise_address(address)
@@ -194,8 +225,9 @@ def remove_alias(s: Session, account_id: int, address: str) -> None:
 
 
 def delete_account(s: Session, account_id: int) -> None:
-    """Take the account away: nobody can sign in, deliver, or see it any more. NotFound.
+    """Take the account away: nobody can sign in, deliver, or see it any more, and what it had queued isn't sent.
 
+    NotFound if there is no such account.
     What it holds may be much, so `finish_deletions` removes that later, in portions.
     """
     gone = {"account": account_id, "mark": f"{DELETED} {account_id}"}

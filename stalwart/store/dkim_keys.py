@@ -10,6 +10,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
 from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from sqlalchemy import bindparam, delete, insert, or_, select, update
@@ -56,8 +57,20 @@ _END = (
 _FORGET = delete(dkim_key).where(_c.domain_id == bindparam("domain"), _c.signs_until < bindparam("before"))
 
 
-def create_dkim_keys(s: Session, domain_name: str) -> list[DkimKeyRow]:
-    """Make an RSA and an Ed25519 key for a domain, which sign from now on.
+class KeyPair(msgspec.Struct, frozen=True, kw_only=True):
+    """New keys of both kinds. An RSA key takes a tenth of a second and more: make them before the transaction."""
+
+    rsa_key: rsa.RSAPrivateKey
+    ed25519_key: ed25519.Ed25519PrivateKey
+
+    @classmethod
+    def generate(cls) -> KeyPair:
+        """Keys that nobody has."""
+        return cls(rsa_key=rsa.generate_private_key(65537, 2048), ed25519_key=ed25519.Ed25519PrivateKey.generate())
+
+
+def create_dkim_keys(s: Session, domain_name: str, pair: KeyPair) -> list[DkimKeyRow]:
+    """Give a domain its keys, which sign from now on.
 
     Raises:
         AlreadyExists: it has keys.
@@ -67,11 +80,11 @@ def create_dkim_keys(s: Session, domain_name: str) -> list[DkimKeyRow]:
     domain_id = _domain_id(s, name)
     if any(key.signs_until is None for key in list_dkim_keys(s, name)):
         raise AlreadyExists(f"{name} has DKIM keys already; `stalwart dkim rotate {name}` replaces them")
-    return _make(s, name, domain_id, s.now())
+    return _keep(s, name, domain_id, pair, s.now())
 
 
-def rotate_dkim_keys(s: Session, domain_name: str, overlap: int) -> list[DkimKeyRow]:
-    """Make new keys, which take the place of those there are in `overlap` seconds; 0: at once.
+def rotate_dkim_keys(s: Session, domain_name: str, pair: KeyPair, overlap: int) -> list[DkimKeyRow]:
+    """Give a domain new keys, which take the place of those there are in `overlap` seconds; 0: at once.
 
     Keys whose records are needed no more are removed.
 
@@ -93,7 +106,7 @@ def rotate_dkim_keys(s: Session, domain_name: str, overlap: int) -> list[DkimKey
         )
     s.connection.execute(_END, {"domain": domain_id, "at": now + overlap})
     s.connection.execute(_FORGET, {"domain": domain_id, "before": now - RECORD_SECONDS})
-    return _make(s, name, domain_id, now + overlap)
+    return _keep(s, name, domain_id, pair, now + overlap)
 
 
 def list_dkim_keys(s: Session, domain_name: str | None = None) -> list[DkimKeyRow]:
@@ -118,7 +131,7 @@ def _domain_id(s: Session, name: str) -> int:
     return int(domain_id)
 
 
-def _make(s: Session, name: str, domain_id: int, signs_from: int) -> list[DkimKeyRow]:
+def _keep(s: Session, name: str, domain_id: int, pair: KeyPair, signs_from: int) -> list[DkimKeyRow]:
     taken = {key.selector for key in list_dkim_keys(s, name)}
     prefix = day = time.strftime("%Y%m%d", time.gmtime(s.now()))
     number = 1
@@ -126,8 +139,8 @@ def _make(s: Session, name: str, domain_id: int, signs_from: int) -> list[DkimKe
         number += 1
         prefix = f"{day}-{number}"
     made: tuple[SigningKey, ...] = (
-        SigningKey(domain=name, selector=f"{prefix}-rsa", private=rsa.generate_private_key(65537, 2048)),
-        SigningKey(domain=name, selector=f"{prefix}-ed25519", private=ed25519.Ed25519PrivateKey.generate()),
+        SigningKey(domain=name, selector=f"{prefix}-rsa", private=pair.rsa_key),
+        SigningKey(domain=name, selector=f"{prefix}-ed25519", private=pair.ed25519_key),
     )
     for key in made:
         values: dict[str, Any] = {

@@ -1,4 +1,4 @@
-"""The queue of messages on their way out: putting in, what an operator does to it, and what became of each recipient.
+"""The queue of messages on their way out: putting in, attempts, and what became of each recipient.
 
 An attempt is marked as begun before anything is sent and its outcome is recorded afterwards, each in a transaction of
 its own, so that none is open while a peer is talked to. What was begun and has no outcome after a crash may have been
@@ -8,7 +8,7 @@ sent.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import msgspec
 from sqlalchemy import bindparam, case, delete, func, insert, or_, select, update
@@ -22,14 +22,12 @@ from stalwart.store.queue_rows import (
     Attempt,
     DueRecipient,
     NewMessage,
-    QueueFigures,
     QueueMessageRow,
     QueueRecipientRow,
-    QueueStatus,
 )
 from stalwart.store.session import Session
 from stalwart.store.submission_state import touch_submission
-from stalwart.store.tables import queue_control, queue_message, queue_recipient, queue_report
+from stalwart.store.tables import queue_control, queue_message, queue_recipient
 
 _EXPIRE_SECONDS = 4 * 86400
 _WARN_SECONDS = 4 * 3600
@@ -43,8 +41,23 @@ _MESSAGES = select(queue_message).where(_m.id.in_(_AMONG)).order_by(_m.id)
 _RECIPIENTS = select(queue_recipient).where(_r.message_id.in_(_AMONG)).order_by(_r.id)
 _UNFINISHED = select(_m.id).where(_m.finished_at.is_(None), _m.id > bindparam("after")).order_by(_m.id)
 _ALL = select(_m.id).where(_m.id > bindparam("after")).order_by(_m.id)
-_NEXT_DESTINATION = Prepared(
-    select(func.min(_r.destination)).where(_r.next_attempt_at.is_not(None), _r.destination > bindparam("after"))
+# One step of the index for each destination, and not one for each recipient who waits.
+_FIRST_DESTINATION = select(func.min(_r.destination).label("name")).where(_r.next_attempt_at.is_not(None))
+_DESTINATIONS = _FIRST_DESTINATION.cte("waiting", recursive=True)
+_DESTINATIONS = _DESTINATIONS.union_all(
+    select(
+        select(func.min(_r.destination))
+        .where(_r.next_attempt_at.is_not(None), _r.destination > _DESTINATIONS.c.name)
+        .scalar_subquery()
+    ).where(_DESTINATIONS.c.name.is_not(None))
+)
+_DUE_DESTINATIONS = Prepared(
+    select(
+        _DESTINATIONS.c.name,
+        select(func.min(_r.next_attempt_at))
+        .where(_r.next_attempt_at.is_not(None), _r.destination == _DESTINATIONS.c.name)
+        .scalar_subquery(),
+    ).where(_DESTINATIONS.c.name.is_not(None))
 )
 _DUE = Prepared(
     select(_r.id, _r.message_id, _r.destination, _m.size)
@@ -56,11 +69,6 @@ _DUE = Prepared(
     )
     .order_by(_r.next_attempt_at, _r.id)
     .limit(bindparam("most"))
-)
-_NEXT_AT = Prepared(
-    select(func.min(_r.next_attempt_at)).where(
-        _r.next_attempt_at.is_not(None), _r.destination == bindparam("destination")
-    )
 )
 _BEGIN = (
     update(queue_recipient)
@@ -97,35 +105,7 @@ _RECORD = (
 )
 _WAITING = select(_r.id).where(_r.message_id == bindparam("message"), _r.status == "queued").limit(1)
 _FINISH = update(queue_message).where(_m.id == bindparam("message")).values(finished_at=bindparam("now"))
-_WARNED = update(queue_message).where(_m.id == bindparam("message")).values(warn_at=None)
-_HOLD = update(queue_message).where(_m.id == bindparam("message")).values(is_held=bindparam("held"))
-_STOP_WAITING = (
-    update(queue_recipient)
-    .where(_r.message_id == bindparam("message"), _r.status == "queued")
-    .values(next_attempt_at=None)
-)
-_WAIT_UNTIL = (
-    update(queue_recipient)
-    .where(_r.message_id == bindparam("message"), _r.status == "queued", _r.begun_at.is_(None))
-    .values(next_attempt_at=bindparam("at"))
-)
-_MAY_GO = update(queue_message).where(_m.id == bindparam("message")).values(not_before=bindparam("at"))
-_CANCEL = (
-    update(queue_recipient)
-    .where(_r.message_id == bindparam("message"), _r.status == "queued", _r.begun_at.is_(None))
-    .values(status="canceled", next_attempt_at=None)
-    .returning(_r.id)
-)
 _PAUSED = select(queue_control.c.is_paused)
-_PAUSE = update(queue_control).values(is_paused=bindparam("paused"))
-_BY_ENV_ID = select(_m.id, _m.account_id, _m.submission_id).where(_m.env_id == bindparam("env_id"))
-_STATUS = update(queue_recipient).where(_r.id == bindparam("recipient")).values(status=bindparam("new_status"))
-_INSERT_REPORT = insert(queue_report)
-_REPORTS = (
-    select(queue_report.c.blob_hash)
-    .where(queue_report.c.message_id == bindparam("message"))
-    .order_by(queue_report.c.id)
-)
 _OF_SUBMISSION = select(_m.id).where(_m.submission_id == bindparam("submission"))
 _DETACH = update(queue_message).where(_m.submission_id == bindparam("submission")).values(submission_id=None)
 _FORGET = delete(queue_message).where(
@@ -134,17 +114,6 @@ _FORGET = delete(queue_message).where(
         .where(_m.finished_at < bindparam("before"), or_(_m.submission_id.is_(None), _m.account_id.is_(None)))
         .limit(_AT_ONCE)
     )
-)
-_FIGURES = select(
-    func.count(),
-    func.coalesce(func.sum(_m.is_held), 0),
-    func.min(_m.not_before).filter(_m.is_held.is_(False), _m.not_before <= bindparam("now")),
-).where(_m.finished_at.is_(None))
-_COUNT_WAITING = (
-    select(func.count())
-    .select_from(queue_recipient)
-    .join(queue_message, _m.id == _r.message_id)
-    .where(_m.finished_at.is_(None), _r.status == "queued")
 )
 
 
@@ -181,6 +150,7 @@ def enqueue(s: Session, new: NewMessage) -> int:
             "is_held": new.is_held,
             "warn_at": first_at + _WARN_SECONDS if new.return_path else None,
             "finished_at": None,
+            "message_id": new.message_id,
         },
     )
     _INSERT_RECIPIENT.run_many(
@@ -200,6 +170,7 @@ def enqueue(s: Session, new: NewMessage) -> int:
                 "last_attempt_at": None,
                 "reply": None,
                 "peer": None,
+                "is_displayed": False,
             }
             for recipient in new.recipients
         ),
@@ -244,11 +215,7 @@ def messages_of_submission(s: Session, submission_id: int) -> list[QueueMessageR
 
 def due_destinations(s: Session) -> list[tuple[str, int]]:
     """Where somebody waits, and from when on (epoch seconds, perhaps past). Costs a step of the index for each."""
-    found: list[tuple[str, int]] = []
-    after = ""
-    while (after := _NEXT_DESTINATION.run(s.driver, {"after": after}).fetchone()[0]) is not None:
-        found.append((after, _NEXT_AT.run(s.driver, {"destination": after}).fetchone()[0]))
-    return found
+    return _DUE_DESTINATIONS.run(s.driver, {}).fetchall()
 
 
 def due(s: Session, now: int, destination: str, limit: int) -> list[DueRecipient]:
@@ -312,64 +279,7 @@ def record(s: Session, recipient_id: int, attempt: Attempt) -> bool:
         },
     )
     touch_submission(s, row.account_id, row.submission_id)
-    return attempt.status != "queued" and _finish(s, row.message_id)
-
-
-def warned(s: Session, message_id: int) -> None:
-    """Note that the sender was told that the message is late."""
-    s.connection.execute(_WARNED, {"message": message_id})
-
-
-# What people do
-
-
-def hold(s: Session, message_id: int) -> None:
-    """Have the message wait until it is released; an attempt that is under way ends as it would. Raises NotFound."""
-    _unfinished(s, message_id)
-    s.connection.execute(_HOLD, {"message": message_id, "held": True})
-    s.connection.execute(_STOP_WAITING, {"message": message_id})
-
-
-def release(s: Session, message_id: int) -> None:
-    """Let a message go that was held: at once, or when it may first go. Raises NotFound."""
-    message = _unfinished(s, message_id)
-    s.connection.execute(_HOLD, {"message": message_id, "held": False})
-    s.connection.execute(_WAIT_UNTIL, {"message": message_id, "at": max(s.now(), message.not_before)})
-    s.queued = True
-
-
-def retry(s: Session, message_id: int) -> None:
-    """Try all recipients that wait now, also before the time the message was to go, and if it is held. NotFound."""
-    message = _unfinished(s, message_id)
-    s.connection.execute(_HOLD, {"message": message_id, "held": False})
-    s.connection.execute(_MAY_GO, {"message": message_id, "at": min(s.now(), message.not_before)})
-    s.connection.execute(_WAIT_UNTIL, {"message": message_id, "at": s.now()})
-    s.queued = True
-
-
-def cancel(s: Session, message_id: int) -> int:
-    """Give up all recipients that wait, telling nobody; gives how many. An attempt under way goes on. NotFound."""
-    message = _unfinished(s, message_id)
-    canceled = list(s.connection.scalars(_CANCEL, {"message": message_id}))
-    if canceled:
-        _finish(s, message_id)
-        touch_submission(s, message.account_id, message.submission_id)
-    return len(canceled)
-
-
-def unsend(s: Session, message_id: int) -> bool:
-    """Cancel the message for all recipients if nothing of it was tried yet; whether that was so. Raises NotFound."""
-    message = get_queue_message(s, message_id)
-    if any(each.attempts or each.begun_at is not None or each.status != "queued" for each in message.recipients):
-        return False
-    cancel(s, message_id)
-    return True
-
-
-def set_paused(s: Session, paused: bool) -> None:
-    """Begin no attempt any more, for the whole queue; or go on."""
-    s.connection.execute(_PAUSE, {"paused": paused})
-    s.queued = True
+    return attempt.status != "queued" and finish_if_done(s, row.message_id)
 
 
 def is_paused(s: Session) -> bool:
@@ -377,43 +287,7 @@ def is_paused(s: Session) -> bool:
     return bool(s.connection.scalar(_PAUSED))
 
 
-def queue_figures(s: Session) -> QueueFigures:
-    """How the queue stands. Reads what is not done yet."""
-    messages, held, oldest_at = s.connection.execute(_FIGURES, {"now": s.now()}).one()
-    return QueueFigures(
-        messages=messages,
-        recipients=s.connection.scalar(_COUNT_WAITING) or 0,
-        held=held,
-        oldest_at=oldest_at,
-        is_paused=is_paused(s),
-    )
-
-
-# Reports, and what is kept of the past
-
-
-def find_sent(s: Session, account_id: int, env_id: str) -> QueueMessageRow | None:
-    """The account's message that a report calls so, if there is one. RFC 3464 §2.2.1"""
-    row = s.connection.execute(_BY_ENV_ID, {"env_id": env_id}).one_or_none()
-    return get_queue_message(s, row.id) if row is not None and row.account_id == account_id else None
-
-
-def record_report(s: Session, message: QueueMessageRow, blob_hash: str, statuses: dict[int, QueueStatus]) -> None:
-    """Note that a report about the message came, and by recipient id what it says has become of them.
-
-    Only of who was relayed can a report tell news.
-    """
-    relayed = {each.id for each in message.recipients if each.status == "relayed"}
-    for recipient_id, status in statuses.items():
-        if recipient_id in relayed:
-            s.connection.execute(_STATUS, {"recipient": recipient_id, "new_status": status})
-    s.connection.execute(_INSERT_REPORT, {"message_id": message.id, "blob_hash": blob_hash})
-    touch_submission(s, message.account_id, message.submission_id)
-
-
-def list_reports(s: Session, message_id: int) -> Sequence[str]:
-    """The blobs of the reports that came about a message, the oldest first."""
-    return s.connection.scalars(_REPORTS, {"message": message_id}).all()
+# What is kept of the past
 
 
 def detach_submission(s: Session, submission_id: int) -> None:
@@ -440,14 +314,8 @@ def _destination(s: Session, address: str) -> str:
     return LOCAL if is_local_domain(s, name) else name
 
 
-def _unfinished(s: Session, message_id: int) -> QueueMessageRow:
-    message = get_queue_message(s, message_id)
-    if message.finished_at is not None:
-        raise NotFound(f"message {message_id} is done: no recipient waits any more")
-    return message
-
-
-def _finish(s: Session, message_id: int) -> bool:
+def finish_if_done(s: Session, message_id: int) -> bool:
+    """Note that the message is done if no recipient waits any more; gives whether that is so."""
     if s.connection.execute(_WAITING, {"message": message_id}).first() is not None:
         return False
     s.connection.execute(_FINISH, {"message": message_id, "now": s.now()})

@@ -13,6 +13,9 @@ long; `failed`: refused for good."""
 Ret = Literal["FULL", "HDRS"]
 """How much of the message a report is to carry. RFC 3461 §4.3"""
 
+ReportKind = Literal["dsn", "mdn"]
+"""About the delivery (RFC 3464), or about whether the message was shown (RFC 8098)."""
+
 LOCAL = "local"
 """The destination of recipients on this server."""
 
@@ -28,6 +31,8 @@ class NewRecipient(msgspec.Struct, frozen=True, kw_only=True):
 class NewMessage(msgspec.Struct, frozen=True, kw_only=True):
     """A message to send, whose octets lie in the blob store as they are to go out, but for signatures.
 
+    `message_id` is its Message-ID, without brackets.
+
     `account_id` None stands for the server itself; an empty `return_path` for a report, which causes none in turn.
     Times are epoch seconds. `env_id` is made up if it is None; `expires_at` None: four days after it may first go.
     """
@@ -40,6 +45,7 @@ class NewMessage(msgspec.Struct, frozen=True, kw_only=True):
     recipients: tuple[NewRecipient, ...]
     env_id: str | None = None
     ret: Ret | None = None
+    message_id: str | None = None
     is_8bit: bool = False
     needs_smtputf8: bool = False
     not_before: int | None = None
@@ -67,6 +73,7 @@ class QueueRecipientRow(msgspec.Struct, frozen=True, kw_only=True):
     last_attempt_at: int | None
     reply: str | None
     peer: str | None
+    is_displayed: bool = False
 
 
 class QueueMessageRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -90,6 +97,7 @@ class QueueMessageRow(msgspec.Struct, frozen=True, kw_only=True):
     is_held: bool
     warn_at: int | None
     finished_at: int | None
+    message_id: str | None = None
     recipients: tuple[QueueRecipientRow, ...]
 
 

@@ -58,6 +58,7 @@ class AccountRow(msgspec.Struct, frozen=True, kw_only=True):
     message_count: int
     credential_version: int
     created_at: int
+    may_send: bool
     aliases: tuple[str, ...]
 
 

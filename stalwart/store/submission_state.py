@@ -22,9 +22,9 @@ def touch_submission(s: Session, account_id: int | None, submission_id: int | No
     """Note that the submission now shows otherwise. None: what is queued belongs to no account, or to no submission."""
     if account_id is None or submission_id is None:
         return
-    # RFC 8621 §7: the object changes each time the status of any of the recipients does.
+    # RFC 8621 §7 and §7.2: the object changes each time the status of any of the recipients does.
     try:
         modseq = s.touch(account_id, EMAIL_SUBMISSION)
     except NotFound:
-        return  # the account was deleted: its mail still goes out, and nobody asks for its state any more
+        return  # the account was deleted, and nobody asks for its state any more
     _TOUCH.run(s.driver, {"submission": submission_id, "account": account_id, "new_modseq": modseq})

@@ -13,8 +13,9 @@ from sqlalchemy.dialects.sqlite import insert as insert_or_update
 
 from stalwart.store.edits import bury
 from stalwart.store.errors import NotFound
-from stalwart.store.queue import detach_submission, enqueue, messages_of_submission, unsend
-from stalwart.store.queue_rows import NewMessage, QueueRecipientRow
+from stalwart.store.queue import detach_submission, enqueue, messages_of_submission
+from stalwart.store.queue_control import unsend
+from stalwart.store.queue_rows import NewMessage, QueueRecipientRow, ReportKind
 from stalwart.store.rows import NewSubmission, SubmissionRow
 from stalwart.store.session import Session
 from stalwart.store.submission_state import EMAIL_SUBMISSION
@@ -28,8 +29,8 @@ _RECIPIENTS = (
     .where(queue_message.c.submission_id == _e.id)
     .correlate(email_submission)
 )
-_WAS_TRIED = exists(_RECIPIENTS.where(or_(queue_recipient.c.status != "queued", queue_recipient.c.attempts > 0)))
-_IS_WANTED = exists(_RECIPIENTS.where(queue_recipient.c.status != "canceled"))
+WAS_TRIED = exists(_RECIPIENTS.where(or_(queue_recipient.c.status != "queued", queue_recipient.c.attempts > 0)))
+IS_WANTED = exists(_RECIPIENTS.where(queue_recipient.c.status != "canceled"))
 _SUBMISSIONS = select(
     _e.id,
     _e.identity_id,
@@ -38,7 +39,7 @@ _SUBMISSIONS = select(
     _e.envelope,
     _e.send_at,
     # RFC 8621 §7: "final" once it can't be told whether some recipient has it
-    case((~_WAS_TRIED, "pending"), (~_IS_WANTED, "canceled"), else_="final").label("undo_status"),
+    case((~WAS_TRIED, "pending"), (~IS_WANTED, "canceled"), else_="final").label("undo_status"),
     _e.created_modseq,
 ).where(_e.account_id == bindparam("account"))
 _SOME = _SUBMISSIONS.where(_e.id.in_(_AMONG)).order_by(_e.id)
@@ -54,7 +55,7 @@ _DELETE = delete(email_submission).where(_e.id == bindparam("submission"))
 _REPORTS = (
     select(queue_report.c.blob_hash)
     .join_from(queue_report, queue_message, queue_message.c.id == queue_report.c.message_id)
-    .where(queue_message.c.submission_id == bindparam("submission"))
+    .where(queue_message.c.submission_id == bindparam("submission"), queue_report.c.kind == bindparam("report_kind"))
     .order_by(queue_report.c.id)
 )
 _HAS_REPORT = (
@@ -68,7 +69,6 @@ _NEW_FREE_AT = insert_or_update(sending_allowance).values(account_id=bindparam("
 _SET_FREE_AT = _NEW_FREE_AT.on_conflict_do_update(
     index_elements=[sending_allowance.c.account_id], set_={"free_at": _NEW_FREE_AT.excluded.free_at}
 )
-_NO_LIMIT = 2**62
 _SLACK = 0.001  # seconds: sums of floats must not refuse the last recipient
 
 
@@ -92,7 +92,7 @@ def get_submissions(s: Session, account_id: int, ids: Sequence[int]) -> dict[int
     return {row.id: SubmissionRow(**row._mapping) for row in found}
 
 
-def list_submissions(s: Session, account_id: int, most: int = _NO_LIMIT) -> list[SubmissionRow]:
+def list_submissions(s: Session, account_id: int, most: int) -> list[SubmissionRow]:
     """The submissions of an account, the oldest first, at most so many."""
     return [
         SubmissionRow(**row._mapping) for row in s.connection.execute(_FIRST, {"account": account_id, "most": most})
@@ -104,9 +104,9 @@ def submission_recipients(s: Session, submission_id: int) -> list[QueueRecipient
     return [each for message in messages_of_submission(s, submission_id) for each in message.recipients]
 
 
-def submission_reports(s: Session, submission_id: int) -> list[str]:
-    """The blobs of the delivery status notifications that came about a submission, the oldest first."""
-    return list(s.connection.scalars(_REPORTS, {"submission": submission_id}))
+def submission_reports(s: Session, submission_id: int, kind: ReportKind) -> list[str]:
+    """The blobs of the notifications that came about a submission, the oldest first."""
+    return list(s.connection.scalars(_REPORTS, {"submission": submission_id, "report_kind": kind}))
 
 
 def has_report(s: Session, account_id: int, blob_hash: str) -> bool:

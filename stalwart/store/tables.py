@@ -60,6 +60,7 @@ account = Table(
     Column("created_at", BigInteger, nullable=False),
     Column("quota_modseq", BigInteger, nullable=False, server_default="0"),  # when the quota was last changed
     Column("quota_created_modseq", BigInteger, nullable=False, server_default="0"),  # when it got one
+    Column("may_send", Boolean, nullable=False, server_default="1"),
     sqlite_autoincrement=True,
 )
 
@@ -318,6 +319,9 @@ email_submission = Table(
     Column("modseq", BigInteger, nullable=False),
     Index("ix_email_submission_created", "account_id", "created_modseq"),
     Index("ix_email_submission_modseq", "account_id", "modseq", "created_modseq"),
+    Index("ix_email_submission_email_id", "account_id", "email_id"),
+    Index("ix_email_submission_thread_id", "account_id", "thread_id"),
+    Index("ix_email_submission_send_at", "account_id", "send_at"),
     sqlite_autoincrement=True,
 )
 
@@ -442,12 +446,21 @@ queue_message = Table(
     Column("is_held", Boolean, nullable=False),
     Column("warn_at", BigInteger),  # when to tell the sender that it is late; NULL: told, or not to be told
     Column("finished_at", BigInteger),  # NULL: some recipient still waits, and the blob must stay
+    Column("message_id", Text),  # its Message-ID without brackets, by which RFC 8098's notifications call it
     Index("ix_queue_message_account", "account_id"),
     Index("ix_queue_message_submission", "submission_id"),
     Index("ix_queue_message_env_id", "env_id", unique=True),
     Index("ix_queue_message_finished", "finished_at"),
     Index("ix_queue_message_blob", "blob_hash"),
+    Index("ix_queue_message_message_id", "account_id", "message_id"),
     sqlite_autoincrement=True,
+)
+Index(
+    "ix_queue_message_waiting",
+    queue_message.c.account_id,
+    queue_message.c.submission_id,
+    sqlite_where=queue_message.c.finished_at.is_(None),
+    postgresql_where=queue_message.c.finished_at.is_(None),
 )
 
 queue_recipient = Table(
@@ -467,6 +480,7 @@ queue_recipient = Table(
     Column("last_attempt_at", BigInteger),
     Column("reply", Text),  # the last answer of SMTP, on one line
     Column("peer", Text),  # who gave it
+    Column("is_displayed", Boolean, nullable=False, server_default="0"),  # a notification says so. RFC 8098
     Index("ix_queue_recipient_message", "message_id"),
     sqlite_autoincrement=True,
 )
@@ -484,13 +498,14 @@ Index(
     postgresql_where=queue_recipient.c.begun_at.is_not(None),
 )
 
-# Reports about a message that came in (RFC 3464), as blobs of the account's mail; the oldest first by their ids.
+# Reports about a message that came in (RFC 3464, RFC 8098): blobs of the account's mail; the oldest first by their ids.
 queue_report = Table(
     "queue_report",
     metadata,
     Column("id", _Id, primary_key=True),
     Column("message_id", ForeignKey("queue_message.id", ondelete="CASCADE"), nullable=False),
     Column("blob_hash", Text, nullable=False),
+    Column("kind", Text, nullable=False, server_default="dsn"),  # "dsn", "mdn"
     Index("ix_queue_report_message", "message_id"),
     sqlite_autoincrement=True,
 )

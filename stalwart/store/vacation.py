@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import msgspec
-from sqlalchemy import bindparam, delete, or_, select
+from sqlalchemy import bindparam, delete, func, or_, select
 from sqlalchemy.dialects.sqlite import insert
 
 from stalwart.store.prepared import Prepared
@@ -15,13 +15,18 @@ from stalwart.store.session import Session
 from stalwart.store.tables import account, address, vacation_answer, vacation_response
 
 VACATION_RESPONSE = "VacationResponse"
+MOST_ANSWERS = ((3600, 60), (86_400, 300))
+"""Seconds, and how many are answered in them for one account: who makes senders up gets no more than that sent."""
 
 _v, _a = vacation_response.c, vacation_answer.c
 _SETTINGS = (_v.is_enabled, _v.from_date, _v.to_date, _v.subject, _v.text_body, _v.html_body)
 _ONE = select(*_SETTINGS).where(_v.account_id == bindparam("account"))
 # Asked for each mail that comes in.
 _IS_ACTIVE = Prepared(
-    select(_v.account_id).where(
+    select(_v.account_id)
+    .join_from(vacation_response, account, account.c.id == _v.account_id)
+    .where(
+        account.c.may_send,
         _v.account_id == bindparam("account"),
         _v.is_enabled,
         # RFC 8621 §8: on or after fromDate, before toDate
@@ -41,6 +46,9 @@ _ANSWERED = Prepared(
     select(_a.answered_at).where(
         _a.account_id == bindparam("account"), _a.sender == bindparam("sender"), _a.answered_at > bindparam("after")
     )
+)
+_COUNT = Prepared(
+    select(func.count()).where(_a.account_id == bindparam("account"), _a.answered_at > bindparam("after"))
 )
 _FORGET = delete(vacation_answer).where(_a.account_id == bindparam("account"))
 _FORGET_OLD = _FORGET.where(_a.answered_at <= bindparam("after"))
@@ -82,12 +90,22 @@ def was_answered(s: Session, account_id: int, sender: str, interval: int) -> boo
     return _ANSWERED.run(s.driver, where).fetchone() is not None
 
 
+def has_answered_many(s: Session, account_id: int) -> bool:
+    """Whether so many had an answer of late that nobody else gets one for now."""
+    now = s.now()
+    return any(
+        _COUNT.run(s.driver, {"account": account_id, "after": now - seconds}).fetchone()[0] >= most
+        for seconds, most in MOST_ANSWERS
+    )
+
+
 def note_answer(s: Session, account_id: int, sender: str, interval: int) -> bool:
-    """Note that the sender gets an answer now; False, and nothing noted, if they got one within so many seconds.
+    """Note that the sender gets an answer now; False, and nothing noted, if they got one within so many seconds, or too
+    many others did.
 
     What is older is forgotten.
     """
-    if was_answered(s, account_id, sender, interval):
+    if was_answered(s, account_id, sender, interval) or has_answered_many(s, account_id):
         return False
     s.connection.execute(_FORGET_OLD, {"account": account_id, "after": s.now() - interval})
     s.connection.execute(_NOTE, {"account_id": account_id, "sender": sender, "answered_at": s.now()})

@@ -177,6 +177,7 @@ class RunnerCase(SynchronousTestCase):
         store: Store | None = None,
         data: bytes = MESSAGE,
         submission_id: int | None = None,
+        header_id: str | None = None,
     ) -> int:
         """Queue a message and let the runner look."""
         with (store or self.store).write() as s:
@@ -187,6 +188,7 @@ class RunnerCase(SynchronousTestCase):
                     submission_id=submission_id,
                     blob_hash=self.blobs.put(data),
                     size=len(data),
+                    message_id=header_id,
                     is_8bit=not data.isascii(),
                     return_path=return_path,
                     recipients=tuple(NewRecipient(address=each, notify=notify) for each in addresses),

@@ -3,19 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
+from stalwart import store
+from stalwart.delivery import queue_outcomes
 from stalwart.delivery.local import Transfer
 from stalwart.delivery.queue_runner import Limits
 from stalwart.delivery.queue_schedule import back_off
 from stalwart.mail import dsn
-from stalwart.store import Store, create_account, delete_account, queue
+from stalwart.store import (
+    NotFound,
+    Store,
+    create_account,
+    delete_account,
+    enqueue,
+    get_queue_message,
+    queue,
+    queue_control,
+    queue_reports,
+)
 from tests.delivery.queue_bed import MESSAGE, NOW, RunnerCase
+from tests.mail.test_mdn import mdn
 
 T = TypeVar("T")
 
@@ -92,12 +105,12 @@ class SendTests(RunnerCase):
         self.clock.pump([1.0] * 2)
         self.assertEqual(len(self.sender.sent), 1)
         with other.write() as s:
-            queue.set_paused(s, True)
+            queue_control.set_paused(s, True)
         self.put("b@example.net")
         self.clock.pump([1.0] * 5)
         self.assertEqual(len(self.sender.sent), 1)
         with other.write() as s:
-            queue.set_paused(s, False)
+            queue_control.set_paused(s, False)
         self.clock.pump([1.0] * 2)
         self.assertEqual(len(self.sender.sent), 2)
 
@@ -113,13 +126,20 @@ class SendTests(RunnerCase):
         self.assertEqual((recipient.status, recipient.begun_at, recipient.ending_at), ("relayed", None, None))
 
     def test_account_deleted(self) -> None:
-        """What became of a submission whose account was deleted meanwhile is recorded, here and elsewhere."""
+        """An account that is deleted while its mail is sent ends that: nobody is told, and nothing is tried again."""
         self.sender.wait = True
-        message = self.put("a@example.net", "jane@example.org", submission_id=7)
+        self.sender.kinds |= {"a@example.net": "permanent", "b@example.com": "temporary"}
+        message = self.put("a@example.net", "b@example.com", submission_id=7)
         with self.store.write() as s:
             delete_account(s, self.jane)
+            create_account(s, "jane@example.org", password_hash="x")
         self.sender.answer()
-        self.assertEqual(self.statuses(message), ["relayed", "delivered"])
+        self.pass_hours(6)
+        self.assertEqual(len(self.sender.sent), 2)
+        with self.store.read() as s:
+            self.assertEqual(store.list_queue(s, finished=True), [])
+            self.assertRaises(NotFound, get_queue_message, s, message)
+        self.assertEqual(self.flushLoggedErrors(), [])
 
     def test_lost_octets(self) -> None:
         """A message whose octets are gone fails for good, its sender is told, and the log has it."""
@@ -268,6 +288,54 @@ class AgainTests(RunnerCase):
         self.pass_hours(0.2)
         self.assertEqual(self.statuses(message), ["relayed"])
 
+    def test_warned_about_all(self) -> None:
+        """One warning names all who wait for the message, at whatever server, and also who wasn't tried yet."""
+        late = ("a@example.net", "b@example.com", "c@example.info")
+        self.sender.kinds |= dict.fromkeys(late, "temporary")
+        self.put(*late, "d@example.net")
+        self.pass_hours(30)
+        (mail,) = self.inbox()
+        report = dsn.parse(mail)
+        assert report is not None
+        self.assertEqual(sorted(each.address for each in report.recipients), sorted(late))
+        self.assertEqual({each.action for each in report.recipients}, {"delayed"})
+
+    def test_warned_once_at_the_same_time(self) -> None:
+        """Attempts at several servers that end late together warn once."""
+        self.sender.kinds |= {"a@example.net": "temporary", "b@example.com": "temporary"}
+        self.sender.wait = True
+        self.put("a@example.net", "b@example.com")
+        self.pass_hours(5)
+        self.sender.answer()
+        self.clock.pump([0.0] * 5)
+        self.assertEqual(len(self.inbox()), 1)
+
+    def test_report_impossible(self) -> None:
+        """A report that can't be made is tried some times and given up with a line in the log; the outcome is noted
+        at once, and nothing is sent again."""
+        self.sender.kinds["a@example.net"] = "permanent"
+        self.patch(queue_outcomes, "build_report", self.fail_always)
+        message = self.put("a@example.net")
+        self.assertEqual(self.statuses(message), ["failed"])
+        self.clock.pump([10.0] * 20)
+        self.assertEqual((len(self.sender.sent), self.inbox()), (1, []))
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 6)
+
+    def test_report_later(self) -> None:
+        """A report that can't be queued for a moment is, soon after the outcome."""
+        self.sender.kinds["a@example.net"] = "permanent"
+        self.patch(queue_outcomes, "enqueue", self.fail_always)
+        message = self.put("a@example.net")
+        self.assertEqual(self.statuses(message), ["failed"])
+        self.patch(queue_outcomes, "enqueue", enqueue)
+        self.clock.pump([10.0] * 2)
+        self.assertEqual(len(self.inbox()), 1)
+        self.assertTrue(self.flushLoggedErrors(ZeroDivisionError))
+
+    def fail_always(self, *arguments: object, **named: object) -> Any:
+        """What raises whatever it is called with."""
+        raise ZeroDivisionError
+
     def test_disk_full(self) -> None:
         """What became of a message is noted as soon as the store can; meanwhile it isn't sent again."""
         self.sender.wait = True
@@ -344,7 +412,7 @@ class ReportTests(RunnerCase):
         self.sender.kinds["b@example.net"] = "permanent"
         message = self.put("b@example.net")
         with self.store.read() as s:
-            (blob,) = queue.list_reports(s, message)
+            (blob,) = queue_reports.list_reports(s, message)
         self.assertEqual(self.blobs.get(blob), self.inbox()[0])
 
 
@@ -389,11 +457,15 @@ class IncomingReportTests(RunnerCase):
             f"Original-Envelope-Id: {env_id}\r\n\r\nFinal-Recipient: rfc822; {address}\r\nAction: {action}\r\n"
             "Status: 5.1.1\r\n\r\n--b--\r\n"
         )
+        self.receive(report.encode(), sender, to)
+
+    def receive(self, octets: bytes, sender: str = "", to: str = "jane@example.org") -> None:
+        """A mail comes in."""
         recipient = self.successResultOf(Deferred.fromCoroutine(self.mailroom.find(to, None)))
         transfer = Transfer(
             id="1", sender=sender, recipients=(recipient,), client="mx.example.net", peer="192.0.2.1", protocol="LMTP"
         )
-        delivered = Deferred.fromCoroutine(self.mailroom.deliver(transfer, bytearray(report.encode())))
+        delivered = Deferred.fromCoroutine(self.mailroom.deliver(transfer, bytearray(octets)))
         self.assertTrue(self.successResultOf(delivered)[0].reply.positive)
 
     def test_failed(self) -> None:
@@ -402,7 +474,7 @@ class IncomingReportTests(RunnerCase):
         self.arrive(self.get(message).env_id, "b@EXAMPLE.net", "failed")
         self.assertEqual(self.statuses(message), ["relayed", "failed"])
         with self.store.read() as s:
-            (blob,) = queue.list_reports(s, message)
+            (blob,) = queue_reports.list_reports(s, message)
         self.assertEqual(self.blobs.get(blob), self.inbox()[0])
 
     def test_delivered(self) -> None:
@@ -423,6 +495,32 @@ class IncomingReportTests(RunnerCase):
         self.arrive(env_id, "a@example.net", "failed", sender="x@example.net")
         self.arrive("other", "a@example.net", "failed")
         self.assertEqual((self.statuses(message), len(self.inbox())), (["relayed"], 2))
+
+    def test_displayed(self) -> None:
+        """RFC 8098: a recipient's notification shows that they were shown the message, and is listed with it."""
+        message = self.put("bob@example.net", "a@example.net", submission_id=7, header_id="one@example.org")
+        self.receive(mdn())
+        self.assertEqual([each.is_displayed for each in self.get(message).recipients], [True, False])
+        with self.store.read() as s:
+            (blob,) = store.submission_reports(s, 7, "mdn")
+            self.assertEqual(store.submission_reports(s, 7, "dsn"), [])
+        self.assertEqual(self.blobs.get(blob), self.inbox()[0])
+
+    def test_not_displayed(self) -> None:
+        """One of another message, of nobody it was sent to, from a stranger, or to another account, is only mail."""
+        with self.store.write() as s:
+            create_account(s, "john@example.org", password_hash="x")
+        message = self.put("bob@example.net", submission_id=7, header_id="one@example.org")
+        eve = "rfc822; eve@example.net"
+        self.receive(mdn(message_id="<two@example.org>"))
+        self.receive(mdn(author="eve@example.net", final=eve, original=eve))
+        self.receive(mdn(author="eve@example.net"))
+        self.receive(mdn(), sender="bob@example.net")
+        self.receive(mdn(), to="john@example.org")
+        self.receive(mdn(disposition="manual-action/MDN-sent-manually; deleted"))
+        self.assertFalse(self.get(message).recipients[0].is_displayed)
+        with self.store.read() as s:
+            self.assertEqual(len(store.submission_reports(s, 7, "mdn")), 1)
 
 
 class StopTests(RunnerCase):
@@ -511,7 +609,7 @@ class FigureTests(RunnerCase):
         self.put("a@example.net")
         held = self.put("b@example.net", not_before=NOW + 999_999)
         with self.store.write() as s:
-            queue.hold(s, held)
+            queue_control.hold(s, held)
         self.clock.pump([1.0] * 30)
         value = self.metrics.registry.get_sample_value
         self.assertEqual(value("stalwart_queue_messages", {"state": "waiting"}), 1)

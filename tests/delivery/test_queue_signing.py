@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from stalwart.delivery.queue_signing import Signer, author_domain
-from stalwart.store import FsBlobs, Store, create_dkim_keys, create_domain, list_dkim_keys
+from stalwart.store import FsBlobs, KeyPair, Store, create_dkim_keys, create_domain, list_dkim_keys
 
 NOW = 1_700_000_000
 
@@ -27,7 +27,7 @@ class SignerTests(SynchronousTestCase):
         with self.store.write() as s:
             create_domain(s, "example.org")
             create_domain(s, "example.com")
-            create_dkim_keys(s, "example.org")
+            create_dkim_keys(s, "example.org", KeyPair.generate())
         self.sign = Signer(self.store, lambda: float(NOW))
 
     def test_both_keys(self) -> None:
@@ -48,7 +48,14 @@ class SignerTests(SynchronousTestCase):
 
     def test_without_keys(self) -> None:
         """Domains without keys, unknown ones, and messages without a usable From are left unsigned."""
-        for field in (b"From: a@example.com", b"From: a@example.net", b"From: nobody", b"X: y", b"From: a@-,b@c"):
+        for field in (
+            b"From: a@example.com",
+            b"From: a@example.net",
+            b"From: nobody",
+            b"X: y",
+            b"From: a@-,b@c",
+            b"From: a@[192.0.2.1]",
+        ):
             self.assertEqual(self.sign(field + b"\r\n\r\nhello\r\n"), b"")
 
     @given(st.binary(max_size=60))

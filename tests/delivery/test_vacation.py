@@ -8,12 +8,12 @@ from email.policy import default
 from typing import cast
 
 from twisted.internet.defer import Deferred
-from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
+from twisted.logger import ILogObserver, LogEvent, capturedLogs, globalLogPublisher
 
 from stalwart.delivery import local
 from stalwart.delivery.local import Outcome, Transfer
 from stalwart.mail import dsn
-from stalwart.store import QueueMessageRow, delete_account, list_queue, set_quota, set_vacation
+from stalwart.store import QueueMessageRow, delete_account, list_queue, set_quota, set_vacation, vacation
 from tests.delivery.test_local import LocalCase
 
 MESSAGE = (
@@ -121,6 +121,15 @@ class VacationTests(LocalCase):
         self.assertEqual(self.queued(), [])
         self.send(message=MESSAGE.replace(b"jane@", b"jane+x@"))
         self.assertEqual(len(self.queued()), 1)
+
+    def test_many_senders(self) -> None:
+        """A flood from senders who are made up is delivered, and answered a few times only, which is logged."""
+        self.patch(vacation, "MOST_ANSWERS", ((3600, 3),))
+        with capturedLogs() as events:
+            for number in range(5):
+                self.send(sender=f"forged{number}@example.net")
+        self.assertEqual((len(self.queued()), len(self.emails(self.jane))), (3, 5))
+        self.assertEqual(len([event for event in events if "many others" in str(event.get("reason"))]), 2)
 
     def test_no_loop(self) -> None:
         """Two who are away don't answer each other for ever, also when a relay on the way made up a return path."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from email.parser import BytesParser
+from email.policy import compat32
 from typing import Any
 
 import msgspec
@@ -14,9 +16,11 @@ from stalwart.jmap.engine import Engine
 from stalwart.jmap.limits import Limits
 from stalwart.mail.headers import header_fields
 from stalwart.mail.message import parse
-from stalwart.store import QueueMessageRow, queue
+from stalwart.mail.originators import mailboxes
+from stalwart.store import QueueMessageRow, queue, queue_reports
 from stalwart.store.queue_rows import Attempt
 from tests.jmap.bed import ALL, NOW, Bed, message
+from tests.mail.test_originators import AMBIGUOUS
 
 _TEN = {
     *("id", "identityId", "emailId", "threadId", "envelope", "sendAt", "undoStatus", "deliveryStatus"),
@@ -188,6 +192,44 @@ class CreateTests(SubmissionBed):
             given_["rcptTo"][0]["parameters"] = rcpt
             self.assertEqual(self.error(email, envelope=given_)["properties"], ["envelope"])
 
+    def test_injection(self) -> None:
+        """No property of an Email, Identity or envelope begins a field, a recipient or a command of its own."""
+        evil = "x\r\nBcc: eve@example.org\r\nX-Evil: 1\r\n\r\nbody"
+        address = [{"email": "ada@example.org"}]
+        fields = ("from", "sender", "replyTo", "to", "cc", "bcc")
+        cases: tuple[dict[str, Any], ...] = (
+            *({name: [{"name": evil, "email": "ada@example.org"}]} for name in fields),
+            *({name: [{"email": f"{evil}@example.org"}]} for name in fields),
+            *({name: [evil]} for name in ("messageId", "inReplyTo", "references")),
+            *({f"header:X-A:as{form}": evil} for form in ("Text", "Raw")),
+            {"header:X-A:asURLs": [evil]},
+            {"header:X-A:asGroupedAddresses": [{"name": evil, "addresses": address}]},
+            {f"header:{evil}:asText": "x"},
+            {"subject": evil},
+            {"sentAt": evil},
+            {"attachments": [{"partId": "1", "type": "text/plain", "name": evil}], "bodyValues": {"1": {"value": "x"}}},
+            {"attachments": [{"partId": "1", "type": f"text/{evil}"}], "bodyValues": {"1": {"value": "x"}}},
+            {"attachments": [{"partId": "1", "type": "text/plain", "cid": evil}], "bodyValues": {"1": {"value": "x"}}},
+        )
+        for properties in cases:
+            new = {"mailboxIds": {self.inbox: True}, "from": address, "to": address, **properties}
+            made = self.call("Email/set", create={"m": new})
+            if made["created"] is None:
+                self.assertEqual(made["notCreated"]["m"]["type"], "invalidProperties", properties)
+                continue
+            before = len(self.queued())
+            submission = {"identityId": self.identity, "emailId": made["created"]["m"]["id"]}
+            if self.ask("EmailSubmission/set", create={"k": submission})["created"] is None:
+                self.assertEqual(len(self.queued()), before)
+                continue
+            sent = self.queued()[-1]
+            self.assertEqual([one.address for one in sent.recipients], ["ada@example.org"])
+            octets = self.store.blobs.get(sent.blob_hash)
+            self.assertNotIn(b"\nx-evil", octets.lower(), properties)
+            self.assertNotIn(b"\nbcc", octets.lower(), properties)
+        identity = self.ask("Identity/set", create={"i": {"email": "ada@example.org", "name": evil}})
+        self.assertIsNone(identity["created"])
+
     def test_refused_properties(self) -> None:
         """What doesn't exist, and what only the server sets, is named."""
         email = self.deliver(message())
@@ -208,6 +250,39 @@ class CreateTests(SubmissionBed):
         self.assertEqual((twice["type"], twice["properties"]), ("invalidEmail", ["from", "subject"]))
         long = self.error(self.deliver(message(Subject="x" * 1200)))
         self.assertEqual((long["type"], long["properties"]), ("invalidEmail", ["subject"]))
+
+    def test_ambiguous_from(self) -> None:
+        """Who a message says it is from has one reading, and that is checked: in From, Sender and Resent-…"""
+        for text in AMBIGUOUS:
+            if text.strip() and "\r" not in text:
+                error = self.error(self.deliver(message(From=text)))
+                self.assertEqual((error["type"], error["properties"]), ("invalidEmail", ["from"]), text)
+        for name, wanted in (("Sender", "sender"), ("Resent-From", "header:resent-from")):
+            error = self.error(self.deliver(message(**{name: "ceo@v.com <ada@example.org>"})))
+            self.assertEqual((error["type"], error["properties"]), ("invalidEmail", [wanted]))
+        two = self.error(self.deliver(message(Sender="ada@example.org, eve@example.org")))
+        self.assertEqual((two["type"], two["properties"]), ("invalidEmail", ["sender"]))
+        for name in ("Resent-From", "Resent-Sender"):
+            self.assertEqual(self.error(self.deliver(message(**{name: "eve@example.org"})))["type"], "forbiddenFrom")
+        literal = self.error(self.deliver(message(From="ada@[192.0.2.1]")))
+        self.assertEqual(literal["type"], "forbiddenFrom")
+
+    def test_sender_on_the_wire(self) -> None:
+        """RFC 6409 §8.1: a Sender who isn't the account is replaced or left out; several authors get one."""
+        for fields, wanted in (
+            ({"Sender": "ceo@v.com"}, None),
+            ({"Sender": "ada+x@example.org"}, "ada+x@example.org"),
+            ({"From": "ada+a@example.org, ada@example.org", "Sender": "ceo@v.com"}, "ada@example.org"),
+            ({"From": "ada+a@example.org, ada@example.org"}, "ada@example.org"),
+        ):
+            self.submit(self.deliver(message(**fields)))
+            octets = self.store.blobs.get(self.queued()[-1].blob_hash)
+            found = [
+                one.raw.strip().decode()
+                for one in header_fields(octets, parse(octets).structure)
+                if one.name == "Sender"
+            ]
+            self.assertEqual(found, [] if wanted is None else [wanted])
 
     def test_created_before(self) -> None:
         """An Email and an Identity of the same request are referred to by their creation ids."""
@@ -276,6 +351,7 @@ class LimitTests(SubmissionBed):
         two = {"k": {"identityId": self.identity, "emailId": email, "envelope": envelope("", "a@b", "c@d")}}
         refused = self.ask("EmailSubmission/set", create=two)["notCreated"]["k"]
         self.assertEqual(refused["type"], "rateLimit")
+        self.assertIn("in 1 seconds, after 2023-11-14T22:13:21Z", refused["description"])
         self.submit(email)
         self.assertEqual(len(self.queued()), 2)
         self.assertEqual(self.ask("EmailSubmission/set", create=two)["notCreated"]["k"]["type"], "rateLimit")
@@ -283,6 +359,20 @@ class LimitTests(SubmissionBed):
             s.clock = lambda: NOW + 0.02
             self.assertEqual(store.charge_sending(s, self.account.id, 2, 10_000, 100.0), 0.0)
             self.assertEqual(store.charge_sending(s, self.other.id, 10_000, 10_000, 100.0), 0.0)
+
+    def test_may_not_send(self) -> None:
+        """`forbiddenToSend` while the administrator says so, also in the middle of a request; vacation is silent."""
+        email = self.deliver(message())
+        with self.store.write() as s:
+            store.set_may_send(s, self.account.id, False)
+            store.set_vacation(s, self.account.id, {"is_enabled": True})
+            self.assertIsNone(store.active_vacation(s, self.account.id))
+        self.assertEqual(self.error(email)["type"], "forbiddenToSend")
+        with self.store.write() as s:
+            store.set_may_send(s, self.account.id, True)
+            self.assertIsNotNone(store.active_vacation(s, self.account.id))
+            self.assertRaises(store.NotFound, store.set_may_send, s, 99, True)
+        self.submit(email)
 
     def test_size(self) -> None:
         """`tooLarge` with the limit."""
@@ -300,7 +390,7 @@ class ChangeTests(SubmissionBed):
     """What becomes of a submission."""
 
     def test_delivery_status(self) -> None:
-        """Each change of a recipient's status shows, and moves the state."""
+        """RFC 8621 §7.1 and §7.2: each change of a recipient's status shows, and moves the state."""
         made = self.submit(self.deliver(message(Cc="cy@example.net")))
         state = self.ask("EmailSubmission/get")["state"]
         self.record("relayed", "250 2.0.0 ok")
@@ -330,7 +420,7 @@ class ChangeTests(SubmissionBed):
         [sent] = self.queued()
         report = self.store.blobs.put(b"a report")
         with self.store.write() as s:
-            queue.record_report(s, sent, report, {sent.recipients[0].id: "delivered"})
+            queue_reports.record_report(s, sent, report, {sent.recipients[0].id: "delivered"})
         self.assertEqual(self.ask("EmailSubmission/changes", sinceState=state)["updated"], [made["id"]])
         shown = self.submission(made["id"])
         self.assertEqual(shown["dsnBlobIds"], [f"b{report}"])
@@ -409,7 +499,7 @@ class ChangeTests(SubmissionBed):
         self.assertEqual(self.ask("EmailSubmission/changes", sinceState=state)["destroyed"], [done["id"]])
 
     def test_implicit(self) -> None:
-        """Rule 82: one Email/set after all, only for what succeeded, also after updates and destructions."""
+        """RFC 8621 §7.5: one Email/set after all, only for what succeeded, also after updates and destructions."""
         emails = [self.deliver(message(subject=str(number))) for number in range(4)]
         old = [self.submit(email)["id"] for email in emails[:2]]
         flag = {"keywords/$sent": True}
@@ -440,7 +530,7 @@ class QueryTests(SubmissionBed):
     """EmailSubmission/query and /queryChanges."""
 
     def test_query(self) -> None:
-        """Rule 79: filters agree with what /get shows, and sorts are by what is named."""
+        """RFC 8621 §7.3: filters agree with what /get shows, and sorts are by what is named."""
         emails = [self.deliver(message(subject=name)) for name in ("a", "b", "a")]
         later = envelope("ada@example.org", "bob@example.net", HOLDFOR="60")
         first = self.submit(emails[2])["id"]
@@ -468,8 +558,46 @@ class QueryTests(SubmissionBed):
         page = self.ask("EmailSubmission/query", anchor=second, anchorOffset=1, limit=1, calculateTotal=True)
         self.assertEqual((page["ids"], page["position"], page["total"]), ([third], 2, 3))
 
+    def test_windows(self) -> None:
+        """RFC 8620 §5.5 and RFC 8621 §7.3: every window of every result is what lies there in the whole of it."""
+        emails = [self.deliver(message()) for _ in range(4)]
+        ids = [self.submit(emails[index % 4])["id"] for index in range(9)]
+        for sort in ([], [{"property": "emailId", "isAscending": False}, {"property": "sentAt"}]):
+            whole = self.found(sort=sort)
+            self.assertEqual(sorted(whole), sorted(ids))
+            for window, wanted, position in (
+                ({"position": 3, "limit": 4}, whole[3:7], 3),
+                ({"position": -4}, whole[5:], 5),
+                ({"position": -40, "limit": 2}, whole[:2], 0),
+                ({"position": 40}, [], 40),
+                ({"anchor": whole[4], "anchorOffset": -2, "limit": 3}, whole[2:5], 2),
+                ({"anchor": whole[4], "anchorOffset": -20}, whole, 0),
+            ):
+                page = self.ask("EmailSubmission/query", sort=sort, calculateTotal=True, **window)
+                self.assertEqual((page["ids"], page["position"], page["total"]), (wanted, position, 9), window)
+        error = self.request(("EmailSubmission/query", {"accountId": self.account_id, "anchor": "S999"}), using=ALL)
+        self.assertEqual(error["methodResponses"][0][1]["type"], "anchorNotFound")
+        self.assertEqual(self.found(filter={"operator": "OR", "conditions": []}), [])
+        self.assertEqual(len(self.found(filter={"operator": "NOT", "conditions": []})), 9)
+
+    def test_not_of_others(self) -> None:
+        """No condition finds what another account has sent."""
+        with self.store.write() as s:
+            new = store.NewSubmission(identity_id=1, email_id=1, thread_id=1, envelope="{}", send_at=NOW)
+            sent = store.NewMessage(
+                account_id=self.other.id,
+                blob_hash="x",
+                size=1,
+                return_path="eve@example.org",
+                recipients=(store.NewRecipient(address="a@example.net"),),
+            )
+            store.create_submission(s, self.other.id, new, sent)
+        pending = {"undoStatus": "pending"}
+        for condition in (pending, {"operator": "OR", "conditions": [pending, {"after": "2000-01-01T00:00:00Z"}]}):
+            self.assertEqual(self.found(filter=condition), [])
+
     def test_query_changes(self) -> None:
-        """What came, went and moved between two states; applied to the old result they give the new one."""
+        """RFC 8621 §7.4: what came, went and moved; applied to the old result that gives the new one."""
         emails = [self.deliver(message()) for _ in range(3)]
         ids = [self.submit(email)["id"] for email in emails[:2]]
         pending = {"undoStatus": "pending"}
@@ -498,16 +626,40 @@ class SharedTests(SubmissionBed):
         self.assertEqual(self.ask("EmailSubmission/get")["list"], [])
 
 
-_LINE = st.text(st.sampled_from('ab \t\r\n\0@<>,;:"\\é\u202e\ud7ff=?'), max_size=40)
+_ODD = st.text(st.sampled_from('ab \t\r\n\0@<>,;:"\\é\u202e\ud7ff=?'), max_size=40)
+# Email/set refuses what no field can have; what it takes is what this is about.
+_TEXT = st.text(st.sampled_from('ab @<>,;:"\\é\u202e\ud7ff=?'), max_size=40)
+_LINE = st.integers(0, 9).flatmap(lambda number: _TEXT if number else _ODD)
 _NAME = st.one_of(st.none(), _LINE)
-_EMAIL = st.one_of(
-    st.sampled_from(("ada@example.org", "bob@example.net", "zoë@bücher.example", "a@[192.0.2.1]", '"a b"@example.net')),
-    _LINE,
+_GOOD = ("ada@example.org", "bob@example.net", "Bob@EXAMPLE.net", "cy@example.com")
+_EMAIL = st.integers(0, 9).flatmap(
+    lambda number: (
+        st.sampled_from(_GOOD)
+        if number > 1
+        else st.sampled_from(("zoë@bücher.example", "a@[192.0.2.1]", '"a b"@example.net', "ada+x@example.org")) | _LINE
+    )
 )
-_ADDRESSES = st.lists(st.builds(lambda name, email: {"name": name, "email": email}, _NAME, _EMAIL), max_size=4)
+_ADDRESSES: st.SearchStrategy[Any] = st.lists(
+    st.builds(lambda name, email: {"name": name, "email": email}, _NAME, _EMAIL), max_size=4
+)
+_OURS: st.SearchStrategy[Any] = st.integers(0, 9).flatmap(
+    lambda number: (
+        st.just([{"name": "Ada", "email": "ada@example.org"}, {"email": "ada+x@example.org"}][: 1 + number % 2])
+        if number
+        else _ADDRESSES
+    )
+)
 _ERRORS = {
     *("invalidEmail", "noRecipients", "invalidRecipients", "forbiddenFrom", "forbiddenMailFrom", "tooManyRecipients"),
 }
+
+
+_OCTETS = (
+    *(b"\r\n", b"\n", b"\r", b" ", b"\t", b"\0", b"\xe9", b"\xc3\xa9", b"x", b"y" * 1100, b"a b " * 300),
+    *(b"Bcc: x@example.net", b"From: eve@example.org", b"Sender: ada+x@example.org", b"Resent-From: ada@example.org"),
+    *(b"Subject:", b"X-Odd :", b"Date: x", b"Message-ID:", b"MIME-Version: 1.0", b"Content-Transfer-Encoding: 8bit"),
+    *(b"Content-Type: multipart/mixed; boundary=b", b"Content-Type: message/rfc822", b"--b\r\n", b"--b--", b".\r\n"),
+)
 
 
 class AnyEmailTests(SubmissionBed):
@@ -515,20 +667,25 @@ class AnyEmailTests(SubmissionBed):
 
     limits = msgspec.structs.replace(Limits(), sending_rate=None)
 
-    @settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.differing_executors])
+    @settings(deadline=None, max_examples=120, suppress_health_check=[HealthCheck.differing_executors])
     @given(
         st.fixed_dictionaries(
-            {"from": st.one_of(st.just([{"email": "ada@example.org"}]), _ADDRESSES)},
+            {"from": _OURS, "to": _ADDRESSES},
             optional={
-                "to": _ADDRESSES,
                 "cc": _ADDRESSES,
                 "bcc": _ADDRESSES,
-                "sender": _ADDRESSES,
+                "sender": st.lists(st.builds(lambda email: {"email": email}, _EMAIL), min_size=1, max_size=1),
                 "replyTo": _ADDRESSES,
                 "subject": _LINE,
+                "messageId": st.sampled_from((["one@example.org"], ["a"], ["<b"])),
+                "inReplyTo": st.sampled_from((["one@example.org", "é@b"], [])),
+                "sentAt": st.sampled_from(("2014-10-30T14:12:00+08:00", "0001-01-01T00:00:00Z")),
+                "header:Resent-From:asAddresses": _OURS,
+                "header:Cc:asGroupedAddresses": st.lists(
+                    st.builds(lambda name, addresses: {"name": name, "addresses": addresses}, _NAME, _ADDRESSES),
+                    max_size=2,
+                ),
                 "header:X-Raw:asRaw": _LINE,
-                "header:To:asText": _LINE,
-                "header:From:all": st.lists(_LINE, max_size=2),
                 "header:X-Text:asText": _LINE,
                 "bodyValues": st.builds(lambda text: {"1": {"value": text}}, st.one_of(_LINE, st.just("x" * 3000))),
                 "textBody": st.just([{"partId": "1", "type": "text/plain"}]),
@@ -540,19 +697,43 @@ class AnyEmailTests(SubmissionBed):
         made = self.call("Email/set", create={"m": {"mailboxIds": {self.inbox: True}, **email}})
         if made["created"] is None:
             return
+        self.check(made["created"]["m"]["id"])
+
+    @settings(deadline=None, max_examples=80, suppress_health_check=[HealthCheck.differing_executors])
+    @given(st.lists(st.sampled_from(_OCTETS), max_size=14), st.lists(st.sampled_from(_OCTETS), max_size=6))
+    def test_any_octets(self, header: list[bytes], body: list[bytes]) -> None:
+        """So is whatever came in by Email/import or LMTP."""
+        fields = b"From: ada@example.org\r\nTo: bob@example.net\r\n"
+        self.check(self.deliver(fields + b"".join(header) + b"\r\n\r\n" + b"".join(body)))
+
+    def check(self, email: str) -> None:
+        """Submit it: it is refused with an error of RFC 8621 §7.5, or what goes out is legal on the wire."""
         before = len(self.queued())
-        new = {"identityId": self.identity, "emailId": made["created"]["m"]["id"]}
-        answer = self.ask("EmailSubmission/set", create={"k": new})
+        answer = self.ask("EmailSubmission/set", create={"k": {"identityId": self.identity, "emailId": email}})
         if answer["created"] is None:
             self.assertIn(answer["notCreated"]["k"]["type"], _ERRORS)
             self.assertEqual(len(self.queued()), before)
             return
         sent = self.queued()[-1]
         octets = self.store.blobs.get(sent.blob_hash)
+        # RFC 5321 §2.3.8 and §4.5.3.1.6: CRLF and nothing else ends a line, of 998 octets; RFC 6152, RFC 6531 §3.1
         self.assertEqual(octets.count(b"\r\n"), octets.count(b"\n"))
         self.assertEqual(octets.count(b"\r\n"), octets.count(b"\r"))
+        self.assertNotIn(b"\0", octets)
         self.assertLessEqual(max(map(len, octets.split(b"\r\n"))), 998)
-        names = [field.name.lower() for field in header_fields(octets, parse(octets).structure)]
-        self.assertEqual((names.count("from"), names.count("bcc")), (1, 0))
+        self.assertTrue(sent.is_8bit or octets.isascii())
+        head = octets.partition(b"\r\n\r\n")[0]
+        self.assertTrue(sent.needs_smtputf8 or head.isascii())
+        fields = header_fields(octets, parse(octets).structure)
+        names = [field.name.lower() for field in fields]
+        for name in ("from", "date", "message-id"):
+            self.assertEqual(names.count(name), 1, name)
+        self.assertTrue({"bcc", "resent-bcc", "return-path"}.isdisjoint(names))
+        for field in fields:
+            if field.name.lower() in ("from", "sender", "resent-from", "resent-sender"):
+                for address in mailboxes(field.raw):
+                    self.assertRegex(address, r"(?i)\Aada(\+.*)?@example\.org\Z")
+        # Others find the same header: nothing in it ends a line for them.
+        self.assertEqual(len(BytesParser(policy=compat32).parsebytes(octets).items()), len(fields))
         for path in (sent.return_path, *(one.address for one in sent.recipients)):
             self.assertTrue(path.isprintable() and "<" not in path, path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tracemalloc
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -64,7 +65,15 @@ class OutgoingTests(SynchronousTestCase):
     def test_as_it_is(self) -> None:
         """A message that is legal goes out octet for octet."""
         data = _HEAD + b"X-A:  b\r\n\tc\r\nMIME-Version: 1.0\r\n\r\n.dot\r\n\r\ntext"
-        self.assertEqual(made(data), Outgoing(octets=data, is_8bit=False, needs_smtputf8=False))
+        self.assertEqual(made(data), Outgoing(octets=data, message_id="a@b", is_8bit=False, needs_smtputf8=False))
+
+    def test_memory(self) -> None:
+        """A large message is held twice: as it is kept, and as it goes out."""
+        data = _HEAD + b"\r\n" + (b"x" * 76 + b"\r\n") * 100_000
+        tracemalloc.start()
+        self.addCleanup(tracemalloc.stop)
+        self.assertEqual(len(made(data).octets), len(data))
+        self.assertLess(tracemalloc.get_traced_memory()[1], 1.1 * len(data))
 
     def test_bcc(self) -> None:
         """Rule 81: Bcc and Return-Path go, folded and wherever they stand; a part's field of that name stays."""

@@ -66,6 +66,7 @@ class AccountTests(StoreTestCase):
             self.assertEqual(
                 made,
                 AccountRow(
+                    may_send=True,
                     id=made.id,
                     address="bob@example.org",
                     name="Bob",

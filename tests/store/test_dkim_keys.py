@@ -8,6 +8,7 @@ from stalwart.mail.dkim import record_name, record_value, sign
 from stalwart.store import (
     RECORD_SECONDS,
     AlreadyExists,
+    KeyPair,
     NoSuchDomain,
     NotFound,
     create_dkim_keys,
@@ -20,6 +21,7 @@ from stalwart.store import (
 from tests.store.bed import StoreTestCase
 
 _DOMAIN = "example.org"
+_PAIR = KeyPair.generate()
 _MAIL = b"From: ada@example.org\r\nSubject: x\r\n\r\nbody\r\n"
 
 
@@ -29,12 +31,12 @@ class DkimKeyTests(StoreTestCase):
     def create(self) -> list[str]:
         """Keys for the domain; their selectors."""
         with self.store.write() as s:
-            return [key.selector for key in create_dkim_keys(s, _DOMAIN)]
+            return [key.selector for key in create_dkim_keys(s, _DOMAIN, _PAIR)]
 
     def rotate(self, overlap: int) -> list[str]:
         """New keys; their selectors."""
         with self.store.write() as s:
-            return [key.selector for key in rotate_dkim_keys(s, _DOMAIN, overlap)]
+            return [key.selector for key in rotate_dkim_keys(s, _DOMAIN, _PAIR, overlap)]
 
     def signing(self) -> list[str]:
         """The selectors that sign now."""
@@ -88,8 +90,8 @@ class DkimKeyTests(StoreTestCase):
     def test_refused(self) -> None:
         """Errors name the domain and the command that helps."""
         with self.store.write() as s:
-            self.assertRaises(NoSuchDomain, create_dkim_keys, s, "example.com")
-            self.assertRaises(NoSuchDomain, rotate_dkim_keys, s, "example.com", 0)
+            self.assertRaises(NoSuchDomain, create_dkim_keys, s, "example.com", _PAIR)
+            self.assertRaises(NoSuchDomain, rotate_dkim_keys, s, "example.com", _PAIR, 0)
         error = self.assertRaises(NotFound, self.rotate, 0)
         self.assertIn("stalwart dkim create example.org", str(error))
         self.create()
@@ -102,7 +104,7 @@ class DkimKeyTests(StoreTestCase):
             self.assertEqual(list(signing_keys(s, "example.com")), [])
         with self.store.write() as s:
             create_domain(s, "example.net")
-            create_dkim_keys(s, "example.net")
+            create_dkim_keys(s, "example.net", _PAIR)
             self.assertEqual(len(list_dkim_keys(s)), 2)
             delete_domain(s, "example.net")
             self.assertEqual(list_dkim_keys(s), [])

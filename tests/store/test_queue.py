@@ -9,13 +9,18 @@ from stalwart.store import (
     NotFound,
     QueueMessageRow,
     Session,
+    add_alias,
+    create_account,
     delete_account,
     enqueue,
     finish_deletions,
     get_queue_message,
     list_queue,
     queue,
+    queue_control,
     queue_figures,
+    queue_reports,
+    remove_alias,
     sweep,
 )
 from stalwart.store.queue_rows import Attempt, QueueStatus
@@ -160,7 +165,7 @@ class AttemptTests(QueueTestCase):
         ids = self.due()
         with self.store.write() as s:
             self.begin(s, message, ids)
-            queue.hold(s, message)
+            queue_control.hold(s, message)
             queue.give_back(s, ids, NOW)
         self.assertEqual(self.due(), [])
 
@@ -204,21 +209,21 @@ class OperatorTests(QueueTestCase):
         first, second = self.due()
         with self.store.write() as s:
             self.begin(s, message, [first])
-            queue.hold(s, message)
+            queue_control.hold(s, message)
         self.finish(first, "queued", NOW)
         self.assertEqual(self.due(), [])
         with self.store.write() as s:
-            queue.release(s, message)
+            queue_control.release(s, message)
         self.assertEqual(self.due(), [first, second])
 
     def test_release_keeps_time(self) -> None:
         """A released message still waits for the time it was to go at; `retry` doesn't."""
         message = self.put("a@example.net", not_before=NOW + 60, is_held=True)
         with self.store.write() as s:
-            queue.release(s, message)
+            queue_control.release(s, message)
         self.assertEqual(self.due(), [])
         with self.store.write() as s:
-            queue.retry(s, message)
+            queue_control.retry(s, message)
         self.assertEqual(len(self.due()), 1)
 
     def test_cancel(self) -> None:
@@ -227,11 +232,11 @@ class OperatorTests(QueueTestCase):
         first, _ = self.due()
         with self.store.write() as s:
             self.begin(s, message, [first])
-            self.assertEqual(queue.cancel(s, message), 1)
+            self.assertEqual(queue_control.cancel(s, message), 1)
         self.assertEqual([each.status for each in self.get(message).recipients], ["queued", "canceled"])
         self.assertTrue(self.finish(first))
         with self.store.write() as s:
-            self.assertRaises(NotFound, queue.cancel, s, message)
+            self.assertRaises(NotFound, queue_control.cancel, s, message)
 
     def test_unsend(self) -> None:
         """A message is unsent whole as long as nothing of it was tried."""
@@ -239,8 +244,8 @@ class OperatorTests(QueueTestCase):
         with self.store.write() as s:
             self.begin(s, touched, self.due("example.com"))
         with self.store.write() as s:
-            self.assertTrue(queue.unsend(s, untouched))
-            self.assertFalse(queue.unsend(s, touched))
+            self.assertTrue(queue_control.unsend(s, untouched))
+            self.assertFalse(queue_control.unsend(s, touched))
         self.assertEqual(self.due(), [])
         self.assertIsNotNone(self.get(untouched).finished_at)
 
@@ -249,15 +254,21 @@ class OperatorTests(QueueTestCase):
         message = self.put("a@example.net")
         ids = self.due()
         with self.store.write() as s:
-            queue.set_paused(s, True)
+            queue_control.set_paused(s, True)
             self.assertEqual(self.begin(s, message, ids), [])
-            queue.set_paused(s, False)
+            queue_control.set_paused(s, False)
             self.assertEqual(self.begin(s, message, ids), ids)
 
     def test_unknown(self) -> None:
         """Whatever is done to a message that isn't there is NotFound."""
         with self.store.write() as s:
-            for action in (queue.hold, queue.release, queue.retry, queue.cancel, queue.unsend):
+            for action in (
+                queue_control.hold,
+                queue_control.release,
+                queue_control.retry,
+                queue_control.cancel,
+                queue_control.unsend,
+            ):
                 self.assertRaises(NotFound, action, s, 99)
 
     def test_figures(self) -> None:
@@ -286,17 +297,63 @@ class KeepingTests(QueueTestCase):
         self.assertEqual(sweep(self.store), 1)
 
     def test_deleted_account(self) -> None:
-        """What a deleted account has sent still goes, and is forgotten when it is done."""
-        message = self.put("a@example.net")
+        """What a deleted account has queued isn't sent; what was done is kept for a time, and then forgotten."""
+        done, waits = self.put("a@example.net"), self.put("b@example.net", "c@example.com")
+        self.finish(self.get(done).recipients[0].id)
+        under_way = self.get(waits).recipients[0].id
         with self.store.write() as s:
+            queue.begin(s, waits, [under_way])
             delete_account(s, self.account_id)
+        with self.store.write() as s:
+            self.assertEqual(queue.due_destinations(s), [])
+            self.assertRaises(NotFound, get_queue_message, s, waits)
+            self.assertRaises(NotFound, queue.record, s, under_way, Attempt(at=NOW, status="queued", reply="", peer=""))
+            queue.give_back(s, [under_way], NOW)
+            self.assertEqual(queue.unresolved(s), [])
         finish_deletions(self.store)
-        self.assertIsNone(self.get(message).account_id)
-        self.assertTrue(self.finish(self.due()[0]))
+        self.assertIsNone(self.get(done).account_id)
         with self.store.write() as s:
             self.assertEqual(queue.forget_finished(s, NOW), 0)
             self.assertEqual(queue.forget_finished(s, NOW + 1), 1)
-            self.assertRaises(NotFound, get_queue_message, s, message)
+            self.assertRaises(NotFound, get_queue_message, s, done)
+
+    def test_freed_address(self) -> None:
+        """Who got an address that was another's is told nothing of what that one has sent."""
+        sent = self.get(self.put("a@example.net", return_path="ada@example.org"))
+        with self.store.write() as s:
+            self.assertTrue(queue_reports.may_be_told(s, sent))
+            delete_account(s, self.account_id)
+            create_account(s, sent.return_path, password_hash="x")
+            self.assertFalse(queue_reports.may_be_told(s, sent))
+
+    def test_moved_alias(self) -> None:
+        """So with an alias that went to another account."""
+        with self.store.write() as s:
+            add_alias(s, self.account_id, "sales@example.org")
+            other = create_account(s, "bob@example.org", password_hash="x").id
+        sent = self.get(self.put("a@example.net", return_path="sales@example.org"))
+        with self.store.write() as s:
+            self.assertTrue(queue_reports.may_be_told(s, sent))
+            remove_alias(s, self.account_id, "sales@example.org")
+            self.assertFalse(queue_reports.may_be_told(s, sent))
+            add_alias(s, other, "sales@example.org")
+            self.assertFalse(queue_reports.may_be_told(s, sent))
+
+    def test_many_reports(self) -> None:
+        """The list of reports about one message has an end; what further ones say is noted all the same."""
+        self.patch(queue_reports, "MOST_REPORTS", 2)
+        message = self.get(self.put("a@example.net"))
+        (recipient,) = message.recipients
+        self.finish(recipient.id)
+        with self.store.write() as s:
+            for number in range(3):
+                found = queue_reports.find_sent(s, self.account_id, message.env_id)
+                assert found is not None
+                queue_reports.record_report(
+                    s, found, f"blob{number}", {recipient.id: "delivered"} if number == 2 else {}
+                )
+            self.assertEqual(queue_reports.list_reports(s, message.id), ["blob0", "blob1"])
+        self.assertEqual(self.get(message.id).recipients[0].status, "delivered")
 
     def test_detached(self) -> None:
         """What was done is kept as long as its submission, and goes on without it."""
@@ -314,10 +371,10 @@ class KeepingTests(QueueTestCase):
         first, second = message.recipients
         self.finish(first.id)
         with self.store.write() as s:
-            self.assertIsNone(queue.find_sent(s, self.account_id + 1, message.env_id))
-            self.assertIsNone(queue.find_sent(s, self.account_id, "other"))
-            found = queue.find_sent(s, self.account_id, message.env_id)
+            self.assertIsNone(queue_reports.find_sent(s, self.account_id + 1, message.env_id))
+            self.assertIsNone(queue_reports.find_sent(s, self.account_id, "other"))
+            found = queue_reports.find_sent(s, self.account_id, message.env_id)
             assert found is not None
-            queue.record_report(s, found, "blob", {first.id: "delivered", second.id: "failed"})
-            self.assertEqual(queue.list_reports(s, message.id), ["blob"])
+            queue_reports.record_report(s, found, "blob", {first.id: "delivered", second.id: "failed"})
+            self.assertEqual(queue_reports.list_reports(s, message.id), ["blob"])
         self.assertEqual([each.status for each in self.get(message.id).recipients], ["delivered", "queued"])

@@ -89,6 +89,18 @@ class VacationTests(StoreTestCase):
             [[count]] = s.driver.execute("SELECT count(*) FROM vacation_answer").fetchall()
         self.assertEqual(count, 1)
 
+    def test_many_senders(self) -> None:
+        """Of very many senders, made up perhaps, only some are answered within an hour and a day, and no more noted."""
+        answered = 0
+        for hour in range(24):
+            answered += sum(self.note(f"forged{hour}x{number}@example.net") for number in range(80))
+            self.assertEqual(answered, min(60 * (hour + 1), 300))
+            self.now += 3600
+        self.assertTrue(self.note("bob@example.net"))
+        with self.store.read() as s:
+            [[count]] = s.driver.execute("SELECT count(*) FROM vacation_answer").fetchall()
+        self.assertEqual(count, 301)
+
     def test_new_answer(self) -> None:
         """Who was answered may be answered again after the response has changed."""
         self.note("bob@example.net")

@@ -12,6 +12,7 @@ from stalwart import store
 from stalwart.jmap.arguments import Id, SetArguments, UTCDate
 from stalwart.jmap.call import Call
 from stalwart.jmap.declare import (
+    Comparator,
     DataType,
     FilterCondition,
     Found,
@@ -27,19 +28,18 @@ from stalwart.jmap.declare import (
     show_plainly,
     table,
 )
-from stalwart.jmap.errors import SetError, invalid_properties
+from stalwart.jmap.errors import AnchorNotFound, SetError, invalid_properties
 from stalwart.jmap.ids import blob_id, row_of
 from stalwart.jmap.limits import Limits
-from stalwart.jmap.standard import splice, window
 from stalwart.jmap.types.email_query import seconds_from
 from stalwart.jmap.types.identity import URI
 from stalwart.jmap.types.submission_create import create_submission, prepare_submission
 from stalwart.jmap.types.submission_envelope import Envelope
-from stalwart.store import QueueRecipientRow, QueueStatus, SubmissionRow, UndoStatus
-
-Test = Callable[[SubmissionRow], bool]
+from stalwart.store import QueueRecipientRow, QueueStatus, SubmissionRow, UndoStatus, submission_query
+from stalwart.store.submission_query import SubmissionColumn, SubmissionFilter
 
 _NAME = "EmailSubmission"
+_OF_THE_QUEUE = ("deliveryStatus", "dsnBlobIds", "mdnBlobIds")
 
 _DELIVERED: Mapping[QueueStatus, Literal["queued", "yes", "no", "unknown"]] = {
     "queued": "queued",
@@ -81,7 +81,7 @@ def of_account(limits: Limits, is_own: bool) -> Mapping[str, Any]:
 
 def _fetch(call: Call, rows: Sequence[int] | None) -> Mapping[int, SubmissionRow]:
     account = call.account.row
-    if rows is None:
+    if rows is None:  # RFC 8621 §7.1: null for all, if they aren't too many
         found = store.list_submissions(call.session, account, call.limits.max_objects_in_get + 1)
         by_id = {row.id: row for row in found}
     else:
@@ -93,7 +93,7 @@ def _fetch(call: Call, rows: Sequence[int] | None) -> Mapping[int, SubmissionRow
 
 
 def _view(call: Call, wanted: Sequence[str], arguments: object) -> Show[SubmissionRow]:
-    plain = show_plainly(PROPERTIES, [name for name in wanted if name not in ("deliveryStatus", "dsnBlobIds")])
+    plain = show_plainly(PROPERTIES, [name for name in wanted if name not in _OF_THE_QUEUE])
 
     def show(row: SubmissionRow) -> object:
         shown: dict[str, object] = plain(row)  # type: ignore[assignment]
@@ -101,7 +101,9 @@ def _view(call: Call, wanted: Sequence[str], arguments: object) -> Show[Submissi
             recipients = store.submission_recipients(call.session, row.id)
             shown["deliveryStatus"] = {recipient.address: _status(recipient) for recipient in recipients}
         if "dsnBlobIds" in wanted:
-            shown["dsnBlobIds"] = [blob_id(one) for one in store.submission_reports(call.session, row.id)]
+            shown["dsnBlobIds"] = [blob_id(one) for one in store.submission_reports(call.session, row.id, "dsn")]
+        if "mdnBlobIds" in wanted:
+            shown["mdnBlobIds"] = [blob_id(one) for one in store.submission_reports(call.session, row.id, "mdn")]
         return shown
 
     return show
@@ -111,7 +113,7 @@ def _status(recipient: QueueRecipientRow) -> Mapping[str, str]:
     return {
         "smtpReply": recipient.reply or _REPLIES[recipient.status],
         "delivered": _DELIVERED[recipient.status],
-        "displayed": "unknown",
+        "displayed": "yes" if recipient.is_displayed else "unknown",
     }
 
 
@@ -146,55 +148,76 @@ def _finish(call: Call, written: Mapping[str, SubmissionRow], arguments: Submiss
         call.follow("Email/set", {"accountId": call.account.id, "update": update or None, "destroy": destroy or None})
 
 
-def _among(prefix: str, attribute: str) -> FilterCondition[Test]:
-    def build(call: Call, value: list[str]) -> Test:
-        rows = {row_of(prefix, text) for text in call.resolve_all(value)}
-        return lambda submission: getattr(submission, attribute) in rows
+def _among(prefix: str, column: SubmissionColumn) -> FilterCondition[SubmissionFilter]:
+    def build(call: Call, value: list[str]) -> SubmissionFilter:
+        found = (row_of(prefix, text) for text in call.resolve_all(value))
+        return submission_query.among(column, [row for row in found if row is not None])
 
     return FilterCondition(type=list[Id], build=build)
 
 
-def _before(call: Call, value: str) -> Test:
-    time = seconds_from(value, "before")
-    return lambda submission: submission.send_at < time
+def _before(call: Call, value: str) -> SubmissionFilter:
+    return submission_query.sent_before(seconds_from(value, "before"))
 
 
-def _after(call: Call, value: str) -> Test:
-    time = seconds_from(value, "after")
-    return lambda submission: submission.send_at >= time
+def _after(call: Call, value: str) -> SubmissionFilter:
+    return submission_query.sent_since(seconds_from(value, "after"))
 
 
-def _combine(operator: Operator, tests: Sequence[Test]) -> Test:
+def _combine(operator: Operator, conditions: Sequence[SubmissionFilter]) -> SubmissionFilter:
     match operator:
         case "AND":
-            return lambda submission: all(test(submission) for test in tests)
+            return submission_query.all_of(conditions)
         case "OR":
-            return lambda submission: any(test(submission) for test in tests)
+            return submission_query.any_of(conditions)
         case "NOT":
-            return lambda submission: not any(test(submission) for test in tests)
+            return submission_query.none_of(conditions)
 
 
-_SORTED_BY = {"emailId": "email_id", "threadId": "thread_id", "sentAt": "send_at", "sendAt": "send_at"}
+_SORTED_BY: Mapping[str, SubmissionColumn] = {
+    "emailId": "email_id",
+    "threadId": "thread_id",
+    "sentAt": "send_at",
+    "sendAt": "send_at",
+}
 
 
-def _found(call: Call, search: Search[Test] | SearchChanges[Test]) -> list[int]:
-    every = store.list_submissions(call.session, call.account.row)
-    found = [row for row in every if search.filter is None or search.filter(row)]
-    for comparator in reversed(search.sort):
-        attribute = _SORTED_BY[comparator.property]
-        found.sort(key=lambda row: int(getattr(row, attribute)), reverse=not comparator.is_ascending)
-    return [row.id for row in found]
+def _sorts(sort: Sequence[Comparator]) -> list[tuple[SubmissionColumn, bool]]:
+    return [(_SORTED_BY[comparator.property], comparator.is_ascending) for comparator in sort]
 
 
-def _search(call: Call, search: Search[Test], arguments: object) -> Found:
-    return window(_found(call, search), search)
+def _search(call: Call, search: Search[SubmissionFilter], arguments: object) -> Found:
+    """RFC 8621 §7.3."""
+    try:
+        found = submission_query.query_submissions(
+            call.session,
+            call.account.row,
+            search.filter,
+            _sorts(search.sort),
+            position=search.position,
+            anchor=search.anchor,
+            anchor_offset=search.anchor_offset,
+            limit=search.limit,
+            calculate_total=search.calculate_total,
+        )
+    except store.AnchorNotFound:
+        raise AnchorNotFound("The anchor is not among the results.") from None
+    return Found(rows=found.ids, position=found.position, total=found.total)
 
 
-def _search_changes(call: Call, search: SearchChanges[Test], arguments: object) -> FoundChanges:
-    changed = store.changes(call.session, call.account.row, _NAME, search.since, call.limits.max_changes)
+def _search_changes(call: Call, search: SearchChanges[SubmissionFilter], arguments: object) -> FoundChanges:
+    """RFC 8621 §7.4. Whatever has changed is taken out and, if it still matches, put in again."""
+    session, account = call.session, call.account.row
+    changed = store.changes(session, account, _NAME, search.since, call.limits.max_changes)
     if changed.has_more:
         raise store.CannotCalculateChanges("too much has changed")
-    return splice(_found(call, search), changed, search)
+    moved = [*changed.created, *changed.updated]
+    total = submission_query.count_submissions(session, account, search.filter) if search.calculate_total else None
+    return FoundChanges(
+        removed=[*changed.updated, *changed.destroyed],
+        added=submission_query.submission_places(session, account, search.filter, _sorts(search.sort), moved),
+        total=total,
+    )
 
 
 def _server_set(name: str, type_: Any, read: Callable[[SubmissionRow], object] | None) -> Property[SubmissionRow]:
@@ -217,10 +240,10 @@ PROPERTIES: Mapping[str, Property[SubmissionRow]] = table(
     Property(name="undoStatus", type=UndoStatus, read=lambda row: row.undo_status, default="pending"),
     _server_set("deliveryStatus", dict[str, Any] | None, None),
     _server_set("dsnBlobIds", list[Id], None),
-    _server_set("mdnBlobIds", list[Id], lambda row: []),
+    _server_set("mdnBlobIds", list[Id], None),
 )
 
-SUBMISSION: DataType[SubmissionRow, Test] = DataType(
+SUBMISSION: DataType[SubmissionRow, SubmissionFilter] = DataType(
     name=_NAME,
     capability=URI,
     prefix="S",
@@ -233,7 +256,7 @@ SUBMISSION: DataType[SubmissionRow, Test] = DataType(
             "emailIds": _among("E", "email_id"),
             "threadIds": _among("T", "thread_id"),
             "undoStatus": FilterCondition(
-                type=UndoStatus, build=lambda call, value: lambda submission: submission.undo_status == value
+                type=UndoStatus, build=lambda call, value: submission_query.has_undo_status(value)
             ),
             "before": FilterCondition(type=UTCDate, build=_before),
             "after": FilterCondition(type=UTCDate, build=_after),

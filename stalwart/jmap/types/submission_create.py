@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 
 import msgspec
 
@@ -26,6 +27,7 @@ class Ready(msgspec.Struct, frozen=True, kw_only=True):
     asked: Asked
     blob_hash: str
     size: int
+    message_id: str | None
     is_8bit: bool
     needs_smtputf8: bool
 
@@ -48,6 +50,8 @@ def prepare_submission(call: Call, creation: Creation, arguments: object) -> Rea
     except NotSendable as error:
         raise _invalid_email(error) from None
     envelope, asked = _envelope(call, creation, identity, message)
+    is_foreign = message.sender is not None and not _is_allowed(identity, message.sender)
+    needs_sender = is_foreign or (message.sender is None and len(message.authors) > 1)
     _check_rate(call, len(asked.recipients), store.sending_wait)  # before anything is written to the disk
     domain = identity.email.rpartition("@")[2]
     try:
@@ -56,6 +60,8 @@ def prepare_submission(call: Call, creation: Creation, arguments: object) -> Rea
             # RFC 5322 §3.6.4: the right side is a domain of ours, which makes it unique
             message_id=f"{secrets.token_hex(16)}@{domain}",
             date=format_moment(datetime.fromtimestamp(call.session.now(), UTC)),
+            # RFC 6409 §8.1: nobody is shown as the sender who is not
+            sender=identity.email if needs_sender else None,
         )
     except NotSendable as error:
         raise _invalid_email(error) from None
@@ -65,6 +71,7 @@ def prepare_submission(call: Call, creation: Creation, arguments: object) -> Rea
         asked=asked,
         blob_hash=call.blobs.put(outgoing.octets),
         size=len(outgoing.octets),
+        message_id=outgoing.message_id,
         is_8bit=outgoing.is_8bit,
         needs_smtputf8=outgoing.needs_smtputf8,
     )
@@ -73,6 +80,7 @@ def prepare_submission(call: Call, creation: Creation, arguments: object) -> Rea
 def create_submission(call: Call, creation: Creation, arguments: object) -> int:
     """Note the prepared submission and queue its message; gives its number. Raises SetError."""
     ready: Ready = creation.prepared
+    check_sender(call)
     identity, email = _found(call, creation)  # they may be gone since
     _check_rate(call, len(ready.asked.recipients), store.charge_sending)
     now = call.session.now()
@@ -91,6 +99,7 @@ def create_submission(call: Call, creation: Creation, arguments: object) -> int:
         return_path=ready.asked.return_path,
         recipients=ready.asked.recipients,
         ret=ready.asked.ret,
+        message_id=ready.message_id,
         is_8bit=ready.is_8bit,
         needs_smtputf8=ready.needs_smtputf8,
         not_before=held_until,
@@ -99,9 +108,11 @@ def create_submission(call: Call, creation: Creation, arguments: object) -> int:
 
 
 def check_sender(call: Call) -> None:
-    """Raises SetError, `forbiddenToSend`, on the account of somebody else."""
+    """Raises SetError, `forbiddenToSend`, on the account of somebody else, and on one that may not send."""
     if not call.account.is_personal:
         raise SetError("forbiddenToSend", "Mail is sent from one's own account, not from one that is shared.")
+    if not store.may_send(call.session, call.account.row):
+        raise SetError("forbiddenToSend", "The administrator of this server doesn't let the account send mail.")
 
 
 def _found(call: Call, creation: Creation) -> tuple[IdentityRow, EmailRow]:
@@ -120,27 +131,30 @@ def _found(call: Call, creation: Creation) -> tuple[IdentityRow, EmailRow]:
 
 
 def _envelope(call: Call, creation: Creation, identity: IdentityRow, message: Read) -> tuple[Envelope, Asked]:
-    def is_allowed(address: str) -> bool:
-        if any(character.isspace() for character in address):
-            return False  # normalising drops it, and SMTP has no such address
-        try:
-            plain = store.normalise_address(address)
-        except InvalidAddress:
-            return False
-        return identity.email in (plain, store.without_tag(plain))
-
-    wrong = [address for address in message.addresses("from") if not is_allowed(address)]
-    if wrong:
-        raise SetError("forbiddenFrom", f"From: {wrong[0][:100]!r} is not the address of the Identity.")
+    for name, addresses in (("From", message.authors), ("Resent-From or Resent-Sender", message.resenders)):
+        wrong = next((address for address in addresses if not _is_allowed(identity, address)), None)
+        if wrong is not None:
+            raise SetError("forbiddenFrom", f"{name}: {wrong[:100]!r} is not the address of the Identity.")
     envelope: Envelope | None = creation.values["envelope"]
     if envelope is None:
-        envelope = derive(message, identity.email, is_allowed)
+        envelope = derive(message, identity.email, partial(_is_allowed, identity))
         call.exchange.charge_read(32 * len(envelope["rcptTo"]))
     mail_from = envelope["mailFrom"]["email"]
     # RFC 8621 §7: the empty string MAY be allowed; what is sent so is answered by no report
-    if mail_from and not is_allowed(mail_from):
+    if mail_from and not _is_allowed(identity, mail_from):
         raise SetError("forbiddenMailFrom", f"mailFrom: {mail_from[:100]!r} is not the address of the Identity.")
     return envelope, check(call, envelope)
+
+
+def _is_allowed(identity: IdentityRow, address: str) -> bool:
+    """Whether the address is that of the Identity, perhaps with a tag."""
+    if any(character.isspace() for character in address):
+        return False  # normalising drops it, and SMTP has no such address
+    try:
+        plain = store.normalise_address(address)
+    except InvalidAddress:
+        return False
+    return identity.email in (plain, store.without_tag(plain))
 
 
 def _check_size(call: Call, octets: int) -> None:
@@ -159,8 +173,12 @@ def _check_rate(call: Call, recipients: int, wait_for: Callable[[Session, int, i
         raise SetError(
             "rateLimit",
             f"The account may send to {rate.count} recipients in {rate.period:g} seconds. "
-            f"Try again in {int(wait) + 1} seconds.",
+            f"Try again in {int(wait) + 1} seconds, after {_at(call.session.now() + int(wait) + 1)}.",
         )
+
+
+def _at(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _invalid_email(error: NotSendable) -> SetError:

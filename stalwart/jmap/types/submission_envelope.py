@@ -50,9 +50,9 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
 
 def derive(message: Read, email: str, is_allowed: Callable[[str], bool]) -> Envelope:
     """The envelope that the header of the message implies; `email` is the Identity's, `is_allowed` asks it."""
-    # RFC 8621 §7: Sender, if present, otherwise From; the first address of the last field
-    found = message.last_addresses("sender") or message.last_addresses("from")
-    sender = found[0] if found and is_allowed(found[0]) else email
+    # RFC 8621 §7: Sender, if present, otherwise From; the first address. Neither field is there twice.
+    found = message.authors[0] if message.sender is None else message.sender
+    sender = found if is_allowed(found) else email
     unique: dict[tuple[str, str], str] = {}
     for name in ("to", "cc", "bcc"):
         for address in message.addresses(name):

@@ -81,6 +81,14 @@ const asked = await fetch(client.getSession().apiUrl, {
   }),
 });
 const identities = (await asked.json()).methodResponses[0][1].list;
+// It has no upload either.
+const octets = Uint8Array.from({ length: 5000 }, (_, index) => index % 256);
+const uploaded = await fetch(client.getSession().uploadUrl.replace("{accountId}", accountId), {
+  method: "POST",
+  headers: { Authorization: authorization, "Content-Type": "application/octet-stream" },
+  body: octets,
+});
+const { blobId } = await uploaded.json();
 const written = await client.email_set({
   accountId,
   create: {
@@ -91,9 +99,11 @@ const written = await client.email_set({
       subject: "Nümbat",
       bodyValues: { 1: { value: "Text." } },
       textBody: [{ partId: "1", type: "text/plain" }],
+      attachments: [{ blobId, type: "application/octet-stream", name: "höhle.bin", disposition: "attachment" }],
     },
   },
 });
+assert.ok(written.created, JSON.stringify(written.notCreated));
 const emailId = written.created.note.id;
 const identityId = identities[0].id;
 const envelope = {
@@ -122,5 +132,8 @@ const arrived = await client.email_query({
   filter: { operator: "AND", conditions: [{ inMailbox: byRole.inbox.id }, { subject: "nümbat" }] },
 });
 assert.equal(arrived.ids.length, 1);
+const received = await client.email_get({ accountId, ids: arrived.ids, properties: ["attachments"] });
+const [attached] = received.list[0].attachments;
+assert.deepEqual([attached.name, attached.size], ["höhle.bin", octets.length]);
 
 console.log("walked");
