@@ -20,7 +20,7 @@ from stalwart.delivery.queue_attempt import Attempts
 from stalwart.delivery.queue_journal import QueueJournal
 from stalwart.delivery.queue_runner import QueueRunner
 from stalwart.delivery.queue_signing import Signer
-from stalwart.delivery.sending import make_sender
+from stalwart.delivery.sending import limits_for, make_sender
 from stalwart.housekeeping import Housekeeping
 from stalwart.http import Branch
 from stalwart.http.dns import DnsAnswers, SystemResolver
@@ -202,6 +202,7 @@ class Backend:
             reactor=self._reactor,
             journal=journal,
             clock=time.time,
+            limits=limits_for(settings.relay),
         )
 
     def start(self) -> None:

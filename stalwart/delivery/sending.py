@@ -11,6 +11,7 @@ from stalwart.config import RelaySettings
 from stalwart.delivery.direct import DirectRoutes
 from stalwart.delivery.mail_dns import ResolverDns
 from stalwart.delivery.mta_sts import HttpsFetch, PolicyCache
+from stalwart.delivery.queue_slots import Limits
 from stalwart.delivery.routes import NoRoute, RelayRoute, Routes
 from stalwart.delivery.smtp_client import Sender
 from stalwart.delivery.smtp_connection import Times
@@ -41,6 +42,11 @@ def make_sender(settings: RelaySettings, *, hostname: str, reactor: Any, trust_r
     else:
         routes = NoRoute()
     return Sender(hostname=hostname, routes=routes, reactor=reactor, times=times, trust_root=trust_root)
+
+
+def limits_for(settings: RelaySettings) -> Limits:
+    """How much goes on at the same time: one relay gets no more connections because it is slow."""
+    return Limits(slow_after=None) if settings.host is not None else Limits()
 
 
 def _policy_failed(domain: str, reason: str) -> None:

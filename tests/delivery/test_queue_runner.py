@@ -11,8 +11,8 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from stalwart.delivery.local import Transfer
-from stalwart.delivery.queue_runner import Limits
 from stalwart.delivery.queue_schedule import back_off
+from stalwart.delivery.queue_slots import Limits
 from stalwart.mail import dsn
 from stalwart.store import Store, create_account, delete_account, queue
 from tests.delivery.queue_bed import MESSAGE, NOW, RunnerCase
@@ -167,6 +167,8 @@ class FewAtATimeTests(RunnerCase):
 
     def test_per_destination(self) -> None:
         """One destination has few attempts at a time, others go on beside it, and all are made."""
+        self.put("user@slow.example")  # it answers, so that it gets more than one
+        self.sender.sent.clear()
         self.sender.wait = True
         for number in range(6):
             self.put(f"user{number}@slow.example")
@@ -212,6 +214,79 @@ class HangingPeersTests(RunnerCase):
         message = self.put("jane@example.org")
         self.assertEqual(self.statuses(message), ["delivered"])
         self.assertEqual((self.statuses(away), len(self.sender.waiting)), (["queued"] * 3, 2))
+
+
+class TarpitTests(RunnerCase):
+    """Servers that never answer."""
+
+    def test_others_go_on(self) -> None:
+        """200 mails arrive within half a minute although 50 servers that hang have older ones waiting."""
+        self.sender.hanging = frozenset(f"tarpit{number}.example" for number in range(50))
+        for number in range(200):
+            self.put(f"a@tarpit{number % 50}.example")
+        for number in range(200):
+            self.put(f"a@d{number % 40}.example")
+        self.clock.pump([1.0] * 30)
+        arrived = [each for _, each in self.sender.sent if each not in self.sender.hanging]
+        self.assertEqual(len(arrived), 200)
+        # Each of the others was tried, and with one message only.
+        self.assertEqual(len(self.sender.waiting), 50)
+
+    def test_more_than_there_is_room_for(self) -> None:
+        """Beyond the slots for servers that hang, destinations that have answered go on; nobody is forgotten."""
+        self.put("a@example.net")
+        self.sender.hanging = frozenset(f"tarpit{number}.example" for number in range(300))
+        for destination in sorted(self.sender.hanging):
+            self.put(f"a@{destination}")
+        self.clock.pump([1.0] * 120)
+        self.assertEqual(len(self.sender.waiting), 116)  # 100 that last, and 20 without the four that are kept
+        self.put("b@example.net")
+        self.assertEqual(self.sender.addresses[-1], ["b@example.net"])
+        for _ in range(5):
+            self.sender.answer()
+            self.clock.pump([1.0] * 20)
+        self.assertEqual({each for _, each in self.sender.sent} - {"example.net"}, self.sender.hanging)
+
+    def test_slow_once(self) -> None:
+        """A server that took long gets one message at a time, until it answers soon again."""
+        self.sender.wait = True
+        for number in range(6):
+            self.put(f"user{number}@example.net")
+        self.clock.pump([1.0] * 20)
+        self.sender.answer()
+        self.clock.advance(0)
+        self.assertEqual(len(self.sender.waiting), 1)
+        self.sender.answer()
+        self.clock.advance(0)
+        self.assertEqual(len(self.sender.waiting), 4)
+
+    def test_memory(self) -> None:
+        """Large messages to servers that hang don't take the memory that others need."""
+        self.limits = Limits(memory=len(MESSAGE) * 2)
+        self.stop()
+        self.runner = self.make_runner()
+        self.runner.startService()
+        self.clock.advance(0)
+        self.sender.hanging = frozenset({"tarpit1.example", "tarpit2.example"})
+        for destination in sorted(self.sender.hanging):
+            self.put(f"a@{destination}")
+        self.put("a@example.net")
+        self.assertEqual(len(self.sender.sent), 2)
+        self.clock.pump([1.0] * 12)
+        self.assertEqual(self.sender.addresses[-1], ["a@example.net"])
+
+    def test_relay(self) -> None:
+        """One relay that takes its time doesn't get more connections for that."""
+        self.limits = Limits(slow_after=None)
+        self.stop()
+        self.runner = self.make_runner()
+        self.runner.startService()
+        self.clock.advance(0)
+        self.sender.wait = True
+        for number in range(100):
+            self.put(f"a@d{number}.example")
+        self.clock.pump([1.0] * 60)
+        self.assertEqual(len(self.sender.waiting), 20)
 
 
 class AgainTests(RunnerCase):

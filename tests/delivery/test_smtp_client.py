@@ -226,6 +226,45 @@ class BadPeerTests(Bed):
         sender = self.sender(self.target(server), times=times)
         self.assertEqual(told(await sender.send(message(), "x")), [("permanent", "550 no")])
 
+    async def test_slow_at_each_step(self) -> None:
+        """A server that is just in time with each answer has no longer than a whole attempt may take."""
+        server = self.server({"EHLO": b"250 mx\r\n"})
+        build = server.buildProtocol
+
+        def slow(addr: object) -> Any:
+            session: Any = build(addr)
+            line = session.lineReceived
+
+            def received(octets: bytes) -> None:
+                if session._in_data or octets == b"QUIT":
+                    line(octets)
+                else:
+                    reactor.callLater(0.15, line, octets)
+
+            session.lineReceived = received
+            return session
+
+        server.buildProtocol = slow  # type: ignore[method-assign]
+        # EHLO, MAIL and the first RCPTs are answered; a large message has longer, by its size.
+        for least_rate, kind in ((1e9, "temporary"), (len(DATA) / 10, "accepted")):
+            times = Times(connect=5.0, command=1.0, final=1.0, quit=0.2, attempt=0.7, least_rate=least_rate)
+            sender = self.sender(self.target(server), times=times)
+            outcomes = await sender.send(message(*(f"r{number}@x" for number in range(5))), "x")
+            self.assertEqual({each for each, _ in told(outcomes)}, {kind}, outcomes)
+            if kind == "temporary":
+                self.assertIn("the attempt took too long", outcomes[0].reply)
+
+    async def test_slow_dns(self) -> None:
+        """To find out where mail goes has its time as well."""
+
+        class Hanging:
+            async def find(self, destination: str) -> tuple[Target, ...]:
+                return await Deferred()
+
+        sender = Sender(hostname="h", routes=Hanging(), reactor=reactor, times=Times(routing=0.1))
+        (outcome,) = await sender.send(message(), "example.net")
+        self.assertEqual((outcome.kind, outcome.enhanced), ("temporary", "4.4.3"))
+
     async def test_closes(self) -> None:
         """A server that closes, at any step."""
         for step in ("GREETING", "EHLO", "MAIL", "RCPT", "DATA", "DOT"):
