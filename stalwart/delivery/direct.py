@@ -16,6 +16,7 @@ from stalwart.delivery.mail_dns import DnsFailed, MailDns
 from stalwart.delivery.mta_sts import Policies
 from stalwart.delivery.replies import reply
 from stalwart.delivery.routes import RouteFailed, Target
+from stalwart.ops.networks import is_public
 
 _log = Logger(namespace="stalwart.routes")
 
@@ -39,6 +40,18 @@ def is_own_address(address: str) -> bool:
     return found.is_loopback or found.is_unspecified or found.is_multicast or found.is_link_local
 
 
+def may_reach(address: str, *, allow_private: bool = False) -> bool:
+    """Whether mail may be brought to an address: its domain's owner says which it is, and sees what answers there."""
+    return not is_own_address(address) and (allow_private or is_public(address))
+
+
+class _Refused(Exception):
+    """A host has only addresses that mail may not be brought to."""
+
+    def __init__(self, addresses: Sequence[str]) -> None:
+        super().__init__(", ".join(addresses))
+
+
 class DirectRoutes:
     """Finds the servers of each domain."""
 
@@ -49,15 +62,18 @@ class DirectRoutes:
         asked: MailDns,
         policies: Policies,
         shuffle: Callable[[list[Exchanger]], None],
-        is_own: Callable[[str], bool] = is_own_address,
+        may_reach: Callable[[str], bool] = may_reach,
         port: int = SMTP_PORT,
     ) -> None:
-        """`hostname` is this server's; `shuffle` mixes exchangers of the same preference."""
+        """`hostname` is this server's; `shuffle` mixes exchangers of the same preference.
+
+        `may_reach` says of an IP address whether mail may be brought there.
+        """
         self._hostname = hostname.lower()
         self._dns = asked
         self._policies = policies
         self._shuffle = shuffle
-        self._is_own = is_own
+        self._may_reach = may_reach
         self._port = port
 
     async def find(self, destination: str) -> tuple[Target, ...]:
@@ -71,6 +87,7 @@ class DirectRoutes:
         policy = await self._policies.of(domain)
         targets = []
         trouble = ""
+        refused: list[str] = []
         for exchanger in exchangers:
             if policy is not None and policy.mode != "none" and not policy.allows(exchanger.host):
                 # RFC 8461 §5: with "testing" it is only reported.
@@ -87,12 +104,17 @@ class DirectRoutes:
             except DnsFailed as error:
                 trouble = str(error)
                 continue
+            except _Refused as error:
+                refused.append(f"{exchanger.host} [{error}]")
+                continue
             if target is not None:
                 targets.append(target)
         if targets:
             return tuple(targets)
         if trouble:
             raise RouteFailed("temporary", reply(451, "4.4.3", f"No way to {domain} for now: {trouble}"))
+        if refused:
+            raise _not_public("; ".join(refused))
         raise RouteFailed("permanent", reply(550, "5.4.4", f"The mail exchangers of {domain} have no address"))
 
     def _literal(self, domain: str) -> Target:
@@ -102,8 +124,8 @@ class DirectRoutes:
             address = str(ip_address(text))
         except ValueError:
             raise RouteFailed("permanent", reply(550, "5.1.2", f"{domain} is no address")) from None
-        if self._is_own(address):
-            raise _loop(domain)
+        if not self._may_reach(address):
+            raise _not_public(domain)
         return Target(host=address, port=self._port, tls="offered", addresses=(address,))
 
     async def _exchangers(self, domain: str) -> tuple[Sequence[Exchanger], bool]:
@@ -153,11 +175,14 @@ class DirectRoutes:
 
     async def _addresses(self, host: str, *, is_secure: bool) -> tuple[tuple[str, ...], bool]:
         try:
-            if self._is_own(str(ip_address(host))):
-                return (), False
+            given = str(ip_address(host))
         except ValueError:
             pass
+        else:
+            if not self._may_reach(given):
+                raise _Refused([given])
         found: list[str] = []
+        refused: list[str] = []
         proven = True
         trouble: DnsFailed | None = None
         for kind in (dns.AAAA, dns.A):
@@ -169,10 +194,13 @@ class DirectRoutes:
                 trouble = error
                 continue
             texts = [_address(payload) for payload in answer.payloads]
-            found.extend([text for text in texts if not self._is_own(text)][:_MOST_ADDRESSES])
+            found.extend([text for text in texts if self._may_reach(text)][:_MOST_ADDRESSES])
+            refused.extend(text for text in texts if not self._may_reach(text))
             proven = proven and answer.is_secure
         if trouble is not None and not found:
             raise trouble
+        if refused and not found:
+            raise _Refused(refused[:_MOST_ADDRESSES])
         return tuple(found), proven
 
 
@@ -183,6 +211,11 @@ def _exchanger(payload: Any) -> Exchanger:
 
 def _address(payload: Any) -> str:
     return str(payload.dottedQuad()) if isinstance(payload, dns.Record_A) else str(ip_address(payload.address))
+
+
+def _not_public(where: str) -> RouteFailed:
+    text = f"{where}: mail isn't brought to addresses of this machine, nor to those of private networks unless "
+    return RouteFailed("permanent", reply(550, "5.4.4", text + "relay.allow-private-addresses is set"))
 
 
 def _loop(domain: str) -> RouteFailed:

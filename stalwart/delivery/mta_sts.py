@@ -15,16 +15,15 @@ import msgspec
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.protocol import Protocol, connectionDone
-from twisted.internet.ssl import optionsForClientTLS, platformTrust
+from twisted.internet.ssl import platformTrust
 from twisted.names import dns
 from twisted.python.failure import Failure
 from twisted.web.client import Agent, ResponseDone
 from twisted.web.http import PotentialDataLoss
 from twisted.web.http_headers import Headers
-from twisted.web.iweb import IPolicyForHTTPS
-from zope.interface import implementer
 
 from stalwart.delivery.mail_dns import DnsFailed, MailDns
+from stalwart.ops.public_endpoints import PublicEndpoints
 
 Mode = Literal["enforce", "testing", "none"]
 
@@ -159,22 +158,23 @@ class PolicyCache:
             self._kept.popitem(last=False)
 
 
-@implementer(IPolicyForHTTPS)
-class _Trust:
-    def __init__(self, trust_root: Any) -> None:
-        self._trust_root = trust_root or platformTrust()
-
-    def creatorForNetloc(self, hostname: bytes, port: int) -> Any:
-        return optionsForClientTLS(hostname.decode("ascii"), trustRoot=self._trust_root)
-
-
 class HttpsFetch:
-    """RFC 8461 §3.3: over HTTPS, the certificate checked, without following redirects."""
+    """RFC 8461 §3.3: over HTTPS, the certificate checked, without following redirects.
 
-    def __init__(self, reactor: Any, trust_root: Any = None, port: int = 443) -> None:
+    Whoever sends mail names the domain, and its owner says which address is behind the name: it must be public.
+    """
+
+    def __init__(self, reactor: Any, trust_root: Any = None, *, allow_private: bool = False, port: int = 443) -> None:
         self._reactor: IReactorTime = reactor
         self._port = port
-        self._agent = Agent(reactor, contextFactory=_Trust(trust_root), connectTimeout=_FETCH_SECONDS)
+        endpoints = PublicEndpoints(
+            reactor,
+            trust_root or platformTrust(),
+            allow_private=allow_private,
+            longest=2 * _FETCH_SECONDS,
+            most_octets=2 * _MOST_OCTETS,
+        )
+        self._agent = Agent.usingEndpointFactory(reactor, endpoints)
 
     async def __call__(self, domain: str) -> bytes:
         """See `Fetches`."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import random
+from functools import partial
 from typing import Any
 
 from twisted.logger import Logger
 
 from stalwart.config import RelaySettings
-from stalwart.delivery.direct import DirectRoutes
+from stalwart.delivery.direct import DirectRoutes, may_reach
 from stalwart.delivery.mail_dns import ResolverDns
 from stalwart.delivery.mta_sts import HttpsFetch, PolicyCache
 from stalwart.delivery.queue_slots import Limits
@@ -37,8 +38,15 @@ def make_sender(settings: RelaySettings, *, hostname: str, reactor: Any, trust_r
         if settings.dnssec_resolver is None:
             _log.info("DANE is not used: relay.dnssec-resolver names no DNS server whose word on DNSSEC counts")
         asked = ResolverDns(reactor, settings.dnssec_resolver)
-        policies = PolicyCache(asked, HttpsFetch(reactor, trust_root), reactor.seconds, _policy_failed)
-        routes = DirectRoutes(hostname=hostname, asked=asked, policies=policies, shuffle=random.SystemRandom().shuffle)
+        fetch = HttpsFetch(reactor, trust_root, allow_private=settings.allow_private_addresses)
+        policies = PolicyCache(asked, fetch, reactor.seconds, _policy_failed)
+        routes = DirectRoutes(
+            hostname=hostname,
+            asked=asked,
+            policies=policies,
+            shuffle=random.SystemRandom().shuffle,
+            may_reach=partial(may_reach, allow_private=settings.allow_private_addresses),
+        )
     else:
         routes = NoRoute()
     return Sender(hostname=hostname, routes=routes, reactor=reactor, times=times, trust_root=trust_root)

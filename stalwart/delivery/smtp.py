@@ -58,6 +58,7 @@ class SmtpEngine:
         self._outbox: list[bytes] = []
         self._events: deque[Event] = deque()
         self._auth_lines: deque[bytes] = deque()
+        self._said_secret = False
         self._outgoing: Outgoing | None = None
         self._verdicts: list[_Verdict | None] = []
         self._to_say: deque[_Asked] = deque()
@@ -81,9 +82,9 @@ class SmtpEngine:
         try:
             while not self.closed and (answer := self._reader.next()) is not None:
                 self.progress += 1
-                self._answered(answer)
+                self._answered(self._shown(answer))
         except PeerFault as fault:
-            self.refuse(reply(451, "4.5.0", f"{self.peer}: {fault}"))
+            self.refuse(self._shown(reply(451, "4.5.0", f"{self.peer}: {fault}")))
 
     def data_to_send(self) -> bytes:
         """What was said since the last call."""
@@ -178,8 +179,8 @@ class SmtpEngine:
                     self._end(answer)
             case State.STARTTLS:
                 self._heard_starttls(answer)
-            case State.AUTH if self._credentials is not None:
-                self._heard_auth(commands.without_secret(answer, self._credentials))
+            case State.AUTH:
+                self._heard_auth(answer)
             case State.ENVELOPE:
                 self._heard_envelope(answer)
             case State.FINAL:
@@ -196,6 +197,12 @@ class SmtpEngine:
                 self._end(answer)
             case _:
                 raise PeerFault(f"an answer that nobody asked for: {one_line(answer)[:80]}")
+
+    def _shown(self, answer: Reply) -> Reply:
+        """An answer as it may be logged and told to senders: some servers repeat what they were sent."""
+        if self._credentials is None or not self._said_secret:
+            return answer
+        return commands.without_secret(answer, self._credentials)
 
     def _say_ehlo(self) -> None:
         self._outbox.append(f"EHLO {self._hostname}\r\n".encode())
@@ -244,6 +251,7 @@ class SmtpEngine:
             text = f"{self.peer} offers neither AUTH PLAIN nor AUTH LOGIN (it offers {offered})"
             self._end(reply(451, "4.7.4", text))
             return
+        self._said_secret = True
         self._outbox.append(self._auth_lines.popleft())
         self._move(Input.SAY_AUTH)
 
@@ -368,6 +376,7 @@ class SmtpEngine:
                     reply=one_line(verdict.reply),
                     enhanced=verdict.reply.enhanced or None,
                     peer=self.peer,
+                    takes_dsn="DSN" in self.offer,
                 )
             )
         self._outgoing = None

@@ -137,11 +137,19 @@ class Sender:
         if outgoing.is_8bit and "8BITMIME" not in connection.engine.offer and outgoing.seven_bit is not None:
             # RFC 6152 §3
             try:
-                data = outgoing.seven_bit()
+                data = await outgoing.seven_bit()
+            except CancelledError:
+                connection.abort("given up")
+                raise
             except NotConvertible as error:
                 self._pool.give_back(target, connection)
                 text = f"The server takes only 7-bit messages, and this one can't be made one: {error}"
                 return _all(outgoing, "permanent", reply(554, "5.6.3", text), connection.peer)
+            if not connection.usable:
+                # The peer left while the message was made anew: nothing of it was sent.
+                connection.content_sent = False
+                gone = connection.engine.farewell or reply(451, "4.4.2", f"{connection.peer}: it closed the connection")
+                return _all(outgoing, "temporary", gone, connection.peer)
             outgoing = msgspec.structs.replace(
                 outgoing, data=data, size=len(data), is_8bit=not is_seven_bit(data), seven_bit=None
             )

@@ -55,6 +55,7 @@ class Script:
         self.wait = False
         self.hanging: frozenset[str] = frozenset()  # destinations that never answer
         self.says_end = True
+        self.takes_dsn = False
         self.fault: Exception | None = None
         self.waiting: list[Deferred[None]] = []
         self.busiest = 0
@@ -84,6 +85,7 @@ class Script:
             reply=said.get(kind, "connection lost"),
             enhanced=None,
             peer="mx.example.net [192.0.2.1]",
+            takes_dsn=self.takes_dsn,
         )
 
     def answer(self) -> None:

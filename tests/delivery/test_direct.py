@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import ipaddress
 from collections.abc import Coroutine, Mapping
+from functools import partial
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -13,7 +13,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.client import ResponseDone, ResponseFailed
 
-from stalwart.delivery.direct import DirectRoutes, Exchanger, is_own_address
+from stalwart.delivery.direct import DirectRoutes, Exchanger, may_reach
 from stalwart.delivery.mail_dns import DnsAnswer, DnsFailed
 from stalwart.delivery.mta_sts import BadPolicy, Policy, PolicyCache, _Body, read_policy, read_record
 from stalwart.delivery.routes import RouteFailed, Target
@@ -87,7 +87,12 @@ def find(
 ) -> Any:
     """The targets for a domain, or the failure as its reply."""
     routes = DirectRoutes(
-        hostname="mail.example.org", asked=Dns(answers), policies=NoPolicies(policy), shuffle=_unshuffled
+        hostname="mail.example.org",
+        asked=Dns(answers),
+        policies=NoPolicies(policy),
+        shuffle=_unshuffled,
+        # Addresses for documentation aren't public.
+        may_reach=partial(may_reach, allow_private=True),
     )
     found = result(routes.find(domain))
     return (found.kind, str(found)[:10].strip()) if isinstance(found, RouteFailed) else found
@@ -148,16 +153,38 @@ class ExchangerTests(SynchronousTestCase):
         self.assertEqual(hosts(find({("example.net", dns.MX): mx(*pairs)} | ADDRESSES)), ["mx1.example.net"])
         self.assertEqual(find({("example.net", dns.MX): mx(*pairs[1:])} | ADDRESSES), ("permanent", "554 5.4.6"))
         for address in ("127.0.0.1", "0.0.0.0", "::1", "::ffff:127.0.0.1"):
-            self.assertTrue(is_own_address(address), address)
+            self.assertFalse(may_reach(address, allow_private=True), address)
             kind = dns.AAAA if ":" in address else dns.A
             self.assertEqual(find({("example.net", kind): a(address)}), ("permanent", "550 5.4.4"))
         self.assertEqual(find({("example.net", dns.MX): mx((1, "127.0.0.1"))}), ("permanent", "550 5.4.4"))
+
+    def test_private(self) -> None:
+        """Mail opens no way into private networks: such addresses are refused for good, beside others left out."""
+
+        def found(*addresses: str, domain: str = "example.net") -> Any:
+            kinds = {True: dns.AAAA, False: dns.A}
+            answers: dict[tuple[str, int], DnsAnswer | Exception] = {
+                ("mx.example.net", kinds[v6]): a(*(each for each in addresses if (":" in each) is v6)) for v6 in kinds
+            }
+            answers["example.net", dns.MX] = mx((1, "mx.example.net"))
+            routes = DirectRoutes(hostname="h", asked=Dns(answers), policies=NoPolicies(), shuffle=_unshuffled)
+            return result(routes.find(domain))
+
+        for address in ("10.0.0.1", "172.16.5.5", "192.168.1.1", "169.254.169.254", "100.64.0.1", "127.0.0.1",
+                        "fd00::1", "fe80::1", "::ffff:10.0.0.1", "64:ff9b::a00:1", "2002:a00:1::", "0.0.0.0", "::"):  # fmt: skip
+            for failed in (found(address), found(domain=f"[{'IPv6:' if ':' in address else ''}{address}]")):
+                self.assertIsInstance(failed, RouteFailed, address)
+                self.assertEqual((failed.kind, str(failed)[:9]), ("permanent", "550 5.4.4"))
+                self.assertIn("relay.allow-private-addresses", str(failed))
+        (target,) = found("10.0.0.1", "1.1.1.1", "fd00::1")
+        self.assertEqual(target.addresses, ("1.1.1.1",))
+        self.assertEqual(found(domain="[1.1.1.1]")[0].addresses, ("1.1.1.1",))
 
     def test_literals(self) -> None:
         """RFC 5321 §4.1.3: an address in brackets needs no DNS."""
         self.assertEqual(find({}, domain="[192.0.2.7]")[0].addresses, ("192.0.2.7",))
         self.assertEqual(find({}, domain="[IPv6:2001:db8::7]")[0].addresses, ("2001:db8::7",))
-        self.assertEqual(find({}, domain="[127.0.0.1]"), ("permanent", "554 5.4.6"))
+        self.assertEqual(find({}, domain="[127.0.0.1]"), ("permanent", "550 5.4.4"))
         self.assertEqual(find({}, domain="[x]"), ("permanent", "550 5.1.2"))
 
 
@@ -309,7 +336,7 @@ class WholeTests(Bed):
             asked=Dns({("example.net", dns.MX): mx((1, "mx.example.net")), ("mx.example.net", dns.A): a("127.0.0.1")}),
             policies=NoPolicies(),
             shuffle=_unshuffled,
-            is_own=lambda address: not ipaddress.ip_address(address).is_loopback,
+            may_reach=lambda address: address == "127.0.0.1",
             port=server.port,
         )
         sender = self.sender(*(await routes.find("example.net")))

@@ -17,6 +17,7 @@ from zope.interface import implementer
 
 from stalwart.delivery.mail_dns import DnsFailed, ResolverDns
 from stalwart.delivery.mta_sts import BadPolicy, HttpsFetch
+from stalwart.ops.public_endpoints import AddressRefused
 from tests.delivery.smtp_server import Authority, reactor
 
 
@@ -160,9 +161,15 @@ class FetchTests(TestCase):
         self.addCleanup(port.stopListening)
         self.port = port.getHost().port
 
-    async def fetch(self, trust_root: Any = None) -> bytes:
+    async def fetch(self, trust_root: Any = None, *, allow_private: bool = True) -> bytes:
         """Fetch the policy of example.net."""
-        return await HttpsFetch(Loopback(), trust_root or self.authority.trust_root, self.port)("example.net")
+        trust_root = trust_root or self.authority.trust_root
+        return await HttpsFetch(Loopback(), trust_root, allow_private=allow_private, port=self.port)("example.net")
+
+    async def test_private(self) -> None:
+        """A policy's host that leads into a private network, or to this machine, is not connected to."""
+        with self.assertRaisesRegex(AddressRefused, "127.0.0.1"):
+            await self.fetch(allow_private=False)
 
     async def test_policy(self) -> None:
         """RFC 8461 §3.3: a text, checked by its certificate; no other type, no error page, at most 64 KB."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from hypothesis import given, settings
@@ -18,6 +18,13 @@ from stalwart.store import Store, create_account, delete_account, queue
 from tests.delivery.queue_bed import MESSAGE, NOW, RunnerCase
 
 T = TypeVar("T")
+
+
+def _as_deferred(waiting: Awaitable[bytes]) -> Deferred[bytes]:
+    async def wait() -> bytes:
+        return await waiting
+
+    return Deferred.fromCoroutine(wait())
 
 
 class SendTests(RunnerCase):
@@ -57,7 +64,7 @@ class SendTests(RunnerCase):
         (first, _), (second, _) = self.sender.sent
         self.assertTrue(first.is_8bit)
         assert first.seven_bit is not None
-        converted = first.seven_bit()
+        converted = self.successResultOf(_as_deferred(first.seven_bit()))
         self.assertTrue(converted.isascii() and converted.startswith(b"DKIM-Signature: "))
         self.assertEqual((second.is_8bit, second.seven_bit), (False, None))
 
@@ -451,6 +458,19 @@ class LocalTests(RunnerCase):
         report = dsn.parse(self.inbox()[1])
         assert report is not None
         self.assertEqual([each.action for each in report.recipients], ["delivered"])
+
+    def test_relayed(self) -> None:
+        """RFC 3461 §5.2.2: they are also told that it went to a server that won't tell; others aren't."""
+        self.put("a@example.net", notify="SUCCESS,FAILURE")
+        report = dsn.parse(self.inbox()[0])
+        assert report is not None
+        self.assertEqual([(each.action, each.status) for each in report.recipients], [("relayed", "2.0.0")])
+        self.sender.takes_dsn = True
+        self.put("a@example.net", notify="SUCCESS")
+        self.sender.takes_dsn = False
+        for notify in (None, "NEVER", "FAILURE,DELAY"):
+            self.put("a@example.net", notify=notify)
+        self.assertEqual(len(self.inbox()), 1)
 
 
 class IncomingReportTests(RunnerCase):

@@ -170,16 +170,48 @@ class DeliveryTests(Bed):
         server = self.server({"EHLO": b"250 mx\r\n"})
         sender = self.sender(self.target(server))
 
-        def refuse() -> bytes:
+        async def convert() -> bytes:
+            await deferLater(reactor, 0.01, lambda: None)
+            return DATA
+
+        async def refuse() -> bytes:
             raise NotConvertible("no")
 
-        outgoing = message(data=data, is_8bit=True, seven_bit=lambda: DATA)
+        outgoing = message(data=data, is_8bit=True, seven_bit=convert)
         self.assertEqual(told(await sender.send(outgoing, "x")), [("accepted", "250 2.0.0 queued")])
         self.assertEqual(server.messages[0].octets, DATA)
         for more in ({"seven_bit": refuse}, {}):
             (outcome,) = await sender.send(message(data=data, is_8bit=True, **more), "x")
             self.assertEqual((outcome.kind, outcome.enhanced), ("permanent", "5.6.3"))
         self.assertEqual(len(server.messages), 1)
+
+    async def test_seven_bit_takes_long(self) -> None:
+        """A server that leaves, or a stop, while the message is made anew for it: nothing was sent."""
+        data = "Subject: x\r\n\r\nüber\r\n".encode()
+        server = self.server({"EHLO": b"250 mx\r\n"})
+        sender = self.sender(self.target(server))
+        converting: list[Deferred[bytes]] = []
+
+        async def convert() -> bytes:
+            converting.append(Deferred())
+            return await converting[-1]
+
+        outgoing = message(data=data, is_8bit=True, seven_bit=convert)
+        for leave in (server.drop, None):
+            sending = Deferred.fromCoroutine(sender.send(outgoing, "x"))
+            while not converting:
+                await deferLater(reactor, 0.01, lambda: None)
+            if leave is None:
+                sending.cancel()
+                with self.assertRaises(CancelledError):
+                    await sending
+                break
+            leave()
+            await _rest()
+            converting.pop().callback(DATA)
+            ((kind, reply),) = told(await sending)
+            self.assertEqual((kind, reply[:9]), ("temporary", "451 4.4.2"))
+        self.assertEqual(server.messages, [])
 
     async def test_bare_line_ends(self) -> None:
         """RFC 5321 §2.3.8: CR or LF alone is never sent, so that no second message can hide in a first."""
