@@ -171,7 +171,8 @@ class ExchangerTests(SynchronousTestCase):
             return result(routes.find(domain))
 
         for address in ("10.0.0.1", "172.16.5.5", "192.168.1.1", "169.254.169.254", "100.64.0.1", "127.0.0.1",
-                        "fd00::1", "fe80::1", "::ffff:10.0.0.1", "64:ff9b::a00:1", "2002:a00:1::", "0.0.0.0", "::"):  # fmt: skip
+                        "fd00::1", "fe80::1", "::ffff:10.0.0.1", "64:ff9b::a00:1", "2002:a00:1::",
+                        "0.0.0.0", "::"):  # fmt: skip
             for failed in (found(address), found(domain=f"[{'IPv6:' if ':' in address else ''}{address}]")):
                 self.assertIsInstance(failed, RouteFailed, address)
                 self.assertEqual((failed.kind, str(failed)[:9]), ("permanent", "550 5.4.4"))
