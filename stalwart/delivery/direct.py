@@ -33,6 +33,14 @@ class Exchanger(msgspec.Struct, frozen=True, kw_only=True):
     preference: int
 
 
+class _Addresses(msgspec.Struct, frozen=True, kw_only=True):
+    """Those of a host, whether the DNS proves them, and the name at the end of aliases."""
+
+    addresses: tuple[str, ...]
+    is_secure: bool
+    canonical: str | None
+
+
 def is_own_address(address: str) -> bool:
     """Whether a connection to an address would end on this machine, or nowhere."""
     found = ip_address(address)
@@ -83,7 +91,7 @@ class DirectRoutes:
             return (self._literal(domain),)
         if not _DOMAIN.fullmatch(domain) or len(domain) > 253:
             raise RouteFailed("permanent", reply(550, "5.1.2", f"There can be no domain {domain[:80]!r}"))
-        exchangers, is_secure = await self._exchangers(domain)
+        exchangers, is_secure, names = await self._exchangers(domain)
         policy = await self._policies.of(domain)
         targets = []
         trouble = ""
@@ -100,7 +108,7 @@ class DirectRoutes:
                     continue
             enforced = policy is not None and policy.mode == "enforce"
             try:
-                target = await self._target(exchanger.host, domain, is_secure=is_secure, enforced=enforced)
+                target = await self._target(exchanger.host, names, is_secure=is_secure, enforced=enforced)
             except DnsFailed as error:
                 trouble = str(error)
                 continue
@@ -128,8 +136,8 @@ class DirectRoutes:
             raise _not_public(domain)
         return Target(host=address, port=self._port, tls="offered", addresses=(address,))
 
-    async def _exchangers(self, domain: str) -> tuple[Sequence[Exchanger], bool]:
-        """The exchangers in the order to try them, and whether the DNS proves them."""
+    async def _exchangers(self, domain: str) -> tuple[Sequence[Exchanger], bool, tuple[str, ...]]:
+        """The exchangers in the order to try them, whether the DNS proves them, and all names of the domain."""
         try:
             answer = await self._dns.ask(domain, dns.MX)
         except DnsFailed as error:
@@ -152,28 +160,44 @@ class DirectRoutes:
             exchangers = [each for each in exchangers if each.preference < min(own)]
             if not exchangers:
                 raise _loop(domain)
-        return exchangers[:_MOST_EXCHANGERS], answer.is_secure
+        names = (domain, answer.canonical) if answer.canonical is not None else (domain,)
+        return exchangers[:_MOST_EXCHANGERS], answer.is_secure, names
 
-    async def _target(self, host: str, domain: str, *, is_secure: bool, enforced: bool) -> Target | None:
-        """An exchanger as it is to be reached; None if it has no address of others. Raises DnsFailed."""
-        addresses, proven = await self._addresses(host, is_secure=is_secure)
-        if not addresses:
+    async def _target(self, host: str, names: tuple[str, ...], *, is_secure: bool, enforced: bool) -> Target | None:
+        """An exchanger as it is to be reached; None if it has no address. Raises DnsFailed, _Refused."""
+        found = await self._addresses(host, is_secure=is_secure)
+        if not found.addresses:
             return None
-        target = Target(host=host, port=self._port, tls="offered", addresses=addresses)
-        if is_secure and proven:
-            answer = await self._dns.ask(f"_{self._port}._tcp.{host}", _TLSA)
-            if answer.is_secure and answer.payloads:
+        target = Target(host=host, port=self._port, tls="offered", addresses=found.addresses)
+        if is_secure:
+            for base in await self._tlsa_bases(host, found):
+                answer = await self._dns.ask(f"_{self._port}._tcp.{base}", _TLSA)
+                if not answer.is_secure or not answer.payloads:
+                    continue
                 # RFC 7672 §2.2: with records TLS is a must, also where none of them can be used.
                 usable = tuple(filter(None, (read_tlsa(payload.data) for payload in answer.payloads)))
                 if usable or not enforced:
+                    # RFC 7672 §3.2.2: the base domain first, then the domain of the mail and what it is an alias for.
                     return msgspec.structs.replace(
-                        target, tls="required", tlsa=usable, names=(host, domain) if usable else ()
+                        target, tls="required", tlsa=usable, names=(base, *names) if usable else ()
                     )
+                break
         if enforced:
             return msgspec.structs.replace(target, tls="required", names=(host,))
         return target
 
-    async def _addresses(self, host: str, *, is_secure: bool) -> tuple[tuple[str, ...], bool]:
+    async def _tlsa_bases(self, host: str, found: _Addresses) -> Sequence[str]:
+        """RFC 7672 §2.2.2, §2.2.3: under which names TLSA records may be, in their order. Raises DnsFailed."""
+        if found.canonical is None:
+            return (host,) if found.is_secure else ()
+        if found.is_secure:
+            return (found.canonical, host)
+        # An alias that is proven may lead to where nothing is.
+        alias = await self._dns.ask(host, dns.CNAME)
+        return (host,) if alias.is_secure and alias.payloads else ()
+
+    async def _addresses(self, host: str, *, is_secure: bool) -> _Addresses:
+        """Raises DnsFailed, _Refused."""
         try:
             given = str(ip_address(host))
         except ValueError:
@@ -184,6 +208,7 @@ class DirectRoutes:
         found: list[str] = []
         refused: list[str] = []
         proven = True
+        canonical: str | None = None
         trouble: DnsFailed | None = None
         for kind in (dns.AAAA, dns.A):
             try:
@@ -197,11 +222,12 @@ class DirectRoutes:
             found.extend([text for text in texts if self._may_reach(text)][:_MOST_ADDRESSES])
             refused.extend(text for text in texts if not self._may_reach(text))
             proven = proven and answer.is_secure
+            canonical = answer.canonical or canonical
         if trouble is not None and not found:
             raise trouble
         if refused and not found:
             raise _Refused(refused[:_MOST_ADDRESSES])
-        return tuple(found), proven
+        return _Addresses(addresses=tuple(found), is_secure=proven, canonical=canonical)
 
 
 def _exchanger(payload: Any) -> Exchanger:

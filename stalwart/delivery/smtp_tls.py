@@ -35,4 +35,5 @@ def tls_options(target: Target, trust_root: Any = None) -> Any:
     """
     if target.names and not target.tlsa:
         return optionsForClientTLS(target.names[0], trustRoot=trust_root or platformTrust())
-    return _AnyCertificate(target.host)
+    # RFC 7672 §8.1: the server is told the name at which its TLSA records are
+    return _AnyCertificate(target.names[0] if target.tlsa else target.host)

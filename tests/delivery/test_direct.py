@@ -15,7 +15,7 @@ from twisted.web.client import ResponseDone, ResponseFailed
 
 from stalwart.delivery.direct import DirectRoutes, Exchanger, may_reach
 from stalwart.delivery.mail_dns import DnsAnswer, DnsFailed
-from stalwart.delivery.mta_sts import BadPolicy, Policy, PolicyCache, _Body, read_policy, read_record
+from stalwart.delivery.mta_sts import BadPolicy, KeptPolicy, Policy, PolicyCache, _Body, read_policy, read_record
 from stalwart.delivery.routes import RouteFailed, Target
 from stalwart.delivery.smtp_connection import Times
 from tests.delivery.smtp_server import Authority
@@ -30,11 +30,11 @@ def mx(*pairs: tuple[int, str], secure: bool = False) -> DnsAnswer:
     return DnsAnswer(payloads=tuple(dns.Record_MX(each, name) for each, name in pairs), is_secure=secure)
 
 
-def a(*addresses: str, secure: bool = False) -> DnsAnswer:
+def a(*addresses: str, secure: bool = False, canonical: str | None = None) -> DnsAnswer:
     """A or AAAA records."""
     kinds = [dns.Record_AAAA if ":" in each else dns.Record_A for each in addresses]
     payloads = tuple(kind(each) for kind, each in zip(kinds, addresses, strict=True))
-    return DnsAnswer(payloads=payloads, is_secure=secure)
+    return DnsAnswer(payloads=payloads, is_secure=secure, canonical=canonical)
 
 
 def txt(text: str) -> DnsAnswer:
@@ -72,6 +72,26 @@ class NoPolicies:
     async def of(self, domain: str) -> Policy | None:
         """See `Policies`."""
         return self.policy
+
+
+class Keeps:
+    """Keeps policies in a table."""
+
+    def __init__(self, now: list[float]) -> None:
+        self.now = now
+        self.kept: dict[str, KeptPolicy] = {}
+        self.full = False
+
+    async def get(self, domain: str) -> KeptPolicy | None:
+        """See `KeepsPolicies`."""
+        kept = self.kept.get(domain)
+        return kept if kept is not None and self.now[0] < kept.fetched_at + kept.policy.max_age else None
+
+    async def put(self, domain: str, kept: KeptPolicy) -> None:
+        """See `KeepsPolicies`."""
+        if self.full:
+            raise OSError("disk full")
+        self.kept[domain] = kept
 
 
 def result(coroutine: Coroutine[Any, Any, Any]) -> Any:
@@ -209,8 +229,12 @@ class StsTests(SynchronousTestCase):
     def test_records(self) -> None:
         """RFC 8461 §3.1: exactly one record."""
         self.assertEqual(read_record(["v=spf1", "v=STSv1; id=20260101T0;"]), "20260101T0")
-        for texts in ([], ["v=STSv1; id=a;", "v=STSv1; id=b;"], ["v=STSv1"], ["v=STSv1; id=a-b"]):
-            self.assertIsNone(read_record(texts))
+        for text in ("v=STSv1;id=a", "v=STSv1 ; id=a ; ", "v=STSv1; x-1.y=<b:c>; id=a;", "v=STSv1; ID=b; id=a"):
+            self.assertEqual(read_record([text]), "a", text)
+        for texts in ([], ["v=STSv1; id=a;", "v=STSv1; id=b;"], ["v=STSv1"], ["v=STSv1;"], ["v=STSv1; id=a-b"],
+                      ["v=STSv1; id = a"], ["v=STSv1; x=1"], ["v=STSv1; id=a;;"], ["v=STSv1; id=a; what"],
+                      ["v=STSv1; id=" + "a" * 33], ["id=a; v=STSv1"], ["v=STSv12; id=a"]):  # fmt: skip
+            self.assertIsNone(read_record(texts), texts)
 
     def test_enforced(self) -> None:
         """RFC 8461 §5: TLS with the exchanger's name, and only those named; `testing` changes nothing."""
@@ -229,6 +253,7 @@ class StsTests(SynchronousTestCase):
         reports: list[str] = []
         texts: list[bytes | Exception] = [POLICY]
         now = [0.0]
+        keeps = Keeps(now)
 
         async def fetch(domain: str) -> bytes:
             fetched.append(domain)
@@ -236,23 +261,58 @@ class StsTests(SynchronousTestCase):
                 raise texts[0]
             return texts[0]
 
-        cache = PolicyCache(asked, fetch, lambda: now[0], lambda domain, reason: reports.append(reason))
+        def cache() -> PolicyCache:
+            return PolicyCache(asked, fetch, keeps, lambda: now[0], lambda domain, reason: reports.append(reason))
+
+        policies = cache()
         policy = read_policy(POLICY)
         key = ("_mta-sts.example.net", dns.TXT)
         for answer in (asked.answers[key], asked.answers[key], DnsAnswer(), DnsFailed("gone")):
             asked.answers[key] = answer
-            self.assertEqual(result(cache.of("example.net")), policy)
+            self.assertEqual(result(policies.of("example.net")), policy)
+            policies = cache()  # a restart forgets nothing
         self.assertEqual(fetched, ["example.net"])
         asked.answers[key] = txt("v=STSv1; id=2;")
         texts[0] = OSError("bad certificate")
-        self.assertEqual((result(cache.of("example.net")), reports), (policy, ["bad certificate"]))
+        for _ in range(2):
+            self.assertEqual((result(policies.of("example.net")), reports), (policy, ["bad certificate"]))
         now[0] = 1000.0
-        self.assertIsNone(result(cache.of("example.net")))
-        self.assertIsNone(result(cache.of("example.net")))
+        self.assertIsNone(result(policies.of("example.net")))
+        self.assertIsNone(result(policies.of("example.net")))
         self.assertEqual(len(fetched), 3)  # a failure is kept for a while
         now[0], texts[0] = 1400.0, POLICY
-        self.assertEqual(result(cache.of("example.net")), policy)
-        self.assertIsNone(result(cache.of("without.example")))
+        self.assertEqual(result(policies.of("example.net")), policy)
+        self.assertIsNone(result(policies.of("without.example")))
+        other = POLICY.replace(b"mx1", b"mx9")
+        texts[0] = other
+        asked.answers[key] = txt("v=STSv1; id=3;")
+        self.assertEqual(result(policies.of("example.net")), read_policy(other))
+
+    def test_renewed(self) -> None:
+        """RFC 8461 §3.3: a policy is fetched again after a day, long before it is too old; failing that, it stays."""
+        asked = Dns({("_mta-sts.example.net", dns.TXT): txt("v=STSv1; id=1;")})
+        now = [0.0]
+        times: list[float] = []
+        reports: list[str] = []
+
+        async def fetch(domain: str) -> bytes:
+            times.append(now[0])
+            if now[0] > 0:
+                raise OSError("gone")
+            return POLICY.replace(b"1000", b"1000000")
+
+        keeps = Keeps(now)
+        policies = PolicyCache(asked, fetch, keeps, lambda: now[0], lambda domain, reason: reports.append(reason))
+        for now[0] in (0.0, 86_399.0, 86_400.0, 86_500.0, 86_700.0, 1_000_000.0):
+            found = result(policies.of("example.net"))
+            self.assertEqual(found is None, now[0] == 1_000_000.0)
+        self.assertEqual(times, [0.0, 86_400.0, 86_700.0, 1_000_000.0])
+        keeps.full = True
+        now[0] = 0.0
+        policies = PolicyCache(asked, fetch, keeps, lambda: now[0], lambda domain, reason: reports.append(reason))
+        keeps.kept.clear()
+        self.assertIsNotNone(result(policies.of("example.net")))
+        self.assertEqual(reports[-1], "it can't be kept: disk full")
 
     def test_cut_off(self) -> None:
         """RFC 8461 §3.3: a policy whose end never came is none, as it may lack exchangers, and would be kept long."""
@@ -297,6 +357,40 @@ class DaneTests(Bed):
             (target,) = find(base | insecure)
             self.assertEqual((target.tls, target.tlsa), ("offered", ()))
         self.assertEqual(find(base | {name: DnsFailed("SERVFAIL")}), ("temporary", "451 4.4.3"))
+
+    def test_aliases(self) -> None:
+        """RFC 7672 §2.2.2: records are looked for at the end of a proven alias first, then at the alias itself."""
+        good = bytes([3, 1, 1]) + bytes(32)
+        base = {
+            ("example.net", dns.MX): mx((1, "mx1.example.net"), secure=True),
+            ("mx1.example.net", dns.A): a("192.0.2.1", secure=True, canonical="real.example"),
+            ("mx1.example.net", dns.AAAA): DnsAnswer(is_secure=True, canonical="real.example"),
+        }
+        there, here = ("_25._tcp.real.example", 52), ("_25._tcp.mx1.example.net", 52)
+        for found, names in (
+            ({there: tlsa(good), here: tlsa(good)}, ("real.example", "example.net")),
+            ({there: tlsa(good, secure=False), here: tlsa(good)}, ("mx1.example.net", "example.net")),
+            ({here: tlsa(good)}, ("mx1.example.net", "example.net")),
+            ({}, ()),
+        ):
+            (target,) = find(base | found)
+            self.assertEqual((target.names, target.tls), (names, "required" if names else "offered"))
+        self.assertEqual(find(base | {there: DnsFailed("x"), here: tlsa(good)}), ("temporary", "451 4.4.3"))
+        # The alias is proven, what it leads to isn't.
+        base["mx1.example.net", dns.A] = a("192.0.2.1", canonical="real.example")
+        alias = ("mx1.example.net", dns.CNAME)
+        for is_secure, names in ((True, ("mx1.example.net", "example.net")), (False, ())):
+            cname = DnsAnswer(payloads=(dns.Record_CNAME("real.example"),), is_secure=is_secure)
+            (target,) = find(base | {there: tlsa(good), here: tlsa(good), alias: cname})
+            self.assertEqual(target.names, names)
+        # RFC 7672 §3.2.2: also the name that the domain of the mail is an alias for.
+        base["mx1.example.net", dns.A] = a("192.0.2.1", secure=True)
+        base["mx1.example.net", dns.AAAA] = DnsAnswer(is_secure=True)
+        base["alias.example", dns.MX] = DnsAnswer(
+            payloads=base["example.net", dns.MX].payloads, is_secure=True, canonical="example.net"
+        )
+        (target,) = find(base | {here: tlsa(good)}, domain="alias.example")
+        self.assertEqual(target.names, ("mx1.example.net", "alias.example", "example.net"))
 
     async def test_certificates(self) -> None:
         """RFC 7672 §3.1: DANE-EE looks at the key alone; DANE-TA at the chain and the names; others get nothing."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from twisted.internet.address import IPv4Address
@@ -42,7 +43,8 @@ class Data(Resource):
 class Server(DatagramProtocol):
     """Answers every question alike. It says that answers are authentic only to those who want to know."""
 
-    def __init__(self, code: int = dns.OK, *, truncated: bool = False) -> None:
+    def __init__(self, code: int = dns.OK, *, truncated: bool = False, aliases: Sequence[tuple[str, str]] = ()) -> None:
+        self.aliases = aliases
         self.code = code
         self.truncated = truncated
 
@@ -55,7 +57,8 @@ class Server(DatagramProtocol):
         answer.queries = query.queries
         if not truncated and self.code == dns.OK:
             name = query.queries[0].name.name
-            answer.answers = [dns.RRHeader(name, dns.MX, payload=dns.Record_MX(5, "mx.example.net"))]
+            answer.answers = [dns.RRHeader(one, dns.CNAME, payload=dns.Record_CNAME(to)) for one, to in self.aliases]
+            answer.answers += [dns.RRHeader(name, dns.MX, payload=dns.Record_MX(5, "mx.example.net"))]
         return answer.toStr()
 
     def datagramReceived(self, datagram: bytes, addr: Any) -> None:
@@ -104,6 +107,17 @@ class ResolverTests(TestCase):
         asked = ResolverDns(reactor, "127.0.0.1", self.listen(Server(dns.ENAME)))
         answer = await asked.ask("example.net", dns.MX)
         self.assertEqual((answer.payloads, answer.exists), ((), False))
+
+    async def test_aliases(self) -> None:
+        """RFC 1034 §3.6.2: where the aliases in an answer lead, in whatever order and case they come; a ring ends."""
+        for aliases, canonical in (
+            ((), None),
+            ((("EXAMPLE.net", "b.example"),), "b.example"),
+            ((("b.example", "C.example"), ("example.net", "b.example")), "c.example"),
+            ((("example.net", "b.example"), ("b.example", "example.net")), None),
+        ):
+            asked = ResolverDns(reactor, "127.0.0.1", self.listen(Server(aliases=aliases)))
+            self.assertEqual((await asked.ask("example.net", dns.MX)).canonical, canonical)
 
     async def test_truncated(self) -> None:
         """RFC 7766 §5: an answer that is too long for UDP is asked for over TCP, with the same question."""
