@@ -43,7 +43,7 @@ class QueueCase(SynchronousTestCase):
         self.relay = RecordingRelay()
         self.addCleanup(self.relay.close)
         self.daemon = Daemon.start(
-            extra_config=f'[relay]\nhost = "127.0.0.1"\nport = {self.relay.port}\ntls = "none"\n'
+            extra_config=f'[relay]\nhost = "127.0.0.1"\nport = {self.relay_port()}\ntls = "none"\n'
         )
         self.addCleanup(self.daemon.close)
         self.store = Store.open(
@@ -55,9 +55,17 @@ class QueueCase(SynchronousTestCase):
         assert account is not None
         self.account_id = account.id
 
+    def relay_port(self) -> int:
+        """Where the daemon relays to."""
+        return self.relay.port
+
     def put(self, *addresses: str, body: bytes = b"hello\r\n") -> int:
-        """Queue a message, as another process than the daemon."""
+        """Queue a short message."""
         data = b"From: %s\r\nTo: %s\r\nSubject: queued\r\n\r\n%s" % (ADDRESS.encode(), addresses[0].encode(), body)
+        return self.put_octets(data, *addresses)
+
+    def put_octets(self, data: bytes, *addresses: str) -> int:
+        """Queue a message, as another process than the daemon."""
         name = self.store.blobs.put(data)
         with self.store.write() as s:
             return enqueue(
