@@ -11,6 +11,7 @@ from twisted.protocols.tls import TLSMemoryBIOProtocol
 from zope.interface import implementer
 
 from stalwart.delivery.routes import Target
+from stalwart.ops.networks import plain_address
 
 
 @implementer(IOpenSSLClientConnectionCreator)
@@ -24,7 +25,8 @@ class _AnyCertificate:
     def clientConnectionForTLS(self, tlsProtocol: TLSMemoryBIOProtocol) -> Connection:
         """See IOpenSSLClientConnectionCreator."""
         connection = self._options.clientConnectionForTLS(tlsProtocol)
-        connection.set_tlsext_host_name(self._host.encode("ascii"))
+        if plain_address(self._host) is None:  # RFC 6066 §3: no addresses
+            connection.set_tlsext_host_name(self._host.encode("ascii"))
         return connection
 
 

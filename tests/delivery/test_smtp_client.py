@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from types import SimpleNamespace
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -11,10 +12,11 @@ from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
 from stalwart.delivery.outgoing import Outcome, Outgoing, OutRecipient
-from stalwart.delivery.routes import NoRoute, Target
+from stalwart.delivery.routes import NoRoute, Target, Tlsa
 from stalwart.delivery.smtp_client import Sender
 from stalwart.delivery.smtp_commands import Credentials
 from stalwart.delivery.smtp_connection import Times
+from stalwart.delivery.smtp_tls import tls_options
 from stalwart.mail.seven_bit import NotConvertible
 from tests.delivery.smtp_server import CLOSE, HANG, Authority, Script, SmtpServer, reactor
 
@@ -417,6 +419,20 @@ class TlsTests(Bed):
             server, found = await self.attempt(options, implicit=implicit)
             self.assertEqual(found, [("accepted", "250 2.0.0 queued")])
             self.assertTrue(server.messages[0].secure)
+
+    def test_name_told(self) -> None:
+        """RFC 6066 §3, RFC 7672 §8.1: the server is told its name, or that of its TLSA records, but no address."""
+        record = Tlsa(usage=3, selector=1, matching=1, data=bytes(32))
+        protocol = SimpleNamespace(factory=SimpleNamespace(wrappedFactory=None))
+        for host, more, told_name in (
+            ("mx.example.net", {}, b"mx.example.net"),
+            ("192.0.2.1", {}, None),
+            ("2001:db8::1", {}, None),
+            ("mx.example.net", {"names": ("real.example", "example.net"), "tlsa": (record,)}, b"real.example"),
+        ):
+            target = Target(host=host, port=25, tls="offered", **more)  # type: ignore[arg-type]
+            connection = tls_options(target).clientConnectionForTLS(protocol)
+            self.assertEqual(connection.get_servername(), told_name)
 
     async def test_bad_certificates(self) -> None:
         """One for another name, or of another authority: nothing is sent, not even the name of the sender."""
