@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
+from unittest.mock import patch
 
 from twisted.internet.address import IPv4Address
 from twisted.internet.interfaces import IHostnameResolver, IReactorPluggableNameResolver
@@ -13,9 +14,10 @@ from twisted.names import dns
 from twisted.trial.unittest import TestCase
 from twisted.web._newclient import ResponseNeverReceived
 from twisted.web.resource import Resource
-from twisted.web.server import Site
+from twisted.web.server import NOT_DONE_YET, Site
 from zope.interface import implementer
 
+from stalwart.delivery import mta_sts
 from stalwart.delivery.mail_dns import DnsFailed, ResolverDns
 from stalwart.delivery.mta_sts import BadPolicy, HttpsFetch
 from stalwart.ops.public_endpoints import AddressRefused
@@ -38,6 +40,25 @@ class Data(Resource):
         request.setResponseCode(self.code)
         request.setHeader("Content-Type", self.media_type)
         return self.octets
+
+
+class Hanging(Resource):
+    """A page that never ends."""
+
+    isLeaf = True
+
+    def __init__(self, pieces: Sequence[bytes]) -> None:
+        super().__init__()
+        self.pieces = pieces
+
+    def render_GET(self, request: Any) -> int:
+        """The beginning of it."""
+        request.setHeader("Content-Type", "text/plain")
+        request.setHeader("Content-Length", "100")
+        request.notifyFinish().addErrback(lambda _: None)
+        for piece in self.pieces:
+            request.write(piece)
+        return NOT_DONE_YET
 
 
 class Server(DatagramProtocol):
@@ -174,6 +195,7 @@ class FetchTests(TestCase):
         port = reactor.listenSSL(0, Site(root), options, interface="127.0.0.1")
         self.addCleanup(port.stopListening)
         self.port = port.getHost().port
+        self.addCleanup(deferLater, reactor, 0.1, lambda: None)  # for connections that are being closed
 
     async def fetch(self, trust_root: Any = None, *, allow_private: bool = True) -> bytes:
         """Fetch the policy of example.net."""
@@ -196,6 +218,14 @@ class FetchTests(TestCase):
         self.folder.putChild(b"mta-sts.txt", Data(b"version: STSv1\n", "text/plain", 404))
         with self.assertRaises(BadPolicy):
             await self.fetch()
+
+    async def test_hangs(self) -> None:
+        """A server that stops before its answer, or in the middle of it, costs no more than the time there is."""
+        for pieces in ((), (b"version: ",)):
+            self.folder.putChild(b"mta-sts.txt", Hanging(pieces))
+            with patch.object(mta_sts, "_FETCH_SECONDS", 0.3), self.assertRaises(Exception) as caught:
+                await self.fetch()
+            self.assertIn(type(caught.exception).__name__, ("TimeoutError", "ResponseNeverReceived", "BadPolicy"))
 
     async def test_certificate(self) -> None:
         """A certificate of another authority gives no policy."""
