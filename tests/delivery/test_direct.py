@@ -13,12 +13,14 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.client import ResponseDone, ResponseFailed
 
+from stalwart.config import RelaySettings
 from stalwart.delivery.direct import DirectRoutes, Exchanger, may_reach
 from stalwart.delivery.mail_dns import DnsAnswer, DnsFailed
 from stalwart.delivery.mta_sts import BadPolicy, KeptPolicy, Policy, PolicyCache, _Body, read_policy, read_record
 from stalwart.delivery.routes import RouteFailed, Target
+from stalwart.delivery.sending import limits_for, make_sender
 from stalwart.delivery.smtp_connection import Times
-from tests.delivery.smtp_server import Authority
+from tests.delivery.smtp_server import Authority, reactor
 from tests.delivery.test_smtp_client import Bed, message, told
 
 NXDOMAIN = DnsAnswer(exists=False)
@@ -422,6 +424,18 @@ class DaneTests(Bed):
 
 class WholeTests(Bed):
     """From the domain to the server."""
+
+    async def test_as_set_up(self) -> None:
+        """What the settings make of it brings nothing to addresses of private networks, at once and for good."""
+        settings = RelaySettings(direct=True)
+        sender = make_sender(settings, hostname="mail.example.org", reactor=reactor, policies=Keeps([0.0]))
+        for place in ("[10.0.0.1]", "[127.0.0.1]", "[IPv6:::1]"):
+            (outcome,) = await sender.send(message(), place)
+            self.assertEqual((outcome.kind, outcome.enhanced, outcome.peer), ("permanent", "5.4.4", ""))
+        sender.close()
+        self.assertEqual(
+            (limits_for(settings).slow_after, limits_for(RelaySettings(host="h")).slow_after), (10.0, None)
+        )
 
     async def test_sent(self) -> None:
         """A message reaches the server that the DNS names, in clear if nothing better is offered."""
