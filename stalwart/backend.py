@@ -16,14 +16,15 @@ from stalwart import __version__
 from stalwart.auth import Authenticator, Guard, GuardRules, Passwords
 from stalwart.config import FsStore, Settings, SqliteStore
 from stalwart.delivery.local import Mailroom
+from stalwart.delivery.mta_sts_kept import StoredPolicies
 from stalwart.delivery.queue_attempt import Attempts
 from stalwart.delivery.queue_journal import QueueJournal
 from stalwart.delivery.queue_runner import QueueRunner
 from stalwart.delivery.queue_signing import Signer
-from stalwart.delivery.sending import make_sender
+from stalwart.delivery.sending import limits_for, make_sender
 from stalwart.housekeeping import Housekeeping
 from stalwart.http import Branch
-from stalwart.http.dns import DnsAnswers, SystemResolver
+from stalwart.http.dns import DnsAnswers, system_resolver
 from stalwart.http.evaluation import Answers
 from stalwart.http.kept import Kept
 from stalwart.http.lookups import ServerAnswers
@@ -118,7 +119,12 @@ class Backend:
         )
         # One thread, for the database's sake; what it does is short, but must not wait behind requests.
         self._queue_thread = ThreadPool(reactor, 1, "queue")
-        self._sender = make_sender(settings.relay, hostname=settings.hostname, reactor=reactor)
+        self._sender = make_sender(
+            settings.relay,
+            hostname=settings.hostname,
+            reactor=reactor,
+            policies=StoredPolicies(self.store, self.pool, self.writer),
+        )
         self._queue = self._queue_runner(settings)
         self.authenticator = Authenticator(self.store, Passwords(), clock=time.monotonic, metrics=metrics)
         # A sweep over many blobs takes a while; requests must not wait for it.
@@ -152,7 +158,7 @@ class Backend:
         )
         # Strangers cause lookups: they must not take the threads that requests of accounts wait for.
         self._lookup_pool = ThreadPool(reactor, _LOOKUP_THREADS, "lookups")
-        self._dns = DnsAnswers(lambda: SystemResolver(reactor), reactor)
+        self._dns = DnsAnswers(lambda: system_resolver(reactor), reactor)
         self._databases: dict[str, ReadOnlyDatabase] = {}
         # One thread, so that bans are written and read in order. Behind slow lookups, what rules keep would wait longer
         # than the second that a crash may cost.
@@ -201,6 +207,7 @@ class Backend:
             reactor=self._reactor,
             journal=journal,
             clock=time.time,
+            limits=limits_for(settings.relay),
         )
 
     def start(self) -> None:

@@ -80,6 +80,16 @@ class RelaySettings(msgspec.Struct, frozen=True, kw_only=True):
             example='"127.0.0.1"',
         ),
     ] = None
+    allow_private_addresses: Annotated[
+        bool,
+        Key(
+            name="allow-private-addresses",
+            doc="With `relay.direct`, bring mail to addresses of private networks too, and fetch MTA-STS policies from "
+            "there and from this machine. Whoever owns a domain says which addresses its servers have: switched on, "
+            "this server connects to whatever they name in your network.",
+            example="true",
+        ),
+    ] = False
     timeout_connect: Annotated[
         _Wait, Key(name="timeout.connect", doc="How long a connection and its TLS handshake may take.", example='"1m"')
     ] = 30.0

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 from typing import Protocol as Shape
 
 import msgspec
 from twisted.internet import defer
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.names import client, dns
+from twisted.names import dns
+
+from stalwart.ops.dns_resolver import DnsResolver
 
 QUERY_SECONDS = 15.0
-_RESOLV_CONF = "/etc/resolv.conf"
 _RETRIES = (2, 4)  # seconds until a query is repeated, and until it is given up
 
 
@@ -22,12 +24,14 @@ class DnsFailed(Exception):
 class DnsAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """The payloads of the records of the type asked for; `exists` is False for NXDOMAIN.
 
-    `is_secure`: DNSSEC proves it, says a resolver that is trusted.
+    `is_secure`: DNSSEC proves it, says a resolver that is trusted. `canonical` is the name at the end of aliases
+    (A-labels in lower case, RFC 1034 §3.6.2), None if the name that was asked for is none.
     """
 
     payloads: tuple[Any, ...] = ()
     exists: bool = True
     is_secure: bool = False
+    canonical: str | None = None
 
 
 class MailDns(Shape):
@@ -35,45 +39,6 @@ class MailDns(Shape):
 
     async def ask(self, name: str, kind: int) -> DnsAnswer:
         """The records of a type of `twisted.names.dns`, or of a number that it doesn't know. Raises DnsFailed."""
-
-
-class _Datagrams(dns.DNSDatagramProtocol):
-    noisy = False
-
-    def writeMessage(self, message: dns.Message, address: tuple[str, int]) -> None:
-        message.authenticData = 1  # RFC 6840 §5.7: the answer is to say whether it is authentic
-        super().writeMessage(message, address)
-
-
-class _Stream(dns.DNSProtocol):
-    def writeMessage(self, message: dns.Message) -> None:
-        message.authenticData = 1
-        super().writeMessage(message)  # type: ignore[no-untyped-call]
-
-
-class _StreamFactory(client.DNSClientFactory):
-    noisy = False
-
-    def buildProtocol(self, addr: object) -> _Stream:
-        protocol = _Stream(self.controller)  # type: ignore[no-untyped-call]
-        protocol.factory = self
-        return protocol
-
-
-class _Resolver(client.Resolver):
-    def __init__(self, reactor: Any, server: str | None, port: int) -> None:
-        super().__init__(  # type: ignore[no-untyped-call]
-            resolv=None if server else _RESOLV_CONF,
-            servers=[(server, port)] if server else [],
-            timeout=_RETRIES,
-            reactor=reactor,
-        )
-        self.factory = _StreamFactory(self, _RETRIES)  # type: ignore[no-untyped-call]
-
-    def _connectedProtocol(self, interface: str = "") -> dns.DNSDatagramProtocol:
-        protocol = _Datagrams(self, reactor=self._reactor)  # type: ignore[no-untyped-call]
-        self._reactor.listenUDP(0, protocol, interface=interface)
-        return protocol
 
 
 class ResolverDns:
@@ -84,12 +49,13 @@ class ResolverDns:
         self._reactor = reactor
         self._trusted = trusted
         self._port = port
-        self._resolver: _Resolver | None = None
+        self._resolver: DnsResolver | None = None
 
     async def ask(self, name: str, kind: int) -> DnsAnswer:
         """See `MailDns`."""
         if self._resolver is None:
-            self._resolver = _Resolver(self._reactor, self._trusted, self._port)
+            servers = [(self._trusted, self._port)] if self._trusted else None
+            self._resolver = DnsResolver(self._reactor, servers=servers, retries=_RETRIES)
         query = dns.Query(name.encode("ascii"), kind, dns.IN)
         try:
             message = await self._bounded(self._resolver, "queryUDP", query)
@@ -107,16 +73,31 @@ class ResolverDns:
             payloads=tuple(record.payload for record in message.answers if record.type == kind),
             exists=message.rCode == dns.OK,
             is_secure=self._trusted is not None and bool(message.authenticData),
+            canonical=_canonical(name, message.answers),
         )
 
     def close(self) -> None:
         """Look at /etc/resolv.conf no more, and close connections to servers."""
-        for connection in list(getattr(self._resolver, "connections", ())):
-            connection.transport.loseConnection()
-        call = getattr(self._resolver, "_parseCall", None)
-        if call is not None and call.active():
-            call.cancel()
+        if self._resolver is not None:
+            self._resolver.close()
 
     def _bounded(self, resolver: Any, method: str, query: dns.Query) -> Deferred[Any]:
         asked: Deferred[Any] = getattr(resolver, method)([query])
         return asked.addTimeout(QUERY_SECONDS, self._reactor)
+
+
+def _canonical(name: str, answers: Sequence[dns.RRHeader]) -> str | None:
+    """Where the aliases among the answers lead from a name."""
+    aliases: dict[str, str] = {}
+    for record in answers:
+        if record.type == dns.CNAME:
+            payload: Any = record.payload
+            aliases[_text(record.name)] = _text(payload.name)
+    start = found = name.lower().rstrip(".")
+    for _ in aliases:  # as many steps as there are: a ring ends somewhere
+        found = aliases.get(found, found)
+    return None if found == start else found
+
+
+def _text(name: dns.Name) -> str:
+    return name.name.decode("ascii", "replace").lower().rstrip(".")

@@ -1,7 +1,4 @@
-"""MTA-STS (RFC 8461): which mail exchangers a domain says it has, and that they are to be reached over TLS.
-
-Policies are kept in memory for as long as they say; after a restart they are fetched again.
-"""
+"""MTA-STS (RFC 8461): which mail exchangers a domain says it has, and that they are to be reached over TLS."""
 
 from __future__ import annotations
 
@@ -15,28 +12,32 @@ import msgspec
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.protocol import Protocol, connectionDone
-from twisted.internet.ssl import optionsForClientTLS, platformTrust
+from twisted.internet.ssl import platformTrust
 from twisted.names import dns
 from twisted.python.failure import Failure
 from twisted.web.client import Agent, ResponseDone
 from twisted.web.http import PotentialDataLoss
 from twisted.web.http_headers import Headers
-from twisted.web.iweb import IPolicyForHTTPS
-from zope.interface import implementer
 
 from stalwart.delivery.mail_dns import DnsFailed, MailDns
+from stalwart.ops.public_endpoints import PublicEndpoints
 
 Mode = Literal["enforce", "testing", "none"]
 
 # RFC 8461 §3.2: at most about a year; §3.3 suggests a size of 64 KB.
 _LONGEST = 31_557_600
 _MOST_OCTETS = 65_536
-_MOST_KEPT = 10_000
+_MOST_FAILED = 10_000
 _FETCH_SECONDS = 30.0
 # RFC 8461 §3.3: a policy that could not be fetched isn't asked for again at once.
 _FAILURE_SECONDS = 300.0
+# RFC 8461 §3.3: fetched anew long before it is too old, so that who keeps us from it for a while gains nothing.
+_REFRESH_SECONDS = 86_400
 
-_RECORD = re.compile(r"v=STSv1[ \t]*;[ \t]*id[ \t]*=[ \t]*([A-Za-z0-9]{1,32})[ \t]*(?:;.*)?", re.DOTALL)
+# RFC 8461 §3.1
+_VERSION = re.compile(r"v=STSv1[ \t]*;")
+_FIELD = re.compile(r"([A-Za-z0-9][A-Za-z0-9_.-]{0,31})=([!-:<>-~]+)")
+_ID = re.compile(r"[A-Za-z0-9]{1,32}")
 _MX = re.compile(r"(?:\*\.)?[a-z0-9_-]+(?:\.[a-z0-9_-]+)*")
 
 
@@ -62,9 +63,17 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
 
 def read_record(texts: Sequence[str]) -> str | None:
     """The id of a domain's policy from the TXT records of `_mta-sts`; None if it has none (RFC 8461 §3.1)."""
-    records = [text for text in texts if text.startswith("v=STSv1")]
-    found = _RECORD.fullmatch(records[0].rstrip()) if len(records) == 1 else None
-    return found[1] if found else None
+    records = [text for text in texts if _VERSION.match(text)]
+    if len(records) != 1:
+        return None
+    _, *parts = (part.strip(" \t") for part in records[0].split(";"))
+    if not parts[-1]:
+        parts.pop()
+    fields = [_FIELD.fullmatch(part) for part in parts]
+    ids = [field[2] for field in fields if field is not None and field[1] == "id"]
+    if None in fields or not ids or not _ID.fullmatch(ids[0]):
+        return None
+    return ids[0]
 
 
 def read_policy(octets: bytes) -> Policy:
@@ -110,71 +119,98 @@ class Fetches(Shape):
         """Raises BadPolicy, or whatever a connection fails with."""
 
 
-class _Kept(msgspec.Struct, frozen=True):
+class KeptPolicy(msgspec.Struct, frozen=True, kw_only=True):
+    """A policy with the id of the record by which it was fetched, and when that was, in epoch seconds."""
+
     id: str
-    policy: Policy | None
-    until: float
+    policy: Policy
+    fetched_at: int
+
+
+class KeepsPolicies(Shape):
+    """Where policies are kept for as long as they say."""
+
+    async def get(self, domain: str) -> KeptPolicy | None:
+        """The policy of a domain, if it is kept and not too old."""
+
+    async def put(self, domain: str, kept: KeptPolicy) -> None:
+        """Keep a policy in place of a former one."""
 
 
 class PolicyCache:
-    """Asks for policies and keeps them. Belongs to the reactor thread."""
+    """Asks for policies and has them kept. Belongs to the reactor thread."""
 
-    def __init__(self, asked: MailDns, fetch: Fetches, now: Callable[[], float], report: Callable[[str, str], None]):
-        """`report` is told of domains whose policy can't be had, with the reason."""
+    def __init__(
+        self,
+        asked: MailDns,
+        fetch: Fetches,
+        keeps: KeepsPolicies,
+        now: Callable[[], float],
+        report: Callable[[str, str], None],
+    ):
+        """`now` gives epoch seconds; `report` is told of domains whose policy can't be had or kept, with the reason."""
         self._dns = asked
         self._fetch = fetch
+        self._keeps = keeps
         self._now = now
         self._report = report
-        self._kept: OrderedDict[str, _Kept] = OrderedDict()
+        self._failed: OrderedDict[str, float] = OrderedDict()  # until when a domain isn't asked again
 
     async def of(self, domain: str) -> Policy | None:
         """See `Policies`."""
-        kept = self._kept.get(domain)
-        if kept is not None and kept.until <= self._now():
-            kept = None
+        kept = await self._keeps.get(domain)
+        known = None if kept is None else kept.policy
         try:
             answer = await self._dns.ask(f"_mta-sts.{domain}", dns.TXT)
         except DnsFailed:
-            return kept.policy if kept is not None else None
+            return known
         number = read_record([b"".join(payload.data).decode("utf-8", "replace") for payload in answer.payloads])
         # RFC 8461 §5.1: a policy that is kept holds although its record is gone, lest somebody hide it.
-        if number is None or (kept is not None and kept.id == number):
-            return kept.policy if kept is not None else None
+        if number is None:
+            return known
+        now = self._now()
+        if kept is not None and kept.id == number and now < kept.fetched_at + _REFRESH_SECONDS:
+            return known
+        if self._failed.get(domain, 0.0) > now:
+            return known
         try:
             policy = read_policy(await self._fetch(domain))
         except CancelledError:
             raise
         except Exception as error:  # noqa: BLE001 - connections fail with what they like
             self._report(domain, str(error) or type(error).__name__)
-            if kept is None or kept.policy is None:
-                self._keep(domain, _Kept(number, None, self._now() + _FAILURE_SECONDS))
-            return kept.policy if kept is not None else None
-        self._keep(domain, _Kept(number, policy, self._now() + policy.max_age))
+            self._failed[domain] = self._now() + _FAILURE_SECONDS
+            self._failed.move_to_end(domain)
+            if len(self._failed) > _MOST_FAILED:
+                self._failed.popitem(last=False)
+            return known
+        self._failed.pop(domain, None)
+        try:
+            await self._keeps.put(domain, KeptPolicy(id=number, policy=policy, fetched_at=int(self._now())))
+        except CancelledError:
+            raise
+        except Exception as error:  # noqa: BLE001 - such as a full disk; the policy holds for this message all the same
+            self._report(domain, f"it can't be kept: {error}")
         return policy
-
-    def _keep(self, domain: str, kept: _Kept) -> None:
-        self._kept[domain] = kept
-        self._kept.move_to_end(domain)
-        if len(self._kept) > _MOST_KEPT:
-            self._kept.popitem(last=False)
-
-
-@implementer(IPolicyForHTTPS)
-class _Trust:
-    def __init__(self, trust_root: Any) -> None:
-        self._trust_root = trust_root or platformTrust()
-
-    def creatorForNetloc(self, hostname: bytes, port: int) -> Any:
-        return optionsForClientTLS(hostname.decode("ascii"), trustRoot=self._trust_root)
 
 
 class HttpsFetch:
-    """RFC 8461 §3.3: over HTTPS, the certificate checked, without following redirects."""
+    """RFC 8461 §3.3: over HTTPS, the certificate checked, without following redirects.
 
-    def __init__(self, reactor: Any, trust_root: Any = None, port: int = 443) -> None:
+    Whoever sends mail names the domain, and its owner says which address is behind the name: it must be public.
+    """
+
+    def __init__(self, reactor: Any, trust_root: Any = None, *, allow_private: bool = False, port: int = 443) -> None:
         self._reactor: IReactorTime = reactor
         self._port = port
-        self._agent = Agent(reactor, contextFactory=_Trust(trust_root), connectTimeout=_FETCH_SECONDS)
+        endpoints = PublicEndpoints(
+            reactor,
+            trust_root or platformTrust(),
+            allow_private=allow_private,
+            longest=2 * _FETCH_SECONDS,
+            most_octets=2 * _MOST_OCTETS,
+        )
+        self._agent = Agent.usingEndpointFactory(reactor, endpoints)
 
     async def __call__(self, domain: str) -> bytes:
         """See `Fetches`."""
@@ -182,8 +218,10 @@ class HttpsFetch:
         url = f"https://mta-sts.{domain}{place}/.well-known/mta-sts.txt"
         asked: Deferred[Any] = self._agent.request(b"GET", url.encode("ascii"), Headers({}))
         response = await asked.addTimeout(_FETCH_SECONDS, self._reactor)
-        read: Deferred[bytes] = Deferred(lambda _: response._transport.abortConnection())
-        response.deliverBody(_Body(read))
+        # What a body has for a transport knows no abortConnection; the endpoint sees to an end that takes too long.
+        read: Deferred[bytes] = Deferred(lambda _: body.transport.loseConnection())
+        body = _Body(read)
+        response.deliverBody(body)
         octets = await read.addTimeout(_FETCH_SECONDS, self._reactor)
         if response.code != 200:
             raise BadPolicy(f"{url} answers {response.code}")
@@ -204,7 +242,7 @@ class _Body(Protocol):
         self._octets += data
         if len(self._octets) > _MOST_OCTETS and not self._done.called:
             self._done.errback(BadPolicy(f"it has more than {_MOST_OCTETS} octets"))
-            self.transport.abortConnection()
+            self.transport.loseConnection()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         if self._done.called:

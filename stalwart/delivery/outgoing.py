@@ -27,7 +27,7 @@ class Outgoing(msgspec.Struct, frozen=True, kw_only=True):
 
     `return_path` is '' for bounces. `is_8bit`: the body has octets over 127. `needs_smtputf8`: the header has, whoever
     the recipients are; what addresses need is seen by themselves. `seven_bit`, if given, makes the same message for
-    peers without 8BITMIME, signed anew; it raises `stalwart.mail.seven_bit.NotConvertible`.
+    peers without 8BITMIME, signed anew, in a thread; it fails with `stalwart.mail.seven_bit.NotConvertible`.
     """
 
     return_path: str
@@ -38,14 +38,18 @@ class Outgoing(msgspec.Struct, frozen=True, kw_only=True):
     ret: Literal["FULL", "HDRS"] | None = None
     is_8bit: bool = False
     needs_smtputf8: bool = False
-    seven_bit: Callable[[], bytes] | None = None
+    seven_bit: Callable[[], Awaitable[bytes]] | None = None
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of one recipient. `reply` is one line; `peer` is who said it, '' if nobody was reached."""
+    """What became of one recipient. `reply` is one line; `peer` is who said it, '' if nobody was reached.
+
+    `takes_dsn`: the peer was asked to report success if that was wanted (RFC 3461 §5.2.2).
+    """
 
     recipient: str
     kind: Kind
     reply: str
     enhanced: str | None
     peer: str
+    takes_dsn: bool = False

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Protocol
 
+import msgspec
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
@@ -109,7 +110,7 @@ class Attempts:
             await self._interrupted(message, ending)
         except Exception:  # noqa: BLE001 - whatever it is, the recipients must not stay as begun
             self._journal.trouble(f"an attempt at message {message.id}", Failure())
-            await self._record(message, [(each, "temporary", str(_TROUBLE), "") for each in message.recipients])
+            await self._record(message, [_Ended(each, "temporary", str(_TROUBLE), "") for each in message.recipients])
 
     def give_up(self) -> None:
         """The server stops: end what waits for peers, and give back who can't have got their message."""
@@ -148,7 +149,7 @@ class Attempts:
             ret=message.ret,
             is_8bit=message.is_8bit,
             needs_smtputf8=message.needs_smtputf8,
-            seven_bit=partial(self._seven_bit_octets, message) if message.is_8bit else None,
+            seven_bit=partial(self._pool.run, partial(self._seven_bit_octets, message)) if message.is_8bit else None,
         )
 
         async def begun(addresses: tuple[str, ...]) -> None:
@@ -163,9 +164,9 @@ class Attempts:
             outcome = outcomes.get(address)
             for each in same:
                 if outcome is None:
-                    ended.append((each, "temporary", str(_TROUBLE), ""))
+                    ended.append(_Ended(each, "temporary", str(_TROUBLE), ""))
                 else:
-                    ended.append((each, outcome.kind, outcome.reply, outcome.peer))
+                    ended.append(_Ended(each, outcome.kind, outcome.reply, outcome.peer, outcome.takes_dsn))
         await self._record(message, ended)
 
     async def _until_given_up(self, sending: Awaitable[Sequence[Outcome]]) -> Sequence[Outcome]:
@@ -183,13 +184,13 @@ class Attempts:
         return self._sign(data) + data
 
     def _seven_bit_octets(self, message: QueueMessageRow) -> bytes:
-        """As it goes to the few servers without 8BITMIME. Raises NotConvertible."""
+        """In a thread: as it goes to the few servers without 8BITMIME. Raises NotConvertible."""
         data = to_seven_bit(self._store.blobs.get(message.blob_hash))
         return self._sign(data) + data
 
     async def _lost(self, message: QueueMessageRow) -> None:
         self._journal.trouble(f"reading message {message.id}", Failure(BlobMissing(message.blob_hash)))
-        await self._record(message, [(each, "permanent", str(_GONE), "") for each in message.recipients])
+        await self._record(message, [_Ended(each, "permanent", str(_GONE), "") for each in message.recipients])
 
     # On this server
 
@@ -259,17 +260,20 @@ class Attempts:
         return ended
 
     def _refused(self, recipient: QueueRecipientRow, answer: Reply) -> _Ended:
-        return (recipient, "permanent" if answer.code >= 500 else "temporary", str(answer), self._hostname)
+        kind: Kind = "permanent" if answer.code >= 500 else "temporary"
+        return _Ended(recipient, kind, str(answer), self._hostname)
 
     # What came of it
 
     async def _record(self, message: QueueMessageRow, ended: Sequence[_Ended]) -> None:
         now = int(self._clock())
         results: list[Result] = []
-        for recipient, kind, said, peer in ended:
-            attempt = attempt_of(message, recipient, kind, reply=said, peer=peer, now=now, chance=self._chance())
-            results.append(Result(recipient=recipient, attempt=attempt))
-            self._journal.attempted(message, recipient, attempt, kind)
+        for each in ended:
+            attempt = attempt_of(
+                message, each.recipient, each.kind, reply=each.reply, peer=each.peer, now=now, chance=self._chance()
+            )
+            results.append(Result(recipient=each.recipient, attempt=attempt, takes_dsn=each.takes_dsn))
+            self._journal.attempted(message, each.recipient, attempt, each.kind)
         await self._outcomes.note(message, results)
 
     async def _interrupted(self, message: QueueMessageRow, ending: set[int]) -> None:
@@ -279,11 +283,17 @@ class Attempts:
             await self._writer.submit(partial(_give_back, given_back, int(self._clock())))
         lost = [each for each in message.recipients if each.id in ending]
         if lost:
-            await self._record(message, [(each, "unknown", str(_STOPPED), "") for each in lost])
+            await self._record(message, [_Ended(each, "unknown", str(_STOPPED), "") for each in lost])
 
 
-_Ended = tuple[QueueRecipientRow, Kind, str, str]
-"""A recipient, how the attempt ended, the answer, and who gave it."""
+class _Ended(msgspec.Struct, frozen=True):
+    """How the attempt ended for a recipient: the answer, who gave it, and whether they report success themselves."""
+
+    recipient: QueueRecipientRow
+    kind: Kind
+    reply: str
+    peer: str
+    takes_dsn: bool = False
 
 
 async def _awaited(sending: Awaitable[Sequence[Outcome]]) -> Sequence[Outcome]:

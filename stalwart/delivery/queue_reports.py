@@ -22,10 +22,11 @@ _NEWS: dict[Action, QueueStatus] = {"failed": "failed", "delivered": "delivered"
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):
-    """What came of an attempt to reach a recipient."""
+    """What came of an attempt to reach a recipient. `takes_dsn`: the next server reports success itself."""
 
     recipient: QueueRecipientRow
     attempt: Attempt
+    takes_dsn: bool = False
 
 
 def told_of(message: QueueMessageRow, results: Sequence[Result], now: int) -> list[tuple[Result, Action]]:
@@ -35,7 +36,7 @@ def told_of(message: QueueMessageRow, results: Sequence[Result], now: int) -> li
     is_late = message.warn_at is not None and now >= message.warn_at
     told: list[tuple[Result, Action]] = []
     for result in results:
-        action = _action(result.attempt.status, is_late)
+        action = _action(result, is_late)
         if action is not None and _wants(result.recipient.notify, action):
             told.append((result, action))
     return told
@@ -124,14 +125,17 @@ def note_notification(s: Session, account_id: int, notification: Notification, b
     return False
 
 
-def _action(status: QueueStatus, is_late: bool) -> Action | None:
-    match status:
+def _action(result: Result, is_late: bool) -> Action | None:
+    match result.attempt.status:
         case "failed" | "expired":
             return "failed"
         case "queued":
             return "delayed" if is_late else None
         case "delivered":
             return "delivered"
+        case "relayed":
+            # RFC 3461 §5.2.2: from a server without DSN nothing more will be heard.
+            return None if result.takes_dsn else "relayed"
         case _:
             return None
 

@@ -6,8 +6,7 @@ asking the database every second whether it has moved.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Protocol
 
@@ -18,27 +17,15 @@ from twisted.internet.interfaces import IDelayedCall
 from twisted.python.failure import Failure
 
 from stalwart.delivery.local import Pool
-from stalwart.delivery.memory import MessageMemory
 from stalwart.delivery.queue_attempt import Attempts
 from stalwart.delivery.queue_journal import QueueJournal
+from stalwart.delivery.queue_slots import Limits, Room, Slot, Slots
 from stalwart.store import CommitWatch, QueueFigures, QueueMessageRow, Store, queue, queue_figures
-from stalwart.store.queue_rows import LOCAL, DueRecipient
+from stalwart.store.queue_rows import DueRecipient
 
 _POLL_SECONDS = 1.0
 _FIGURES_SECONDS = 10.0
 _STOP_SECONDS = 5.0
-
-
-class Limits(msgspec.Struct, frozen=True, kw_only=True):
-    """How much goes on at the same time.
-
-    `attempts` are those with other servers, `recipients` is of one transaction, `memory` octets of all messages.
-    """
-
-    attempts: int = 20
-    per_destination: int = 4
-    recipients: int = 100  # RFC 5321 §4.5.3.1.8: what every server must take
-    memory: int = 150_000_000
 
 
 class Reactor(Protocol):
@@ -87,8 +74,8 @@ class QueueRunner(Service):
         self._journal = journal
         self._clock = clock
         self._limits = limits
-        self._memory = MessageMemory(limits.memory)
-        self._running: dict[Deferred[None], str] = {}  # each attempt with its destination
+        self._slots = Slots(limits, clock)
+        self._running: set[Deferred[None]] = set()
         self._starting: Deferred[None] | None = None
         self._looking: Deferred[None] | None = None
         self._look_again = False
@@ -149,7 +136,8 @@ class QueueRunner(Service):
     def _ask(self) -> None:
         self._poll = None
         now = self._clock()
-        if (self._next_at is not None and now >= self._next_at) or now >= self._figures_at + _FIGURES_SECONDS:
+        is_due = self._next_at is not None and now >= self._next_at
+        if self._slots.age() or is_due or now >= self._figures_at + _FIGURES_SECONDS:
             self._look()
             self._plan()
             return
@@ -175,49 +163,47 @@ class QueueRunner(Service):
         if self._looking is not None:
             self._look_again = True
             return
-        self._looking = Deferred.fromCoroutine(self._look_once())
-        self._looking.addErrback(lambda failure: self._journal.trouble("looking for who is due", failure))
-        self._looking.addBoth(lambda _: self._looked())
+        looked: Deferred[None] = Deferred()
+        self._looking = looked  # also while `_look_once` goes on without waiting
+        looking = Deferred.fromCoroutine(self._look_once())
+        looking.addErrback(lambda failure: self._journal.trouble("looking for who is due", failure))
+        looking.addBoth(lambda _: self._looked(looked))
 
-    def _looked(self) -> None:
+    def _looked(self, looked: Deferred[None]) -> None:
         self._looking = None
+        looked.callback(None)
         if self._look_again:
             self._look_again = False
-            self._look()
+            self._reactor.callLater(0, self._look)
 
     async def _look_once(self) -> None:
-        free = self._limits.attempts - sum(destination != LOCAL for destination in self._running.values())
         now = self._clock()
         figures = now >= self._figures_at + _FIGURES_SECONDS
         if figures:
             self._figures_at = now
-        found = await self._thread.run(partial(self._find, free, Counter(self._running.values()), figures))
+        found = await self._thread.run(partial(self._find, self._slots.room(), figures))
         self._next_at = found.next_at
         if found.figures is not None:
             self._journal.figures(found.figures)
         for group in found.groups:
             if not self.running:
                 return
-            octets = self._octets(group)
-            if not self._memory.take(octets):
+            slot = self._slots.begin(group.destination, group.size)
+            if slot is None:
                 continue  # it is found again when an attempt has ended
             begun: QueueMessageRow | None = None
             try:
                 begun = await self._attempts.begin(group.message_id, group.recipient_ids)
             finally:
                 if begun is None:
-                    self._memory.give_back(octets)
+                    self._slots.drop(slot)
             if begun is not None:
-                self._begin(begun, group)
+                self._begin(begun, slot)
 
-    def _find(self, free: int, busy: Mapping[str, int], with_figures: bool) -> _Found:
-        """In the thread: up to `free` groups, those first that wait longest, few of each destination.
-
-        What stays on this server counts apart: it doesn't wait for peers that hang.
-        """
+    def _find(self, room: Room, with_figures: bool) -> _Found:
+        """In the thread: as many groups as there is room for, those first that wait longest."""
         groups: list[_Group] = []
         later: list[int] = []
-        limits = self._limits
         with self._store.read() as s:
             now = s.now()
             figures = queue_figures(s) if with_figures else None
@@ -227,35 +213,29 @@ class QueueRunner(Service):
                 if at > now:
                     later.append(at)
                     continue
-                room = limits.per_destination - busy.get(destination, 0)
-                if destination != LOCAL:
-                    room = min(room, free)
-                if room > 0:
-                    due = queue.due(s, now, destination, room * limits.recipients)
-                    found = _grouped(due, limits.recipients)[:room]
+                attempts = room.of(destination)
+                if attempts > 0:
+                    most = self._limits.recipients
+                    found = _grouped(queue.due(s, now, destination, attempts * most), most)[:attempts]
                     groups += found
-                    free -= len(found) if destination != LOCAL else 0
+                    room.take(destination, len(found))
         return _Found(groups=groups, next_at=min(later, default=None), figures=figures)
 
     # Attempts
 
-    def _begin(self, message: QueueMessageRow, group: _Group) -> None:
-        attempt = Deferred.fromCoroutine(self._attempts.make(message, group.destination))
+    def _begin(self, message: QueueMessageRow, slot: Slot) -> None:
+        attempt = Deferred.fromCoroutine(self._attempts.make(message, slot.destination))
         attempt.addErrback(lambda failure: self._journal.trouble(f"an attempt at message {message.id}", failure))
         if attempt.called:
-            self._ended(group, attempt)
+            self._ended(slot, attempt)
             return
-        self._running[attempt] = group.destination
-        attempt.addBoth(lambda _: self._ended(group, attempt))
+        self._running.add(attempt)
+        attempt.addBoth(lambda _: self._ended(slot, attempt))
 
-    def _ended(self, group: _Group, attempt: Deferred[None]) -> None:
-        self._running.pop(attempt, None)
-        self._memory.give_back(self._octets(group))
+    def _ended(self, slot: Slot, attempt: Deferred[None]) -> None:
+        self._running.discard(attempt)
+        self._slots.end(slot)
         self._look()
-
-    def _octets(self, group: _Group) -> int:
-        """What an attempt takes of the memory; a message that is larger than all of it goes alone."""
-        return min(group.size, self._limits.memory)
 
 
 def _grouped(due: Sequence[DueRecipient], most: int) -> list[_Group]:

@@ -29,7 +29,8 @@ class Tlsa(msgspec.Struct, frozen=True, kw_only=True):
 class Target(msgspec.Struct, frozen=True, kw_only=True):
     """A server to try. `addresses` are IP addresses in the order to try them; empty: those of `host`.
 
-    `names`: what a certificate must be for, empty if any will do. With `tlsa` one of these records must fit instead.
+    `names`: what a certificate must be for, empty if any will do. With `tlsa` one of these records must fit instead,
+    and the first name is where they were found.
     """
 
     host: str

@@ -8,32 +8,18 @@ from __future__ import annotations
 from collections import deque
 from typing import Literal
 
-import msgspec
-
 from stalwart.delivery import smtp_commands as commands
 from stalwart.delivery.dot_stuffing import DotStuffer
-from stalwart.delivery.outgoing import Kind, Outcome, Outgoing
+from stalwart.delivery.outgoing import Outgoing
 from stalwart.delivery.replies import Reply, reply
 from stalwart.delivery.smtp_commands import Credentials, Offer
 from stalwart.delivery.smtp_events import Closed, Event, Failed, Finished, Ready, SendContent, StartTls
 from stalwart.delivery.smtp_replies import PeerFault, ReplyReader, one_line
 from stalwart.delivery.smtp_states import LISTENING, TRANSITIONS, Input, State
+from stalwart.delivery.smtp_transaction import Asked, Transaction, Verdict, verdict_of
 
 Tls = Literal["required", "offered", "none"]
 """STARTTLS: without it nothing is sent; if it is offered; never (also when TLS is there from the first octet on)."""
-
-
-class _Asked(msgspec.Struct, frozen=True):
-    """A command of a transaction whose reply is awaited; `recipient` is its place, for RCPT."""
-
-    verb: Literal["MAIL", "RCPT", "DATA", "DISCARD"]
-    line: bytes
-    recipient: int = 0
-
-
-class _Verdict(msgspec.Struct, frozen=True):
-    kind: Kind
-    reply: Reply
 
 
 class SmtpEngine:
@@ -58,11 +44,10 @@ class SmtpEngine:
         self._outbox: list[bytes] = []
         self._events: deque[Event] = deque()
         self._auth_lines: deque[bytes] = deque()
-        self._outgoing: Outgoing | None = None
-        self._verdicts: list[_Verdict | None] = []
-        self._to_say: deque[_Asked] = deque()
-        self._pending: deque[_Asked] = deque()
-        self._sender_refused: _Verdict | None = None
+        self._said_secret = False
+        self._transaction: Transaction | None = None
+        self._to_say: deque[Asked] = deque()
+        self._pending: deque[Asked] = deque()
         self._stuffer = DotStuffer()
 
     @property
@@ -81,9 +66,9 @@ class SmtpEngine:
         try:
             while not self.closed and (answer := self._reader.next()) is not None:
                 self.progress += 1
-                self._answered(answer)
+                self._answered(self._shown(answer))
         except PeerFault as fault:
-            self.refuse(reply(451, "4.5.0", f"{self.peer}: {fault}"))
+            self.refuse(self._shown(reply(451, "4.5.0", f"{self.peer}: {fault}")))
 
     def data_to_send(self) -> bytes:
         """What was said since the last call."""
@@ -105,27 +90,13 @@ class SmtpEngine:
 
     def send(self, outgoing: Outgoing) -> None:
         """Begin a transaction in state READY; it ends with `Finished`, also when nothing had to be said for that."""
-        self._outgoing = outgoing
-        self._verdicts = [None] * len(outgoing.recipients)
-        self._sender_refused = None
+        self._transaction = Transaction(outgoing, self.offer, self.peer)
         self._stuffer = DotStuffer()
-        path = self._judge_envelope(outgoing)
-        if None not in self._verdicts:
+        if not self._transaction.is_wanted:
             self._finish()
             self._events.append(Ready())
             return
-        paths = [
-            commands.encoded_address(recipient.address) if verdict is None else ""
-            for recipient, verdict in zip(outgoing.recipients, self._verdicts, strict=True)
-        ]
-        utf8 = outgoing.needs_smtputf8 or not path.isascii() or not all(each.isascii() for each in paths)
-        line = commands.mail_line(outgoing, path, self.offer, utf8=utf8)
-        self._to_say.append(_Asked("MAIL", line))
-        for index, recipient in enumerate(outgoing.recipients):
-            if self._verdicts[index] is None:
-                line = commands.rcpt_line(recipient, paths[index], self.offer)
-                self._to_say.append(_Asked("RCPT", line, index))
-        self._to_say.append(_Asked("DATA", b"DATA\r\n"))
+        self._to_say.extend(self._transaction.commands())
         self._move(Input.SAY_MAIL)
         self._say_next()
 
@@ -153,7 +124,7 @@ class SmtpEngine:
         if not self.closed:
             if self.state is State.FINAL:
                 # The whole message is there, and nobody knows what the peer thinks of it.
-                self._decide(_Verdict("unknown", answer))
+                self._under_way().decide(Verdict("unknown", answer))
             self._end(answer)
 
     # The peer's answers
@@ -178,8 +149,8 @@ class SmtpEngine:
                     self._end(answer)
             case State.STARTTLS:
                 self._heard_starttls(answer)
-            case State.AUTH if self._credentials is not None:
-                self._heard_auth(commands.without_secret(answer, self._credentials))
+            case State.AUTH:
+                self._heard_auth(answer)
             case State.ENVELOPE:
                 self._heard_envelope(answer)
             case State.FINAL:
@@ -196,6 +167,12 @@ class SmtpEngine:
                 self._end(answer)
             case _:
                 raise PeerFault(f"an answer that nobody asked for: {one_line(answer)[:80]}")
+
+    def _shown(self, answer: Reply) -> Reply:
+        """An answer as it may be logged and told to senders: some servers repeat what they were sent."""
+        if self._credentials is None or not self._said_secret:
+            return answer
+        return commands.without_secret(answer, self._credentials)
 
     def _say_ehlo(self) -> None:
         self._outbox.append(f"EHLO {self._hostname}\r\n".encode())
@@ -244,6 +221,7 @@ class SmtpEngine:
             text = f"{self.peer} offers neither AUTH PLAIN nor AUTH LOGIN (it offers {offered})"
             self._end(reply(451, "4.7.4", text))
             return
+        self._said_secret = True
         self._outbox.append(self._auth_lines.popleft())
         self._move(Input.SAY_AUTH)
 
@@ -263,42 +241,11 @@ class SmtpEngine:
 
     # A transaction
 
-    def _judge_envelope(self, outgoing: Outgoing) -> str:
-        """Refuse what this peer can't be given; gives the sender's address as it is sent."""
-        path = ""
-        refused: Reply | None = None
-        if self.offer.size is not None and outgoing.size > self.offer.size:
-            # RFC 1870 §5: there is no use in trying.
-            text = f"The message has {outgoing.size} octets, {self.peer} takes {self.offer.size}"
-            refused = reply(552, "5.3.4", text)
-        elif outgoing.is_8bit and "8BITMIME" not in self.offer:
-            refused = commands.NEEDS_8BITMIME
-        elif outgoing.needs_smtputf8 and "SMTPUTF8" not in self.offer:
-            refused = commands.NEEDS_SMTPUTF8
-        if outgoing.return_path:
-            try:
-                path = commands.encoded_address(outgoing.return_path)
-            except ValueError:
-                refused = commands.BAD_SENDER
-            if not path.isascii() and "SMTPUTF8" not in self.offer:
-                refused = commands.NEEDS_SMTPUTF8
-        for index, recipient in enumerate(outgoing.recipients):
-            answer = refused
-            try:
-                address = commands.encoded_address(recipient.address)
-                if not address.isascii() and "SMTPUTF8" not in self.offer:
-                    answer = answer or commands.NEEDS_SMTPUTF8
-            except ValueError:
-                answer = commands.BAD_ADDRESS
-            if answer is not None:
-                self._verdicts[index] = _Verdict("permanent", answer)
-        return path
-
     def _say_next(self) -> None:
         """RFC 2920 §3.1: MAIL, RCPT and DATA in one go where that is offered, else one by one."""
         while self._to_say and ("PIPELINING" in self.offer or not self._pending):
             asked = self._to_say.popleft()
-            if asked.verb == "DATA" and not self._pending and not self._accepted():
+            if asked.verb == "DATA" and not self._pending and not self._under_way().is_wanted:
                 continue
             self._outbox.append(asked.line)
             self._pending.append(asked)
@@ -307,71 +254,49 @@ class SmtpEngine:
             self._reset()
 
     def _heard_envelope(self, answer: Reply) -> None:
-        asked = self._pending.popleft()
+        asked, transaction = self._pending.popleft(), self._under_way()
         if asked.verb == "DISCARD":
             pass
         elif answer.code == 354 and asked.verb == "DATA":
-            if self._accepted():
-                recipients = self.undecided()
+            if transaction.is_wanted:
+                recipients = transaction.undecided()
                 self._move(Input.GO_AHEAD)
                 self._events.append(SendContent(recipients=recipients))
                 return
             # RFC 2920 §3.1: a server that takes a message for nobody gets an empty one.
-            self._to_say.append(_Asked("DISCARD", b".\r\n"))
+            self._to_say.append(Asked("DISCARD", b".\r\n"))
         elif 300 <= answer.code < 400 or (asked.verb == "DATA" and answer.code < 400):
             raise PeerFault(f"this is no answer to {asked.verb}: {one_line(answer)[:80]}")
         elif asked.verb == "MAIL" and answer.code >= 400:
-            self._sender_refused = _verdict(answer)
+            transaction.refuse_sender(answer)
             self._to_say.clear()
         elif asked.verb == "RCPT":
             if answer.code >= 400:
-                # RFC 5321 §4.5.3.1.10: old servers say 552 where they mean 452, too many recipients.
-                kind: Kind = "temporary" if answer.code == 552 else _verdict(answer).kind
-                self._verdicts[asked.recipient] = _Verdict(kind, answer)
+                transaction.refuse_recipient(asked.recipient, answer)
         elif asked.verb == "DATA":
-            self._decide(_verdict(answer))
+            transaction.decide(verdict_of(answer))
         self._say_next()
 
     def _heard_final(self, answer: Reply) -> None:
         if 300 <= answer.code < 400:
             raise PeerFault(f"this is no answer to a message: {one_line(answer)[:80]}")
-        self._decide(_verdict(answer))
+        self._under_way().decide(verdict_of(answer))
         self._finish()
         self._settle()
 
-    def _accepted(self) -> bool:
-        return self._sender_refused is None and None in self._verdicts
-
     def undecided(self) -> tuple[str, ...]:
         """The recipients of the message under way about whom nothing is decided."""
-        assert self._outgoing is not None
-        pairs = zip(self._outgoing.recipients, self._verdicts, strict=True)
-        return tuple(recipient.address for recipient, verdict in pairs if verdict is None)
+        return self._under_way().undecided()
 
-    def _decide(self, verdict: _Verdict) -> None:
-        """The fate of all recipients that have none yet."""
-        self._verdicts = [verdict if each is None else each for each in self._verdicts]
+    def _under_way(self) -> Transaction:
+        assert self._transaction is not None
+        return self._transaction
 
     def _finish(self) -> None:
         """Tell the outcomes; all recipients have one, or the sender was refused."""
-        assert self._outgoing is not None
-        if self._sender_refused is not None:
-            # RCPTs that were pipelined after it were refused for want of a sender only.
-            self._verdicts = [self._sender_refused] * len(self._verdicts)
-        outcomes = []
-        for recipient, verdict in zip(self._outgoing.recipients, self._verdicts, strict=True):
-            assert verdict is not None
-            outcomes.append(
-                Outcome(
-                    recipient=recipient.address,
-                    kind=verdict.kind,
-                    reply=one_line(verdict.reply),
-                    enhanced=verdict.reply.enhanced or None,
-                    peer=self.peer,
-                )
-            )
-        self._outgoing = None
-        self._events.append(Finished(outcomes=tuple(outcomes)))
+        outcomes = self._under_way().outcomes()
+        self._transaction = None
+        self._events.append(Finished(outcomes=outcomes))
 
     def _reset(self) -> None:
         self._outbox.append(b"RSET\r\n")
@@ -384,8 +309,8 @@ class SmtpEngine:
         self.farewell = answer
         self._to_say.clear()
         self._pending.clear()
-        if self._outgoing is not None:
-            self._decide(_verdict(answer))
+        if self._transaction is not None:
+            self._transaction.decide(verdict_of(answer))
             self._finish()
         elif self.state not in (State.READY, State.RESETTING, State.QUITTING):
             self._events.append(Failed(reply=answer))
@@ -397,11 +322,3 @@ class SmtpEngine:
 
     def _move(self, given: Input) -> None:
         self.state = TRANSITIONS[self.state, given]
-
-
-def _verdict(answer: Reply) -> _Verdict:
-    if answer.code < 400:
-        return _Verdict("accepted", answer)
-    # RFC 4954 §6, RFC 3207 §4: 530 wants AUTH or STARTTLS first. That is our settings' fault, and mail waits for them.
-    is_final = answer.code >= 500 and answer.code != 530
-    return _Verdict("permanent" if is_final else "temporary", answer)

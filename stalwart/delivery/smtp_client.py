@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgspec
+from twisted.internet import defer
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
 from twisted.internet.error import DNSLookupError
@@ -66,11 +67,12 @@ class Sender:
         try:
             if _has_bare_line_ends(outgoing.data):
                 return _all(outgoing, "permanent", _BARE_LINE_END)
-            targets = await self._routes.find(destination)
+            targets = await self._find(destination)
+            until = self._reactor.seconds() + self._times.attempt + outgoing.size / self._times.least_rate
             for start in range(0, len(outgoing.recipients), MOST_RECIPIENTS):
                 some = outgoing.recipients[start : start + MOST_RECIPIENTS]
                 batch = msgspec.structs.replace(outgoing, recipients=some)
-                outcomes.extend(await self._send_batch(batch, targets, begun))
+                outcomes.extend(await self._send_batch(batch, targets, begun, until))
         except RouteFailed as error:
             return _all(outgoing, error.kind, error.reply)
         except CancelledError:
@@ -91,8 +93,17 @@ class Sender:
         """Close the connections that are kept."""
         self._pool.close()
 
+    async def _find(self, destination: str) -> Sequence[Target]:
+        """Where to go, found within its time. Raises RouteFailed."""
+        finding: Deferred[Sequence[Target]] = Deferred.fromCoroutine(_found(self._routes, destination))
+        try:
+            return await finding.addTimeout(self._times.routing, self._reactor)
+        except defer.TimeoutError:
+            text = f"No way to {destination} was found within {self._times.routing:.0f} s"
+            raise RouteFailed("temporary", reply(451, "4.4.3", text)) from None
+
     async def _send_batch(
-        self, outgoing: Outgoing, targets: Sequence[Target], begun: Begun | None
+        self, outgoing: Outgoing, targets: Sequence[Target], begun: Begun | None, until: float
     ) -> Sequence[Outcome]:
         """RFC 5321 §5.1: try one address after the other until one takes part in a session."""
         tried = 0
@@ -100,6 +111,7 @@ class Sender:
         for target in targets:
             kept = self._pool.take(target)
             if kept is not None:
+                kept.until = until
                 outcomes = await self._send_over(kept, outgoing, target, begun)
                 if kept.engine.farewell is None or kept.content_sent:
                     return outcomes
@@ -107,13 +119,13 @@ class Sender:
             for address in target.addresses or (target.host,):
                 tried += 1
                 try:
-                    connection = await self._connect_somehow(target, address)
+                    connection = await self._connect_somehow(target, address, until)
                 except SessionFailed as error:
                     kind = _session_kind(error.reply, target)
                     # What is only for now at one server may be well there tomorrow, whatever another one says.
                     if not failed or kind == "temporary" or failed[0].kind == "permanent":
                         failed = _all(outgoing, kind, error.reply, _peer(target, address))
-                    if tried >= MOST_ADDRESSES:
+                    if tried >= MOST_ADDRESSES or self._reactor.seconds() >= until:
                         return failed
                     continue
                 return await self._send_over(connection, outgoing, target, begun)
@@ -125,11 +137,19 @@ class Sender:
         if outgoing.is_8bit and "8BITMIME" not in connection.engine.offer and outgoing.seven_bit is not None:
             # RFC 6152 §3
             try:
-                data = outgoing.seven_bit()
+                data = await outgoing.seven_bit()
+            except CancelledError:
+                connection.abort("given up")
+                raise
             except NotConvertible as error:
                 self._pool.give_back(target, connection)
                 text = f"The server takes only 7-bit messages, and this one can't be made one: {error}"
                 return _all(outgoing, "permanent", reply(554, "5.6.3", text), connection.peer)
+            if not connection.usable:
+                # The peer left while the message was made anew: nothing of it was sent.
+                connection.content_sent = False
+                gone = connection.engine.farewell or reply(451, "4.4.2", f"{connection.peer}: it closed the connection")
+                return _all(outgoing, "temporary", gone, connection.peer)
             outgoing = msgspec.structs.replace(
                 outgoing, data=data, size=len(data), is_8bit=not is_seven_bit(data), seven_bit=None
             )
@@ -139,16 +159,16 @@ class Sender:
         self._pool.give_back(target, connection)
         return outcomes
 
-    async def _connect_somehow(self, target: Target, address: str) -> SmtpConnection:
+    async def _connect_somehow(self, target: Target, address: str, until: float) -> SmtpConnection:
         """A session that is ready; in clear where TLS is only offered and doesn't work (RFC 7435 §3)."""
         try:
-            return await self._connect(target, address)
+            return await self._connect(target, address, until)
         except SessionFailed as error:
             if target.tls != "offered" or error.reply.enhanced != _TLS_FAILED:
                 raise
-        return await self._connect(msgspec.structs.replace(target, tls="none"), address)
+        return await self._connect(msgspec.structs.replace(target, tls="none"), address, until)
 
-    async def _connect(self, target: Target, address: str) -> SmtpConnection:
+    async def _connect(self, target: Target, address: str, until: float) -> SmtpConnection:
         """A session that is ready. Raises SessionFailed."""
         try:
             options: Any = None if target.tls == "none" else tls_options(target, self._trust_root)
@@ -157,7 +177,7 @@ class Sender:
         endpoint: Any = HostnameEndpoint(self._reactor, address.encode("ascii"), target.port, self._times.connect)
         if target.tls == "implicit":
             endpoint = wrapClientTLS(options, endpoint)
-        factory = _Connections(self._make(target, options))
+        factory = _Connections(self._make(target, options, until))
         connecting: Deferred[SmtpConnection] = endpoint.connect(factory)
         try:
             connection = await connecting.addTimeout(self._times.connect + 1, self._reactor)
@@ -173,7 +193,7 @@ class Sender:
             raise SessionFailed(farewell)  # it said more than it was asked for
         return connection
 
-    def _make(self, target: Target, options: Any) -> Any:
+    def _make(self, target: Target, options: Any, until: float) -> Any:
         check: CheckPeer | None = tlsa_check(target) if target.tlsa else None
 
         def make(address: IAddress) -> SmtpConnection:
@@ -184,7 +204,7 @@ class Sender:
                 tls="none" if target.tls == "implicit" else target.tls,
                 credentials=target.credentials,
             )
-            return SmtpConnection(
+            connection = SmtpConnection(
                 engine,
                 self._reactor,
                 self._times,
@@ -192,6 +212,8 @@ class Sender:
                 check_peer=check,
                 implicit_tls=target.tls == "implicit",
             )
+            connection.until = until
+            return connection
 
         return make
 
@@ -202,6 +224,10 @@ class _GivenUp(Exception):
     def __init__(self, outcomes: Sequence[Outcome]) -> None:
         super().__init__("given up")
         self.outcomes = outcomes
+
+
+async def _found(routes: Routes, destination: str) -> Sequence[Target]:
+    return await routes.find(destination)
 
 
 class _Connections(Factory[SmtpConnection]):

@@ -14,6 +14,7 @@ _KEYWORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]*")
 # RFC 5321 §4.1.2; nothing that ends a path or a line, whoever let it through.
 _UNSAFE = re.compile(r"[\x00-\x20\x7f<>\ud800-\udfff]")
 _MOST_COMMAND = 512  # RFC 5321 §4.5.3.1.4
+_TELLING = 6  # characters of a password that are too much to show
 _MOST_ORCPT = 500  # RFC 3461 §4.2
 _PARAMETER = re.compile(r"[!-~]+")
 
@@ -133,12 +134,15 @@ def _encoded(text: str) -> str:
 
 
 def without_secret(answer: Reply, credentials: Credentials) -> Reply:
-    """An answer to AUTH for logs and senders: some servers repeat the line that they refuse."""
-    lines = "\n".join(answer.lines)
+    """An answer, its text hidden if it has a piece of the password, or of what that was sent as, on whatever lines."""
+    text = "".join("".join(answer.lines).split()).casefold()
     plain = f"\0{credentials.username}\0{credentials.secret}"
-    for text in (_encoded(plain), _encoded(credentials.secret), credentials.secret):
-        lines = lines.replace(text, "[secret]") if text else lines
-    return msgspec.structs.replace(answer, lines=tuple(lines.split("\n")))
+    for form in (_encoded(plain), _encoded(credentials.secret), credentials.secret):
+        form = "".join(form.split()).casefold()
+        size = min(_TELLING, len(form))
+        if size and any(form[start : start + size] in text for start in range(len(form) - size + 1)):
+            return msgspec.structs.replace(answer, lines=("[not shown, it repeats the password]",))
+    return answer
 
 
 def auth_lines(credentials: Credentials, offer: Offer) -> tuple[bytes, ...]:

@@ -37,8 +37,12 @@ class Times(msgspec.Struct, frozen=True, kw_only=True):
     content: float = 180.0
     final: float = 600.0
     quit: float = 5.0
-    # A whole envelope, so that a server with an answer every few minutes doesn't hold a message for hours.
-    envelope: float = 1200.0
+    # All of an attempt but the wait for the last answer, so that a server with an answer every few minutes doesn't hold
+    # a message for hours; a large message has longer, by `least_rate` octets a second.
+    attempt: float = 1200.0
+    least_rate: float = 16_000.0
+    # To find out where a message goes.
+    routing: float = 120.0
 
 
 class SessionFailed(Exception):
@@ -76,6 +80,9 @@ class SmtpConnection(Protocol):
         self.messages = 0
         # Whether the peer was sent any of the last message's content.
         self.content_sent = False
+        # When the attempt has taken too long, in seconds of the reactor. Whoever waits for the last answer waits on: to
+        # give up then would make doubles.
+        self.until = float("inf")
         # Whether `send` was cancelled.
         self.given_up = False
         self._reactor = reactor
@@ -95,7 +102,6 @@ class SmtpConnection(Protocol):
         self._limit: IDelayedCall | None = None
         self._limited: object = None
         self._closing: IDelayedCall | None = None
-        self._envelope_until = 0.0
         self._connected = False
         self._writable = True
         self._on_lost: Callable[[SmtpConnection], None] | None = None
@@ -124,7 +130,6 @@ class SmtpConnection(Protocol):
         self._outgoing = outgoing
         self._begun = begun
         self._at = 0
-        self._envelope_until = self._reactor.seconds() + self._times.envelope
         done: Deferred[tuple[Outcome, ...]] = Deferred(self._stop_sending)
         self._done = done
         self.engine.send(outgoing)
@@ -304,6 +309,12 @@ class SmtpConnection(Protocol):
             self._limit = self._reactor.callLater(seconds, self._timed_out, seconds)
 
     def _seconds(self) -> float | None:
+        seconds = self._seconds_of_state()
+        if seconds is None or self.engine.state in (State.FINAL, State.QUITTING):
+            return seconds
+        return max(0.0, min(seconds, self.until - self._reactor.seconds()))
+
+    def _seconds_of_state(self) -> float | None:
         match self.engine.state:
             case State.READY | State.CLOSED:
                 return None
@@ -318,8 +329,6 @@ class SmtpConnection(Protocol):
                 return self._times.final
             case State.QUITTING:
                 return self._times.quit
-            case State.ENVELOPE:
-                return max(0.0, min(self._times.command, self._envelope_until - self._reactor.seconds()))
             case _:
                 return self._times.command
 
@@ -329,6 +338,9 @@ class SmtpConnection(Protocol):
         self._limit = None
 
     def _timed_out(self, seconds: float) -> None:
+        if self._reactor.seconds() >= self.until and self.engine.state not in (State.FINAL, State.QUITTING):
+            self.abort("the attempt took too long")
+            return
         if self.engine.state is State.HANDSHAKE:
             self.engine.refuse(reply(451, "4.7.5", f"TLS failed: no end of the TLS handshake within {seconds:.0f} s"))
             self._pump()

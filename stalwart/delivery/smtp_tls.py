@@ -11,6 +11,7 @@ from twisted.protocols.tls import TLSMemoryBIOProtocol
 from zope.interface import implementer
 
 from stalwart.delivery.routes import Target
+from stalwart.ops.networks import plain_address
 
 
 @implementer(IOpenSSLClientConnectionCreator)
@@ -24,7 +25,8 @@ class _AnyCertificate:
     def clientConnectionForTLS(self, tlsProtocol: TLSMemoryBIOProtocol) -> Connection:
         """See IOpenSSLClientConnectionCreator."""
         connection = self._options.clientConnectionForTLS(tlsProtocol)
-        connection.set_tlsext_host_name(self._host.encode("ascii"))
+        if plain_address(self._host) is None:  # RFC 6066 §3: no addresses
+            connection.set_tlsext_host_name(self._host.encode("ascii"))
         return connection
 
 
@@ -35,4 +37,5 @@ def tls_options(target: Target, trust_root: Any = None) -> Any:
     """
     if target.names and not target.tlsa:
         return optionsForClientTLS(target.names[0], trustRoot=trust_root or platformTrust())
-    return _AnyCertificate(target.host)
+    # RFC 7672 §8.1: the server is told the name at which its TLSA records are
+    return _AnyCertificate(target.names[0] if target.tlsa else target.host)

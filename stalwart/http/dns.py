@@ -11,12 +11,13 @@ import msgspec
 from twisted.internet import defer
 from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
 from twisted.internet.interfaces import IReactorTime
-from twisted.names import client, dns
+from twisted.names import dns
 from twisted.names.error import DNSNameError, DomainError, ResolverError
 from twisted.python.failure import Failure
 
 from stalwart.expr import EvalError
 from stalwart.expr.addresses import parse_address
+from stalwart.ops.dns_resolver import DnsResolver
 
 Texts: TypeAlias = "tuple[str, ...]"
 Records: TypeAlias = "tuple[list[dns.RRHeader], list[dns.RRHeader], list[dns.RRHeader]]"
@@ -32,7 +33,6 @@ _LEAST_KEPT = 1.0
 _DENIAL_SECONDS = 30.0
 _LONGEST_DENIAL = 300.0
 _MOST_TEXTS = 256
-_RESOLV_CONF = "/etc/resolv.conf"
 _RETRIES = (1, 2)  # seconds until a query is repeated, and until it is given up
 
 _RECORDS = {
@@ -52,28 +52,9 @@ class Resolver(Protocol):
         """Answers, authority and additional records; fails with a `DomainError` for other codes than NOERROR."""
 
 
-class SystemResolver(client.Resolver):
-    """Asks the servers of /etc/resolv.conf."""
-
-    def __init__(self, reactor: Any, *, servers: Sequence[tuple[str, int]] | None = None) -> None:
-        """`servers` (address and port) instead of the system's; `reactor` provides IReactorUDP, -TCP and -Time."""
-        resolv = None if servers else _RESOLV_CONF
-        super().__init__(  # type: ignore[no-untyped-call]
-            resolv=resolv, servers=list(servers or ()), timeout=_RETRIES, reactor=reactor
-        )
-
-    def _connectedProtocol(self, interface: str = "") -> dns.DNSDatagramProtocol:
-        """A socket for one query. Twisted's own picks its port itself and logs each."""
-        protocol = dns.DNSDatagramProtocol(self, reactor=self._reactor)
-        protocol.noisy = False
-        self._reactor.listenUDP(0, protocol, interface=interface)
-        return protocol
-
-    def close(self) -> None:
-        """Look at /etc/resolv.conf no more."""
-        call = getattr(self, "_parseCall", None)
-        if call is not None and call.active():
-            call.cancel()
+def system_resolver(reactor: Any, servers: Sequence[tuple[str, int]] | None = None) -> DnsResolver:
+    """Asks the servers of /etc/resolv.conf, or `servers`; it gives up soon, since a request waits."""
+    return DnsResolver(reactor, servers=servers, retries=_RETRIES)
 
 
 class _Kept(msgspec.Struct, frozen=True):
@@ -123,7 +104,7 @@ class DnsAnswers:
 
     def close(self) -> None:
         """Stop what the resolver does by itself."""
-        if isinstance(self._resolver, SystemResolver):
+        if isinstance(self._resolver, DnsResolver):
             self._resolver.close()
 
     def _leave(self, leaving: Deferred[object], waiting: set[Deferred[object]], key: tuple[str, str]) -> None:

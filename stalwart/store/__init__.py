@@ -100,6 +100,7 @@ from stalwart.store.mailboxes import (
     normal_name,
     update_mailboxes,
 )
+from stalwart.store.mta_sts import StsPolicyRow, get_sts_policy, put_sts_policy
 from stalwart.store.opening import open_blobs
 from stalwart.store.push_subscriptions import (
     PUSH_SUBSCRIPTION,
@@ -291,6 +292,7 @@ __all__ = [
     "StoreError",
     "StoreInUse",
     "StoredEmail",
+    "StsPolicyRow",
     "SubmissionRow",
     "SubscriptionRow",
     "Text",
@@ -354,6 +356,7 @@ __all__ = [
     "get_queue_message",
     "get_queue_messages",
     "get_quota",
+    "get_sts_policy",
     "get_submissions",
     "get_threads",
     "get_vacation",
@@ -382,6 +385,7 @@ __all__ = [
     "note_answer",
     "open_blobs",
     "put_lookups",
+    "put_sts_policy",
     "query_email_changes",
     "query_emails",
     "queue_figures",

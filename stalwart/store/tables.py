@@ -555,3 +555,18 @@ vacation_answer = Table(
     Index("ix_vacation_answer_answered", "account_id", "answered_at"),
     sqlite_with_rowid=False,
 )
+
+# What other domains say of their mail exchangers. RFC 8461
+mta_sts_policy = Table(
+    "mta_sts_policy",
+    metadata,
+    Column("domain", Text, primary_key=True),
+    Column("policy_id", Text, nullable=False),
+    Column("mode", Text, nullable=False),
+    Column("mx", Text, nullable=False),  # patterns, with a space between them
+    Column("fetched_at", BigInteger, nullable=False),
+    Column("expires_at", BigInteger, nullable=False),
+    Index("ix_mta_sts_policy_expires", "expires_at"),
+    Index("ix_mta_sts_policy_fetched", "fetched_at"),
+    sqlite_with_rowid=False,
+)

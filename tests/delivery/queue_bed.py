@@ -13,7 +13,8 @@ from stalwart.delivery.local import Mailroom
 from stalwart.delivery.outgoing import Begun, Kind, Outcome, Outgoing
 from stalwart.delivery.queue_attempt import Attempts
 from stalwart.delivery.queue_journal import QueueJournal
-from stalwart.delivery.queue_runner import Limits, QueueRunner
+from stalwart.delivery.queue_runner import QueueRunner
+from stalwart.delivery.queue_slots import Limits
 from stalwart.ops.cache import Cache
 from stalwart.ops.metrics import Metrics
 from stalwart.store import (
@@ -52,7 +53,9 @@ class Script:
         self.sent: list[tuple[Outgoing, str]] = []
         self.kinds: dict[str, Kind] = {}
         self.wait = False
+        self.hanging: frozenset[str] = frozenset()  # destinations that never answer
         self.says_end = True
+        self.takes_dsn = False
         self.fault: Exception | None = None
         self.waiting: list[Deferred[None]] = []
         self.busiest = 0
@@ -65,7 +68,7 @@ class Script:
         addresses = tuple(each.address for each in outgoing.recipients)
         if self.says_end:
             await begun(addresses)
-        if self.wait:
+        if self.wait or destination in self.hanging:
             waiting: Deferred[None] = Deferred()
             self.waiting.append(waiting)
             self.busiest = max(self.busiest, len(self.waiting))
@@ -82,6 +85,7 @@ class Script:
             reply=said.get(kind, "connection lost"),
             enhanced=None,
             peer="mx.example.net [192.0.2.1]",
+            takes_dsn=self.takes_dsn,
         )
 
     def answer(self) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
+from unittest.mock import patch
 
 from twisted.internet.address import IPv4Address
 from twisted.internet.interfaces import IHostnameResolver, IReactorPluggableNameResolver
@@ -12,11 +14,13 @@ from twisted.names import dns
 from twisted.trial.unittest import TestCase
 from twisted.web._newclient import ResponseNeverReceived
 from twisted.web.resource import Resource
-from twisted.web.server import Site
+from twisted.web.server import NOT_DONE_YET, Site
 from zope.interface import implementer
 
+from stalwart.delivery import mta_sts
 from stalwart.delivery.mail_dns import DnsFailed, ResolverDns
 from stalwart.delivery.mta_sts import BadPolicy, HttpsFetch
+from stalwart.ops.public_endpoints import AddressRefused
 from tests.delivery.smtp_server import Authority, reactor
 
 
@@ -38,10 +42,30 @@ class Data(Resource):
         return self.octets
 
 
+class Hanging(Resource):
+    """A page that never ends."""
+
+    isLeaf = True
+
+    def __init__(self, pieces: Sequence[bytes]) -> None:
+        super().__init__()
+        self.pieces = pieces
+
+    def render_GET(self, request: Any) -> int:
+        """The beginning of it."""
+        request.setHeader("Content-Type", "text/plain")
+        request.setHeader("Content-Length", "100")
+        request.notifyFinish().addErrback(lambda _: None)
+        for piece in self.pieces:
+            request.write(piece)
+        return NOT_DONE_YET
+
+
 class Server(DatagramProtocol):
     """Answers every question alike. It says that answers are authentic only to those who want to know."""
 
-    def __init__(self, code: int = dns.OK, *, truncated: bool = False) -> None:
+    def __init__(self, code: int = dns.OK, *, truncated: bool = False, aliases: Sequence[tuple[str, str]] = ()) -> None:
+        self.aliases = aliases
         self.code = code
         self.truncated = truncated
 
@@ -54,7 +78,8 @@ class Server(DatagramProtocol):
         answer.queries = query.queries
         if not truncated and self.code == dns.OK:
             name = query.queries[0].name.name
-            answer.answers = [dns.RRHeader(name, dns.MX, payload=dns.Record_MX(5, "mx.example.net"))]
+            answer.answers = [dns.RRHeader(one, dns.CNAME, payload=dns.Record_CNAME(to)) for one, to in self.aliases]
+            answer.answers += [dns.RRHeader(name, dns.MX, payload=dns.Record_MX(5, "mx.example.net"))]
         return answer.toStr()
 
     def datagramReceived(self, datagram: bytes, addr: Any) -> None:
@@ -103,6 +128,17 @@ class ResolverTests(TestCase):
         asked = ResolverDns(reactor, "127.0.0.1", self.listen(Server(dns.ENAME)))
         answer = await asked.ask("example.net", dns.MX)
         self.assertEqual((answer.payloads, answer.exists), ((), False))
+
+    async def test_aliases(self) -> None:
+        """RFC 1034 §3.6.2: where the aliases in an answer lead, in whatever order and case they come; a ring ends."""
+        for aliases, canonical in (
+            ((), None),
+            ((("EXAMPLE.net", "b.example"),), "b.example"),
+            ((("b.example", "C.example"), ("example.net", "b.example")), "c.example"),
+            ((("example.net", "b.example"), ("b.example", "example.net")), None),
+        ):
+            asked = ResolverDns(reactor, "127.0.0.1", self.listen(Server(aliases=aliases)))
+            self.assertEqual((await asked.ask("example.net", dns.MX)).canonical, canonical)
 
     async def test_truncated(self) -> None:
         """RFC 7766 §5: an answer that is too long for UDP is asked for over TCP, with the same question."""
@@ -159,10 +195,17 @@ class FetchTests(TestCase):
         port = reactor.listenSSL(0, Site(root), options, interface="127.0.0.1")
         self.addCleanup(port.stopListening)
         self.port = port.getHost().port
+        self.addCleanup(deferLater, reactor, 0.1, lambda: None)  # for connections that are being closed
 
-    async def fetch(self, trust_root: Any = None) -> bytes:
+    async def fetch(self, trust_root: Any = None, *, allow_private: bool = True) -> bytes:
         """Fetch the policy of example.net."""
-        return await HttpsFetch(Loopback(), trust_root or self.authority.trust_root, self.port)("example.net")
+        trust_root = trust_root or self.authority.trust_root
+        return await HttpsFetch(Loopback(), trust_root, allow_private=allow_private, port=self.port)("example.net")
+
+    async def test_private(self) -> None:
+        """A policy's host that leads into a private network, or to this machine, is not connected to."""
+        with self.assertRaisesRegex(AddressRefused, "127.0.0.1"):
+            await self.fetch(allow_private=False)
 
     async def test_policy(self) -> None:
         """RFC 8461 §3.3: a text, checked by its certificate; no other type, no error page, at most 64 KB."""
@@ -175,6 +218,14 @@ class FetchTests(TestCase):
         self.folder.putChild(b"mta-sts.txt", Data(b"version: STSv1\n", "text/plain", 404))
         with self.assertRaises(BadPolicy):
             await self.fetch()
+
+    async def test_hangs(self) -> None:
+        """A server that stops before its answer, or in the middle of it, costs no more than the time there is."""
+        for pieces in ((), (b"version: ",)):
+            self.folder.putChild(b"mta-sts.txt", Hanging(pieces))
+            with patch.object(mta_sts, "_FETCH_SECONDS", 0.3), self.assertRaises(Exception) as caught:
+                await self.fetch()
+            self.assertIn(type(caught.exception).__name__, ("TimeoutError", "ResponseNeverReceived", "BadPolicy"))
 
     async def test_certificate(self) -> None:
         """A certificate of another authority gives no policy."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 from hypothesis import given, settings
@@ -13,8 +13,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from stalwart import store
 from stalwart.delivery import queue_outcomes
 from stalwart.delivery.local import Transfer
-from stalwart.delivery.queue_runner import Limits
 from stalwart.delivery.queue_schedule import back_off
+from stalwart.delivery.queue_slots import Limits
 from stalwart.mail import dsn
 from stalwart.store import (
     NotFound,
@@ -31,6 +31,13 @@ from tests.delivery.queue_bed import MESSAGE, NOW, RunnerCase
 from tests.mail.test_mdn import mdn
 
 T = TypeVar("T")
+
+
+def _as_deferred(waiting: Awaitable[bytes]) -> Deferred[bytes]:
+    async def wait() -> bytes:
+        return await waiting
+
+    return Deferred.fromCoroutine(wait())
 
 
 class SendTests(RunnerCase):
@@ -70,7 +77,7 @@ class SendTests(RunnerCase):
         (first, _), (second, _) = self.sender.sent
         self.assertTrue(first.is_8bit)
         assert first.seven_bit is not None
-        converted = first.seven_bit()
+        converted = self.successResultOf(_as_deferred(first.seven_bit()))
         self.assertTrue(converted.isascii() and converted.startswith(b"DKIM-Signature: "))
         self.assertEqual((second.is_8bit, second.seven_bit), (False, None))
 
@@ -187,6 +194,8 @@ class FewAtATimeTests(RunnerCase):
 
     def test_per_destination(self) -> None:
         """One destination has few attempts at a time, others go on beside it, and all are made."""
+        self.put("user@slow.example")  # it answers, so that it gets more than one
+        self.sender.sent.clear()
         self.sender.wait = True
         for number in range(6):
             self.put(f"user{number}@slow.example")
@@ -232,6 +241,79 @@ class HangingPeersTests(RunnerCase):
         message = self.put("jane@example.org")
         self.assertEqual(self.statuses(message), ["delivered"])
         self.assertEqual((self.statuses(away), len(self.sender.waiting)), (["queued"] * 3, 2))
+
+
+class TarpitTests(RunnerCase):
+    """Servers that never answer."""
+
+    def test_others_go_on(self) -> None:
+        """200 mails arrive within half a minute although 50 servers that hang have older ones waiting."""
+        self.sender.hanging = frozenset(f"tarpit{number}.example" for number in range(50))
+        for number in range(200):
+            self.put(f"a@tarpit{number % 50}.example")
+        for number in range(200):
+            self.put(f"a@d{number % 40}.example")
+        self.clock.pump([1.0] * 30)
+        arrived = [each for _, each in self.sender.sent if each not in self.sender.hanging]
+        self.assertEqual(len(arrived), 200)
+        # Each of the others was tried, and with one message only.
+        self.assertEqual(len(self.sender.waiting), 50)
+
+    def test_more_than_there_is_room_for(self) -> None:
+        """Beyond the slots for servers that hang, destinations that have answered go on; nobody is forgotten."""
+        self.put("a@example.net")
+        self.sender.hanging = frozenset(f"tarpit{number}.example" for number in range(300))
+        for destination in sorted(self.sender.hanging):
+            self.put(f"a@{destination}")
+        self.clock.pump([1.0] * 120)
+        self.assertEqual(len(self.sender.waiting), 116)  # 100 that last, and 20 without the four that are kept
+        self.put("b@example.net")
+        self.assertEqual(self.sender.addresses[-1], ["b@example.net"])
+        for _ in range(5):
+            self.sender.answer()
+            self.clock.pump([1.0] * 20)
+        self.assertEqual({each for _, each in self.sender.sent} - {"example.net"}, self.sender.hanging)
+
+    def test_slow_once(self) -> None:
+        """A server that took long gets one message at a time, until it answers soon again."""
+        self.sender.wait = True
+        for number in range(6):
+            self.put(f"user{number}@example.net")
+        self.clock.pump([1.0] * 20)
+        self.sender.answer()
+        self.clock.advance(0)
+        self.assertEqual(len(self.sender.waiting), 1)
+        self.sender.answer()
+        self.clock.advance(0)
+        self.assertEqual(len(self.sender.waiting), 4)
+
+    def test_memory(self) -> None:
+        """Large messages to servers that hang don't take the memory that others need."""
+        self.limits = Limits(memory=len(MESSAGE) * 2)
+        self.stop()
+        self.runner = self.make_runner()
+        self.runner.startService()
+        self.clock.advance(0)
+        self.sender.hanging = frozenset({"tarpit1.example", "tarpit2.example"})
+        for destination in sorted(self.sender.hanging):
+            self.put(f"a@{destination}")
+        self.put("a@example.net")
+        self.assertEqual(len(self.sender.sent), 2)
+        self.clock.pump([1.0] * 12)
+        self.assertEqual(self.sender.addresses[-1], ["a@example.net"])
+
+    def test_relay(self) -> None:
+        """One relay that takes its time doesn't get more connections for that."""
+        self.limits = Limits(slow_after=None)
+        self.stop()
+        self.runner = self.make_runner()
+        self.runner.startService()
+        self.clock.advance(0)
+        self.sender.wait = True
+        for number in range(100):
+            self.put(f"a@d{number}.example")
+        self.clock.pump([1.0] * 60)
+        self.assertEqual(len(self.sender.waiting), 20)
 
 
 class AgainTests(RunnerCase):
@@ -444,6 +526,19 @@ class LocalTests(RunnerCase):
         report = dsn.parse(self.inbox()[1])
         assert report is not None
         self.assertEqual([each.action for each in report.recipients], ["delivered"])
+
+    def test_relayed(self) -> None:
+        """RFC 3461 §5.2.2: they are also told that it went to a server that won't tell; others aren't."""
+        self.put("a@example.net", notify="SUCCESS,FAILURE")
+        report = dsn.parse(self.inbox()[0])
+        assert report is not None
+        self.assertEqual([(each.action, each.status) for each in report.recipients], [("relayed", "2.0.0")])
+        self.sender.takes_dsn = True
+        self.put("a@example.net", notify="SUCCESS")
+        self.sender.takes_dsn = False
+        for notify in (None, "NEVER", "FAILURE,DELAY"):
+            self.put("a@example.net", notify=notify)
+        self.assertEqual(len(self.inbox()), 1)
 
 
 class IncomingReportTests(RunnerCase):

@@ -425,13 +425,36 @@ class PartsTests(SynchronousTestCase):
         self.assertEqual((b"\r\n" + sent[:-3]).replace(b"\r\n.", b"\r\n")[2:], whole)
 
     def test_repeated_secret(self) -> None:
-        """A server that repeats what it refuses doesn't bring the password into logs and reports."""
-        for offer, said in (("PLAIN", "AGphbmUAczNjcmV0"), ("LOGIN", "czNjcmV0"), ("PLAIN", "s3cret")):
-            session = Session(credentials=Credentials(username="jane", secret="s3cret"))
+        """A server that repeats what it was sent, in whatever form and answer, shows the password to nobody."""
+        plain, login = "AGphbmUAczNjcmV0cyBhcmU=", "czNjcmV0cyBhcmU="
+        for offer, said in (
+            ("PLAIN", f"501 5.5.2 what <{plain}>\r\n"),
+            ("PLAIN", f"501-5.5.2 {plain[:12]}\r\n501 5.5.2 {plain[12:]}\r\n"),
+            ("PLAIN", "501-s3cr\r\n501 ets are\r\n"),
+            ("PLAIN", "535 S3CRETS\r\n"),
+            ("PLAIN", f"421 bye {plain}\r\n"),
+            ("PLAIN", f"{plain}\r\n"),
+            ("PLAIN", f"334 {plain}\r\n334 {plain}\r\n"),
+            ("PLAIN", f"235 ok\r\n250 {plain}\r\n"),
+            ("PLAIN", f"501-no\r\n{plain}\r\n"),
+            ("LOGIN", f"334 user\r\n334 pass\r\n535 {login}\r\n"),
+            ("LOGIN", f"334 user\r\n334 pass\r\n{login}\r\n"),
+        ):
+            session = Session(credentials=Credentials(username="jane", secret="s3crets are"))
             session.hear(GREETING, offering(f"AUTH {offer}"))
-            failed, _ = session.hear(f"501-5.5.2 what\r\n501 5.5.2 <{said}>\r\n".encode())
-            assert isinstance(failed, Failed)
-            self.assertEqual(one_line(failed.reply), "501 5.5.2 what <[secret]>")
+            session.hear(said.encode())
+            farewell = session.engine.farewell
+            assert farewell is not None, said
+            shown = one_line(farewell)
+            self.assertIn("[not shown, it repeats the password]", shown)
+            self.assertEqual(
+                shown[:3], "451" if farewell.enhanced == "4.5.0" else said[:3] if offer == "PLAIN" else "535"
+            )
+        session = Session(credentials=Credentials(username="jane", secret="s3crets are"))
+        session.hear(GREETING, offering("AUTH PLAIN"))
+        session.hear(b"535 5.7.8 Authentication credentials invalid\r\n")
+        assert session.engine.farewell is not None
+        self.assertEqual(one_line(session.engine.farewell), "535 5.7.8 Authentication credentials invalid")
 
     def test_settings_at_fault(self) -> None:
         """RFC 4954 §6: 530 wants AUTH first; mail waits until the settings are right."""

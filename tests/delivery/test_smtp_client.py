@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from types import SimpleNamespace
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -11,10 +12,11 @@ from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
 from stalwart.delivery.outgoing import Outcome, Outgoing, OutRecipient
-from stalwart.delivery.routes import NoRoute, Target
+from stalwart.delivery.routes import NoRoute, Target, Tlsa
 from stalwart.delivery.smtp_client import Sender
 from stalwart.delivery.smtp_commands import Credentials
 from stalwart.delivery.smtp_connection import Times
+from stalwart.delivery.smtp_tls import tls_options
 from stalwart.mail.seven_bit import NotConvertible
 from tests.delivery.smtp_server import CLOSE, HANG, Authority, Script, SmtpServer, reactor
 
@@ -170,16 +172,48 @@ class DeliveryTests(Bed):
         server = self.server({"EHLO": b"250 mx\r\n"})
         sender = self.sender(self.target(server))
 
-        def refuse() -> bytes:
+        async def convert() -> bytes:
+            await deferLater(reactor, 0.01, lambda: None)
+            return DATA
+
+        async def refuse() -> bytes:
             raise NotConvertible("no")
 
-        outgoing = message(data=data, is_8bit=True, seven_bit=lambda: DATA)
+        outgoing = message(data=data, is_8bit=True, seven_bit=convert)
         self.assertEqual(told(await sender.send(outgoing, "x")), [("accepted", "250 2.0.0 queued")])
         self.assertEqual(server.messages[0].octets, DATA)
         for more in ({"seven_bit": refuse}, {}):
             (outcome,) = await sender.send(message(data=data, is_8bit=True, **more), "x")
             self.assertEqual((outcome.kind, outcome.enhanced), ("permanent", "5.6.3"))
         self.assertEqual(len(server.messages), 1)
+
+    async def test_seven_bit_takes_long(self) -> None:
+        """A server that leaves, or a stop, while the message is made anew for it: nothing was sent."""
+        data = "Subject: x\r\n\r\nüber\r\n".encode()
+        server = self.server({"EHLO": b"250 mx\r\n"})
+        sender = self.sender(self.target(server))
+        converting: list[Deferred[bytes]] = []
+
+        async def convert() -> bytes:
+            converting.append(Deferred())
+            return await converting[-1]
+
+        outgoing = message(data=data, is_8bit=True, seven_bit=convert)
+        for leave in (server.drop, None):
+            sending = Deferred.fromCoroutine(sender.send(outgoing, "x"))
+            while not converting:
+                await deferLater(reactor, 0.01, lambda: None)
+            if leave is None:
+                sending.cancel()
+                with self.assertRaises(CancelledError):
+                    await sending
+                break
+            leave()
+            await _rest()
+            converting.pop().callback(DATA)
+            ((kind, reply),) = told(await sending)
+            self.assertEqual((kind, reply[:9]), ("temporary", "451 4.4.2"))
+        self.assertEqual(server.messages, [])
 
     async def test_bare_line_ends(self) -> None:
         """RFC 5321 §2.3.8: CR or LF alone is never sent, so that no second message can hide in a first."""
@@ -225,6 +259,45 @@ class BadPeerTests(Bed):
         server = self.server({"RCPT": b"550 no\r\n", "RSET": HANG})
         sender = self.sender(self.target(server), times=times)
         self.assertEqual(told(await sender.send(message(), "x")), [("permanent", "550 no")])
+
+    async def test_slow_at_each_step(self) -> None:
+        """A server that is just in time with each answer has no longer than a whole attempt may take."""
+        server = self.server({"EHLO": b"250 mx\r\n"})
+        build = server.buildProtocol
+
+        def slow(addr: object) -> Any:
+            session: Any = build(addr)
+            line = session.lineReceived
+
+            def received(octets: bytes) -> None:
+                if session._in_data or octets == b"QUIT":
+                    line(octets)
+                else:
+                    reactor.callLater(0.15, line, octets)
+
+            session.lineReceived = received
+            return session
+
+        server.buildProtocol = slow  # type: ignore[method-assign]
+        # EHLO, MAIL and the first RCPTs are answered; a large message has longer, by its size.
+        for least_rate, kind in ((1e9, "temporary"), (len(DATA) / 10, "accepted")):
+            times = Times(connect=5.0, command=1.0, final=1.0, quit=0.2, attempt=0.7, least_rate=least_rate)
+            sender = self.sender(self.target(server), times=times)
+            outcomes = await sender.send(message(*(f"r{number}@x" for number in range(5))), "x")
+            self.assertEqual({each for each, _ in told(outcomes)}, {kind}, outcomes)
+            if kind == "temporary":
+                self.assertIn("the attempt took too long", outcomes[0].reply)
+
+    async def test_slow_dns(self) -> None:
+        """To find out where mail goes has its time as well."""
+
+        class Hanging:
+            async def find(self, destination: str) -> tuple[Target, ...]:
+                return await Deferred()
+
+        sender = Sender(hostname="h", routes=Hanging(), reactor=reactor, times=Times(routing=0.1))
+        (outcome,) = await sender.send(message(), "example.net")
+        self.assertEqual((outcome.kind, outcome.enhanced), ("temporary", "4.4.3"))
 
     async def test_closes(self) -> None:
         """A server that closes, at any step."""
@@ -346,6 +419,20 @@ class TlsTests(Bed):
             server, found = await self.attempt(options, implicit=implicit)
             self.assertEqual(found, [("accepted", "250 2.0.0 queued")])
             self.assertTrue(server.messages[0].secure)
+
+    def test_name_told(self) -> None:
+        """RFC 6066 §3, RFC 7672 §8.1: the server is told its name, or that of its TLSA records, but no address."""
+        record = Tlsa(usage=3, selector=1, matching=1, data=bytes(32))
+        protocol = SimpleNamespace(factory=SimpleNamespace(wrappedFactory=None))
+        for host, more, told_name in (
+            ("mx.example.net", {}, b"mx.example.net"),
+            ("192.0.2.1", {}, None),
+            ("2001:db8::1", {}, None),
+            ("mx.example.net", {"names": ("real.example", "example.net"), "tlsa": (record,)}, b"real.example"),
+        ):
+            target = Target(host=host, port=25, tls="offered", **more)  # type: ignore[arg-type]
+            connection = tls_options(target).clientConnectionForTLS(protocol)
+            self.assertEqual(connection.get_servername(), told_name)
 
     async def test_bad_certificates(self) -> None:
         """One for another name, or of another authority: nothing is sent, not even the name of the sender."""

@@ -62,9 +62,9 @@ class PostfixFailed(AssertionError):
 
 
 class Postfix:
-    """One running instance. `settings` are the lines that the test is about, in the form of main.cf."""
+    """One running instance on a port of 127.0.0.1. `settings` are the lines that the test is about, as in main.cf."""
 
-    def __init__(self, settings: str) -> None:
+    def __init__(self, settings: str, *, port: int | None = None) -> None:
         if not os.access(POSTFIX, os.X_OK):
             raise PostfixFailed(
                 f"{POSTFIX} is missing, and this test is about it: `apt-get install postfix` (no configuration)"
@@ -72,7 +72,7 @@ class Postfix:
         if os.geteuid() != 0:
             raise PostfixFailed("Postfix starts only as root: run this test as root, in a container for example")
         self.home = Path(tempfile.mkdtemp(prefix="stalwart-postfix-"))
-        self.port = free_port()
+        self.port = port or free_port()
         self._config = self.home / "conf"
         for name in ("conf", "spool", "data"):
             (self.home / name).mkdir()

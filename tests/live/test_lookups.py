@@ -17,7 +17,7 @@ from twisted.names.common import ResolverBase
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from stalwart.expr import EvalError, Lookup, compile_rule
-from stalwart.http.dns import DnsAnswers, SystemResolver
+from stalwart.http.dns import DnsAnswers, system_resolver
 from stalwart.http.evaluation import Evaluator
 from tests.live.daemon import Daemon
 
@@ -85,7 +85,7 @@ class LookupTests(SynchronousTestCase):
 
 
 class DnsTests(TestCase):
-    """`SystemResolver` over UDP, with retries and failures as they come."""
+    """`system_resolver` over UDP, with retries and failures as they come."""
 
     def setUp(self) -> None:
         """A server of one zone on a free port."""
@@ -103,7 +103,7 @@ class DnsTests(TestCase):
         self.port = REACTOR.listenUDP(0, protocol, interface="127.0.0.1")
         self.addCleanup(self.port.stopListening)
         servers = [("127.0.0.1", self.port.getHost().port)]
-        self.resolver = SystemResolver(REACTOR, servers=servers)
+        self.resolver = system_resolver(REACTOR, servers)
         self.dns = DnsAnswers(lambda: self.resolver, REACTOR)
         self.addCleanup(self.dns.close)
 

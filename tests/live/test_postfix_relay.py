@@ -14,6 +14,7 @@ from twisted.trial.unittest import TestCase
 from stalwart.config import RelaySettings
 from stalwart.delivery.outgoing import Outgoing, OutRecipient
 from stalwart.delivery.sending import make_sender
+from tests.delivery.test_direct import Keeps
 from tests.live.postfix import Postfix
 
 _SETTINGS = """\
@@ -47,7 +48,9 @@ class PostfixRelayTests(TestCase):
         """A sender to it."""
         settings = RelaySettings(host="localhost", port=self.postfix.port, timeout_command=20.0, timeout_final=20.0)
         trusted = trustRootFromCertificates([Certificate.loadPEM(authority.cert_pem.bytes())])
-        sender = make_sender(settings, hostname="mail.example.org", reactor=reactor, trust_root=trusted)
+        sender = make_sender(
+            settings, hostname="mail.example.org", reactor=reactor, policies=Keeps([0.0]), trust_root=trusted
+        )
         self.addCleanup(_settle)
         self.addCleanup(sender.close)
         return sender

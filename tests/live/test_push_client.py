@@ -17,7 +17,8 @@ from twisted.internet.ssl import Certificate, ContextFactory, trustRootFromCerti
 from twisted.trial.unittest import TestCase
 from twisted.web.client import ResponseFailed, ResponseNeverReceived
 
-from stalwart.web.jmap_push_client import AddressRefused, PushAnswer, PushClient
+from stalwart.ops.public_endpoints import AddressRefused
+from stalwart.web.jmap_push_client import PushAnswer, PushClient
 
 Answer = Callable[[Any], None]
 

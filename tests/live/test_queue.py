@@ -62,7 +62,7 @@ class QueueCase(SynchronousTestCase):
         self.relay = RecordingRelay()
         self.addCleanup(self.relay.close)
         self.daemon = Daemon.start(
-            extra_config=f'[relay]\nhost = "127.0.0.1"\nport = {self.relay.port}\ntls = "none"\n'
+            extra_config=f'[relay]\nhost = "127.0.0.1"\nport = {self.relay_port()}\ntls = "none"\n'
         )
         self.addCleanup(self.daemon.close)
         self.store = Store.open(
@@ -73,6 +73,10 @@ class QueueCase(SynchronousTestCase):
             account = find_account(s, ADDRESS)
         assert account is not None
         self.account_id = account.id
+
+    def relay_port(self) -> int:
+        """Where the daemon relays to."""
+        return self.relay.port
 
     def put(self, *addresses: str, data: bytes = _MESSAGE) -> int:
         """Queue a message, as another process than the daemon."""

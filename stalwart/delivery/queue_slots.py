@@ -1,0 +1,151 @@
+"""How many attempts go on at the same time, and for whom: servers that hang must not keep mail from those that answer.
+
+An attempt that lasts long moves to a lane of its own, and its destination begins there from then on, one attempt at a
+time, until one ends soon again.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, OrderedDict
+from collections.abc import Callable
+from typing import Literal
+
+import msgspec
+
+from stalwart.store.queue_rows import LOCAL
+
+_MOST_KNOWN = 10_000
+
+Pace = Literal["quick", "unknown", "slow"]
+"""Of a destination: whether its last attempt ended soon; `unknown` if there was none since the start."""
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """How much goes on at the same time.
+
+    `attempts` are those with other servers, a fifth of them kept for destinations that are quick; `slow` more may be
+    under way that have lasted for `slow_after` seconds. `recipients` is of one transaction, `memory` octets of the
+    messages in each of the two lanes. `slow_after` None: all goes to one server, and nobody waits for another's.
+    """
+
+    attempts: int = 20
+    slow: int = 100
+    slow_after: float | None = 10.0
+    per_destination: int = 4
+    recipients: int = 100  # RFC 5321 §4.5.3.1.8: what every server must take
+    memory: int = 100_000_000
+
+
+class Slot(msgspec.Struct, eq=False):
+    """An attempt under way. `began_at` is of the clock that the slots have."""
+
+    destination: str
+    octets: int
+    began_at: float
+    is_slow: bool
+
+
+class Slots:
+    """The attempts under way. Belongs to the reactor thread. `clock` gives seconds."""
+
+    def __init__(self, limits: Limits, clock: Callable[[], float]) -> None:
+        self._limits = limits
+        self._clock = clock
+        self._running: set[Slot] = set()
+        self._paces: OrderedDict[str, Pace] = OrderedDict()
+
+    def begin(self, destination: str, size: int) -> Slot | None:
+        """Take what an attempt at a message of that size needs; None if the memory is used up.
+
+        A message that is larger than all of the memory goes alone.
+        """
+        octets = min(size, self._limits.memory)
+        is_slow = self._paces.get(destination) == "slow"
+        if octets > self._free_octets(is_slow):
+            return None
+        slot = Slot(destination, octets, self._clock(), is_slow)
+        self._running.add(slot)
+        return slot
+
+    def drop(self, slot: Slot) -> None:
+        """The attempt didn't take place."""
+        self._running.discard(slot)
+
+    def end(self, slot: Slot) -> None:
+        """The attempt has ended."""
+        self._running.discard(slot)
+        if slot.destination == LOCAL or self._limits.slow_after is None:
+            return
+        lasted = self._clock() - slot.began_at
+        self._paces[slot.destination] = "quick" if lasted < self._limits.slow_after else "slow"
+        self._paces.move_to_end(slot.destination)
+        if len(self._paces) > _MOST_KNOWN:
+            self._paces.popitem(last=False)
+
+    def age(self) -> bool:
+        """Move what has lasted long out of the way, as far as there is room; whether anything was."""
+        if self._limits.slow_after is None:
+            return False
+        before = self._clock() - self._limits.slow_after
+        moved = False
+        for slot in self._running:
+            if slot.is_slow or slot.began_at > before or slot.destination == LOCAL:
+                continue
+            self._paces[slot.destination] = "slow"
+            if self._free_slow() > 0 and slot.octets <= self._free_octets(True):
+                slot.is_slow = moved = True
+        return moved
+
+    def room(self) -> Room:
+        """What may begin now."""
+        limits = self._limits
+        ordinary = sum(not slot.is_slow and slot.destination != LOCAL for slot in self._running)
+        return Room(
+            limits,
+            free=limits.attempts - ordinary,
+            slow=self._free_slow(),
+            busy=Counter(slot.destination for slot in self._running),
+            paces=dict(self._paces),
+        )
+
+    def _free_slow(self) -> int:
+        return self._limits.slow - sum(slot.is_slow for slot in self._running)
+
+    def _free_octets(self, is_slow: bool) -> int:
+        return self._limits.memory - sum(slot.octets for slot in self._running if slot.is_slow == is_slow)
+
+
+class Room:
+    """What could begin at one moment, counted down as it is given away; in any thread."""
+
+    def __init__(self, limits: Limits, *, free: int, slow: int, busy: Counter[str], paces: dict[str, Pace]) -> None:
+        self._limits = limits
+        self._free = free
+        self._slow = slow
+        self._busy = busy
+        self._paces = paces
+
+    def of(self, destination: str) -> int:
+        """How many attempts may begin there. Mail within this server waits for nobody else's."""
+        limits, busy = self._limits, self._busy[destination]
+        if destination == LOCAL:
+            return limits.per_destination - busy
+        pace = self._pace(destination)
+        if pace == "quick":
+            return min(limits.per_destination - busy, self._free)
+        if pace == "slow":
+            return min(1 - busy, self._slow)
+        return min(1 - busy, self._free - limits.attempts // 5)
+
+    def take(self, destination: str, attempts: int) -> None:
+        """Give so many away."""
+        self._busy[destination] += attempts
+        if destination == LOCAL:
+            return
+        if self._pace(destination) == "slow":
+            self._slow -= attempts
+        else:
+            self._free -= attempts
+
+    def _pace(self, destination: str) -> Pace:
+        return "quick" if self._limits.slow_after is None else self._paces.get(destination, "unknown")

@@ -1,0 +1,61 @@
+"""Asks DNS servers over UDP, and over TCP for what is too long: the system's, or those that are named."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from twisted.names import client, dns
+
+_RESOLV_CONF = "/etc/resolv.conf"
+
+
+class _Datagrams(dns.DNSDatagramProtocol):
+    noisy = False
+
+    def writeMessage(self, message: dns.Message, address: tuple[str, int]) -> None:
+        message.authenticData = 1  # RFC 6840 §5.7: the answer is to say whether it is authentic
+        super().writeMessage(message, address)
+
+
+class _Stream(dns.DNSProtocol):
+    def writeMessage(self, message: dns.Message) -> None:
+        message.authenticData = 1
+        super().writeMessage(message)  # type: ignore[no-untyped-call]
+
+
+class _StreamFactory(client.DNSClientFactory):
+    noisy = False
+
+    def buildProtocol(self, addr: object) -> _Stream:
+        protocol = _Stream(self.controller)  # type: ignore[no-untyped-call]
+        protocol.factory = self
+        return protocol
+
+
+class DnsResolver(client.Resolver):
+    """Twisted's resolver, with a socket of the system's choice for each query, and without a log line for each."""
+
+    def __init__(
+        self, reactor: Any, *, servers: Sequence[tuple[str, int]] | None = None, retries: tuple[int, ...]
+    ) -> None:
+        """`servers` (address and port) instead of those of /etc/resolv.conf; `retries` are the seconds until a query is
+        repeated, the last until it is given up. `reactor` provides IReactorUDP, -TCP and -Time.
+        """
+        super().__init__(  # type: ignore[no-untyped-call]
+            resolv=None if servers else _RESOLV_CONF, servers=list(servers or ()), timeout=retries, reactor=reactor
+        )
+        self.factory = _StreamFactory(self, retries)  # type: ignore[no-untyped-call]
+
+    def _connectedProtocol(self, interface: str = "") -> dns.DNSDatagramProtocol:
+        protocol = _Datagrams(self, reactor=self._reactor)  # type: ignore[no-untyped-call]
+        self._reactor.listenUDP(0, protocol, interface=interface)
+        return protocol
+
+    def close(self) -> None:
+        """Look at /etc/resolv.conf no more, and close connections to servers."""
+        for connection in list(self.connections):
+            connection.transport.loseConnection()
+        call = getattr(self, "_parseCall", None)
+        if call is not None and call.active():
+            call.cancel()
