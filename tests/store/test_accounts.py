@@ -71,6 +71,8 @@ class AccountTests(StoreTestCase):
                     name="Bob",
                     password_hash="h",
                     is_admin=True,
+                    kind="individual",
+                    is_enabled=True,
                     quota=1000,
                     used=0,
                     message_count=0,
