@@ -17,7 +17,7 @@ from twisted.logger import Logger
 
 from stalwart import __version__
 from stalwart.auth import Guard, GuardRules
-from stalwart.backend import Backend, http_tree
+from stalwart.backend import Backend, fallback_admin, http_tree
 from stalwart.config import ConfigErrors, Listener, Settings, plan_reload
 from stalwart.delivery.lmtp_server import LmtpFactory
 from stalwart.delivery.memory import MessageMemory
@@ -224,6 +224,7 @@ class Daemon(Service):
         for site in self._sites:
             site.settings = wanted
         self._guard.configure(rules)
+        backend.authenticator.set_fallback(fallback_admin(plan.settings))
         for service, listener in zip(self._listeners, plan.settings.listeners, strict=True):
             service.reconfigure(listener)
         self._output.configure(plan.settings.log_format, plan.settings.log_level)

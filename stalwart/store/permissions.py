@@ -5,6 +5,7 @@ The names are those that Stalwart gives them, without the ones for protocols tha
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 
 import msgspec
@@ -99,6 +100,7 @@ _METHODS = {
 }
 
 
+@functools.lru_cache(maxsize=256)
 def permission_of_method(method: str) -> str:
     """The permission that a JMAP method needs, from its name: `Email/queryChanges` needs `jmap-email-query-changes`."""
     if method == "Core/echo":

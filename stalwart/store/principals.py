@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
 import msgspec
-from sqlalchemy import Row, bindparam, delete, func, insert, literal_column, select, update
+from sqlalchemy import Row, bindparam, delete, func, insert, select, update
 
 from stalwart.store.errors import AlreadyExists, CircularRoles, NotFound, StillInUse, StoreError
 from stalwart.store.permissions import BUILT_IN_ROLES, PERMISSIONS
@@ -76,7 +76,7 @@ _GROUPS = (
     .where(principal_member.c.member_id == bindparam("principal"))
     .order_by(principal.c.name)
 )
-_IS_MEMBER = select(literal_column("1")).where(
+_IS_MEMBER = select(principal_member.c.group_id).where(
     principal_member.c.group_id == bindparam("in_group"), principal_member.c.member_id == bindparam("member")
 )
 _ADD_MEMBER = insert(principal_member)

@@ -99,7 +99,8 @@ class ReferenceTests(SynchronousTestCase):
         """The examples of one section make a section that loads."""
         pair = Pair()
         files = {"/etc/stalwart/tls/fullchain.pem": pair.cert, "/etc/stalwart/tls/privkey.pem": pair.key}
-        files["/etc/stalwart/relay.secret"] = b"secret"
+        for name in ("relay", "fallback-admin"):
+            files[f"/etc/stalwart/{name}.secret"] = b"secret"
         text = "".join(
             f"{_name(setting).replace(ID, setting.variant or 'x')} = {setting.note.example}\n"
             for setting in every_setting(Declared)

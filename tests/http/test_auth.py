@@ -12,7 +12,9 @@ from stalwart.auth import AuthMalformed, Principal
 from stalwart.http import Endpoint, Request, Response, authenticate
 from tests.http.bed import Answer, Bed
 
-_ANNA = Principal(account_id=1, address="anna@example.org", name="Anna", is_admin=False, credential_version=1)
+_ANNA = Principal(
+    account_id=1, address="anna@example.org", name="Anna", permissions=frozenset({"authenticate"}), credential_version=1
+)
 
 
 class Threadless:
@@ -45,6 +47,8 @@ class Known:
             return None
         self.seen[authorization] = _ANNA
         return _ANNA
+
+    recheck = verify
 
 
 class SignIn(SynchronousTestCase):
