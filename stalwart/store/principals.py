@@ -14,6 +14,7 @@ from sqlalchemy import Row, bindparam, delete, func, insert, select, update
 from stalwart.store.errors import AlreadyExists, CircularRoles, NotFound, StillInUse, StoreError
 from stalwart.store.permissions import BUILT_IN_ROLES, PERMISSIONS
 from stalwart.store.session import Session
+from stalwart.store.shares import forget_subscriptions, may_write
 from stalwart.store.tables import principal, principal_member, principal_permission, principal_role
 
 PrincipalKind = Literal["individual", "group", "list", "role", "apiKey", "oauthClient"]
@@ -297,9 +298,14 @@ def add_member(s: Session, group_id: int, member_id: int) -> None:
 
 
 def remove_member(s: Session, group_id: int, member_id: int) -> None:
-    """Have it belong there no longer. NotFound."""
+    """Have it belong there no longer, and forget what it subscribed to there. NotFound."""
+    group, member = get_principal(s, group_id), get_principal(s, member_id)
     if not s.connection.execute(_DROP_MEMBER, {"in_group": group_id, "member": member_id}).rowcount:
-        raise NotFound("it does not belong to this group: `stalwart group show` tells who does")
+        raise NotFound(f"{member.name} does not belong to {group.name}: `stalwart group show` tells who does")
+    assert group.account_id is not None
+    assert member.account_id is not None
+    if may_write(s, group.account_id, member.account_id) is None:
+        forget_subscriptions(s, group.account_id, member.account_id)
 
 
 _KINDS: Mapping[PrincipalKind, str] = {

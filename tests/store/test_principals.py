@@ -17,6 +17,7 @@ from stalwart.store import (
     Grants,
     NotFound,
     Session,
+    ShareRow,
     StillInUse,
     StoreError,
     add_credential,
@@ -30,6 +31,7 @@ from stalwart.store import (
     enable_principal,
     end_sign_ins,
     find_credential,
+    find_mailbox,
     find_principal,
     find_totp,
     get_account,
@@ -37,11 +39,13 @@ from stalwart.store import (
     get_principal,
     grants_of,
     groups_of,
+    guests_of,
     has_expired,
     list_accounts,
     list_api_keys_of,
     list_credentials,
     list_principals,
+    may_write,
     members_of,
     migrate,
     note_use,
@@ -51,11 +55,18 @@ from stalwart.store import (
     remove_member,
     remove_totp,
     replace_password_hash,
+    resolve_recipient,
     roles_of,
     set_grants,
     set_password_hash,
     set_roles,
+    set_subscription,
     set_totp,
+    share_account,
+    shared_with,
+    shares_by_guest,
+    subscribed_mailboxes,
+    unshare_account,
     use_totp_step,
 )
 from stalwart.store.sqlite import make_engine
@@ -298,6 +309,42 @@ class GroupTests(PrincipalTestCase):
             self.assertRaises(StoreError, add_member, s, self.ada, self.ada)
             remove_member(s, team.id, self.ada)
             self.assertRaises(NotFound, remove_member, s, team.id, self.ada)
+
+    def test_account_seen(self) -> None:
+        """Members see the group's account and may write there, whatever else is shared; then no longer."""
+        with self.store.write() as s:
+            group = create_account(s, "team@example.org", password_hash="", kind="group").id
+            team = principal_of_account(s, group).id
+            self.assertIsNone(may_write(s, group, self.account_id))
+            self.assertEqual(shared_with(s, self.account_id), ())
+            share_account(s, group, self.account_id, writing=False)
+            add_member(s, team, self.ada)
+            seen = ShareRow(account_id=group, address="team@example.org", may_write=True)
+            self.assertEqual(shared_with(s, self.account_id), (seen,))
+            self.assertIs(may_write(s, group, self.account_id), True)
+            self.assertEqual(shares_by_guest(s), {self.account_id: frozenset({group})})
+            self.assertEqual([row.may_write for row in guests_of(s, group)], [False])
+            inbox = find_mailbox(s, group, role="inbox")
+            assert inbox is not None
+            set_subscription(s, group, inbox.id, self.account_id, subscribed=True)
+            unshare_account(s, group, self.account_id)
+            self.assertEqual(subscribed_mailboxes(s, group, self.account_id), {inbox.id})
+            remove_member(s, team, self.ada)
+            self.assertEqual(shared_with(s, self.account_id), ())
+            self.assertEqual(subscribed_mailboxes(s, group, self.account_id), frozenset())
+            self.assertIsNone(may_write(s, group, self.account_id))
+
+    def test_receives(self) -> None:
+        """Mail to a group's address is its account's; its end is that of the membership."""
+        with self.store.write() as s:
+            group = create_account(s, "team@example.org", password_hash="", kind="group").id
+            add_member(s, principal_of_account(s, group).id, self.ada)
+            found = resolve_recipient(s, "Team+x@example.org")
+            assert found is not None
+            self.assertEqual((found.id, found.kind), (group, "group"))
+            delete_account(s, group)
+            self.assertEqual(groups_of(s, self.ada), [])
+            self.assertEqual(shares_by_guest(s), {})
 
 
 class CredentialTests(PrincipalTestCase):
