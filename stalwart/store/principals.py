@@ -253,6 +253,11 @@ def effective_permissions(s: Session, principal_id: int) -> frozenset[str]:
     return frozenset((found | grants.enabled) - grants.disabled)
 
 
+def permissions_of_role(s: Session, role: PrincipalRow) -> frozenset[str]:
+    """What a role gives."""
+    return _of_role(s, role.id, role.name)
+
+
 def _of_role(s: Session, role_id: int, name: str) -> frozenset[str]:
     built_in = BUILT_IN_ROLES.get(name)
     if built_in is None:
