@@ -114,6 +114,8 @@ from stalwart.store.permissions import (
     ALL_PERMISSIONS,
     BUILT_IN_ROLES,
     PERMISSIONS,
+    RECEIVES,
+    SENDS,
     Permission,
     permission_of_method,
 )
@@ -250,7 +252,9 @@ __all__ = [
     "OCTET_QUOTA",
     "PERMISSIONS",
     "PUSH_SUBSCRIPTION",
+    "RECEIVES",
     "RECORD_SECONDS",
+    "SENDS",
     "AccountKind",
     "AccountRow",
     "AclCache",
