@@ -117,6 +117,19 @@ class PasswordSignInTests(SignInTestCase):
             self.assertIsNone(self.basic("secret", user=user), user)
             self.assertEqual(self.passwords.checked, 1, user)
 
+    def test_changed_meanwhile(self) -> None:
+        """A password that was changed while it was checked lets nobody in."""
+        real = self.passwords.verify
+
+        def verify(password_hash: str, password: str) -> bool:
+            with self.store.write() as s:
+                store.set_password_hash(s, self.account_id, "x")
+            return real(password_hash, password)
+
+        self.patch(self.passwords, "verify", verify)
+        self.assertIsNone(self.basic("secret"))
+        self.assertIsNone(self.auth.cached(header("ada@example.org:secret")))
+
     def test_disabled(self) -> None:
         """A disabled account is out with the next request, by every credential, and in again when it is enabled."""
         self.app_password()
