@@ -92,14 +92,19 @@ class Checker:
         fallback = self._fallback
         return None if fallback is None else fallback[1]
 
-    def check(self, credentials: Credentials) -> Principal | None:
-        """Who they stand for; None if they aren't right. Blocks. StoreError."""
+    def check(self, credentials: Credentials, client: str | None = None) -> Principal | None:
+        """Who they stand for; None if they aren't right, or not for the address of the client, if given.
+
+        Blocks. StoreError.
+        """
         user, secret = credentials.user, credentials.secret.reveal()
         with self._store.read() as s:
             found = None if credentials.is_api_key else self._account(s, user, secret)
             if found is None:
                 found = self._api_key(s, user, secret)
         if isinstance(found, Principal):
+            if client is not None and not found.may_come_from(client):
+                return None
             self._note_use(found)
             return found
         if found is not None:
