@@ -33,6 +33,7 @@ from stalwart.jmap.limits import Limits  # noqa: E402
 from stalwart.mail.summary import summarize  # noqa: E402
 from stalwart.ops.metrics import Metrics  # noqa: E402
 from stalwart.store import (  # noqa: E402
+    BUILT_IN_ROLES,
     AccountRow,
     FsBlobs,
     NewEmail,
@@ -80,7 +81,7 @@ class Mailbox:
             account_id=account.id,
             address=ADDRESS,
             name="",
-            is_admin=False,
+            permissions=BUILT_IN_ROLES["user"],
             credential_version=account.credential_version,
         )
         self.caller = Caller(

@@ -18,7 +18,7 @@ from twisted.logger import Logger
 
 from stalwart import __version__
 from stalwart.auth import Guard, GuardRules
-from stalwart.backend import Backend, http_tree
+from stalwart.backend import Backend, fallback_admin, http_tree
 from stalwart.config import Certificate, ConfigErrors, Listener, Settings, certificate_sources, plan_reload
 from stalwart.delivery.lmtp_server import LmtpFactory
 from stalwart.delivery.memory import MessageMemory
@@ -237,6 +237,7 @@ class Daemon(Service):
         for site in self._sites:
             site.settings = wanted
         self._guard.configure(rules)
+        backend.authenticator.set_fallback(fallback_admin(plan.settings))
         for service, listener in zip(self._listeners, plan.settings.listeners, strict=True):
             service.reconfigure(listener)
         self._configure_issuing(plan.settings)

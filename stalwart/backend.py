@@ -13,7 +13,7 @@ import msgspec
 from twisted.logger import Logger
 
 from stalwart import __version__
-from stalwart.auth import Authenticator, Guard, GuardRules, Passwords
+from stalwart.auth import Authenticator, FallbackAdmin, Guard, GuardRules, Passwords
 from stalwart.config import FsStore, Settings, SqliteStore
 from stalwart.delivery.local import Mailroom
 from stalwart.delivery.mta_sts_kept import StoredPolicies
@@ -126,13 +126,20 @@ class Backend:
             policies=StoredPolicies(self.store, self.pool, self.writer),
         )
         self._queue = self._queue_runner(settings)
-        self.authenticator = Authenticator(self.store, Passwords(), clock=time.monotonic, metrics=metrics)
+        self.authenticator = Authenticator(
+            self.store,
+            Passwords(),
+            clock=time.monotonic,
+            metrics=metrics,
+            on_trouble=lambda text: _log.error("{trouble}", trouble=text),
+        )
+        self.authenticator.set_fallback(fallback_admin(settings))
         # A sweep over many blobs takes a while; requests must not wait for it.
         self._sweeper = ThreadPool(reactor, 1, "housekeeping")
         self._housekeeping = Housekeeping(self.store, self._sweeper, reactor, upload_seconds=settings.jmap.upload_ttl)
         # One thread, whose work is done in order.
         self._watcher = ThreadPool(reactor, 1, "announcer")
-        self.announcer = Announcer(self.store, reactor, self._watcher)
+        self.announcer = Announcer(self.store, reactor, self._watcher, current=self.authenticator.current)
         with self.store.write() as session:
             key = add_key(session, KEY_NAME, make_key)
         try:
@@ -257,6 +264,14 @@ class Backend:
         except StoreError as error:
             _log.error("what rules kept in the last seconds is lost: {reason}", reason=str(error))
         self.store.close()
+
+
+def fallback_admin(settings: Settings) -> FallbackAdmin | None:
+    """The administrator that a configuration names."""
+    named = settings.fallback_admin
+    if named.user is None or named.secret is None:
+        return None
+    return FallbackAdmin(user=named.user, secret=named.secret)
 
 
 def http_tree(backend: Backend, settings: Settings, reactor: Any, metrics: Metrics) -> Callable[[], Branch]:

@@ -1,19 +1,26 @@
-"""Password hashes (argon2id) and new passwords."""
+"""Password hashes (argon2id, and what other servers made), new passwords, and new random secrets."""
 
 from __future__ import annotations
 
+import re
 import secrets
 import threading
 
 import argon2
-from argon2.exceptions import InvalidHashError, VerificationError
+from argon2.exceptions import HashingError, InvalidHashError, VerificationError, VerifyMismatchError
 from argon2.profiles import RFC_9106_LOW_MEMORY
 
+from stalwart.auth import schemes
+from stalwart.auth.schemes import UnusableHash
 from stalwart.mail.normal import normalized
 
 # No 0/O, 1/l/I: such passwords are read off a screen and typed.
 _ALPHABET = "abcdefghijkmnpqrstuvwxyz23456789"
 _AT_ONCE = 2
+_ARGON2 = re.compile(r"(?:\{ARGON2(?:I|D|ID)?\})?(\$argon2.*)", re.IGNORECASE | re.DOTALL)
+# KiB, and passes: what one check may cost at most.
+_MOST_MEMORY = 1024 * 1024
+_MOST_PASSES = 100
 
 
 class Passwords:
@@ -33,12 +40,18 @@ class Passwords:
             return self._hasher.hash(_prepared(password))
 
     def verify(self, password_hash: str, password: str) -> bool:
-        """Whether the password is the one that was hashed; False too if the hash can't be read."""
+        """Whether the password is the one that was hashed. Raises UnusableHash."""
         with self._turn:
-            try:
-                return self._hasher.verify(password_hash, _prepared(password))
-            except (VerificationError, InvalidHashError):
-                return False
+            if own := _ARGON2.fullmatch(password_hash):
+                return self._verify_argon2(own[1], _prepared(password))
+            return schemes.verify(password_hash, _prepared(password))
+
+    def is_dated(self, password_hash: str) -> bool:
+        """Whether a password should be hashed anew, by argon2id and the profile, when it is known for a moment."""
+        try:
+            return self._hasher.check_needs_rehash(password_hash)
+        except InvalidHashError:
+            return True
 
     def verify_nobody(self, password: str) -> None:
         """Take as long as `verify` takes, so that the answer's time doesn't tell which users exist."""
@@ -46,10 +59,26 @@ class Passwords:
             self._dummy = self.hash(secrets.token_urlsafe())
         self.verify(self._dummy, password)
 
+    def _verify_argon2(self, password_hash: str, password: bytes) -> bool:
+        try:
+            parameters = argon2.extract_parameters(password_hash)
+            if parameters.memory_cost > _MOST_MEMORY or parameters.time_cost > _MOST_PASSES:
+                raise UnusableHash("the stored argon2 hash asks for too much memory or time")
+            return self._hasher.verify(password_hash, password)
+        except VerifyMismatchError:
+            return False
+        except (VerificationError, InvalidHashError, HashingError, ValueError) as error:
+            raise UnusableHash("the stored argon2 hash is malformed") from error
+
 
 def generate_password() -> str:
     """A random password of 100 bits in four groups of five, easy to read and type."""
     return "-".join("".join(secrets.choice(_ALPHABET) for _ in range(5)) for _ in range(4))
+
+
+def generate_secret() -> str:
+    """A random secret of 256 bits, for programs."""
+    return secrets.token_urlsafe(32)
 
 
 def _prepared(password: str) -> bytes:

@@ -21,12 +21,15 @@ from stalwart.store import (
     create_account,
     delete_account,
     find_account,
+    find_totp,
     finish_deletions,
+    groups_of,
     guests_of,
     list_accounts,
     list_mailboxes,
+    principal_of_account,
     remove_alias,
-    set_may_send,
+    roles_of,
     set_password_hash,
     set_quota,
     share_account,
@@ -44,7 +47,6 @@ def account() -> None:
 @click.option("--name", default="", help="The person's name.")
 @click.option("--admin", is_flag=True, help="May administer the server.")
 @click.option("--quota", metavar="SIZE", help="The most mail that the account may hold: octets, or such as 500M, 2G.")
-@click.option("--no-send", is_flag=True, help="May receive mail, but not send any.")
 @click.option("--password-stdin", is_flag=True, help="Read the password from standard input (its first line).")
 @click.pass_obj
 def create(
@@ -53,7 +55,6 @@ def create(
     name: str,
     admin: bool,
     quota: str | None,
-    no_send: bool,
     password_stdin: bool,
 ) -> None:
     """Make an account for ADDRESS. Without --password-stdin a password is made and printed once."""
@@ -68,7 +69,6 @@ def create(
             password_hash=password_hash,
             is_admin=admin,
             quota=octets,
-            may_send=not no_send,
         )
     click.echo(f"account {made.address} created")
     if not password_stdin:
@@ -112,22 +112,28 @@ def show_all(config_path: str | None, json_wanted: bool) -> None:
 def show(config_path: str | None, address: str, json_wanted: bool) -> None:
     """Show one account and its mailboxes."""
     with open_store(config_path) as store, store.read() as session:
-        row = _find(session, address)
+        row = find(session, address)
         mailboxes, guests = list_mailboxes(session, row.id), guests_of(session, row.id)
+        principal = principal_of_account(session, row.id).id
+        roles, groups = roles_of(session, principal), [group.name for group in groups_of(session, principal)]
+        has_totp = find_totp(session, principal) is not None
     if json_wanted:
         boxes = [
             {"name": box.name, "role": box.role, "messages": box.total_emails, "unread": box.unread_emails}
             for box in mailboxes
         ]
-        click.echo(as_json({**_record(row, guests), "mailboxes": boxes}))
+        more = {"roles": list(roles), "groups": groups, "totp": has_totp, "mailboxes": boxes}
+        click.echo(as_json({**_record(row, guests), **more}))
         return
     click.echo(f"address:  {row.address}")
     click.echo(f"name:     {row.name or '-'}")
-    click.echo(f"admin:    {'yes' if row.is_admin else 'no'}")
+    click.echo(f"enabled:  {'yes' if row.is_enabled else 'no'}")
+    click.echo(f"roles:    {', '.join(roles) or '-'}")
+    click.echo(f"groups:   {', '.join(groups) or '-'}")
+    click.echo(f"totp:     {'yes' if has_totp else 'no'}")
     click.echo(f"aliases:  {', '.join(row.aliases) or '-'}")
     click.echo(f"created:  {as_time(row.created_at)}")
     click.echo(f"used:     {as_size(row.used)} of {as_size(row.quota) if row.quota is not None else 'no limit'}")
-    click.echo(f"sends:    {'yes' if row.may_send else 'no'}")
     click.echo(f"shared:   {_guests(guests) or '-'}")
     click.echo("")
     table(
@@ -145,7 +151,7 @@ def passwd(config_path: str | None, address: str, password_stdin: bool) -> None:
     password = _password_from_stdin() if password_stdin else generate_password()
     password_hash = Passwords().hash(password)
     with open_store(config_path) as store, store.write() as session:
-        row = _find(session, address)
+        row = find(session, address)
         set_password_hash(session, row.id, password_hash)
     click.echo(f"password of {row.address} changed")
     if not password_stdin:
@@ -164,7 +170,7 @@ def alias() -> None:
 def alias_add(config_path: str | None, address: str, alias_address: str) -> None:
     """Deliver mail for ALIAS to the account ADDRESS too."""
     with open_store(config_path) as store, store.write() as session:
-        row = _find(session, address)
+        row = find(session, address)
         add_alias(session, row.id, alias_address)
     click.echo(f"{alias_address} now goes to {row.address}")
 
@@ -176,7 +182,7 @@ def alias_add(config_path: str | None, address: str, alias_address: str) -> None
 def alias_remove(config_path: str | None, address: str, alias_address: str) -> None:
     """Stop delivering mail for ALIAS to the account ADDRESS."""
     with open_store(config_path) as store, store.write() as session:
-        row = _find(session, address)
+        row = find(session, address)
         remove_alias(session, row.id, alias_address)
     click.echo(f"{alias_address} no longer goes to {row.address}")
 
@@ -193,26 +199,10 @@ def quota(config_path: str | None, address: str, size: str) -> None:
     """
     octets = _quota(size)
     with open_store(config_path) as store, store.write() as session:
-        row = _find(session, address)
+        row = find(session, address)
         set_quota(session, row.id, octets)
     limit = "no limit" if octets is None else f"a quota of {as_size(octets)}"
     click.echo(f"{row.address} now has {limit}, {as_size(row.used)} used")
-
-
-@account.command("sending")
-@click.argument("address")
-@click.argument("allowed", metavar="on|off", type=click.Choice(["on", "off"]))
-@click.pass_obj
-def sending(config_path: str | None, address: str, allowed: str) -> None:
-    """Let the account ADDRESS send mail, or not. It holds at once.
-
-    Off stops vacation answers, too. What is queued already goes out: `stalwart queue list` shows it, and
-    `stalwart queue cancel` stops it.
-    """
-    with open_store(config_path) as store, store.write() as session:
-        row = _find(session, address)
-        set_may_send(session, row.id, allowed == "on")
-    click.echo(f"{row.address} may {'now' if allowed == 'on' else 'no longer'} send mail")
 
 
 @account.command("share")
@@ -229,7 +219,7 @@ def sending(config_path: str | None, address: str, allowed: str) -> None:
 def share(config_path: str | None, owner: str, guest: str, rights: str) -> None:
     """Let the account GUEST see the mail of the account OWNER, beside their own. It holds at once."""
     with open_store(config_path) as store, store.write() as session:
-        whose, whom = _find(session, owner), _find(session, guest)
+        whose, whom = find(session, owner), find(session, guest)
         if whose.id == whom.id:
             raise click.UsageError("an account can't be shared with itself")
         share_account(session, whose.id, whom.id, writing=rights == "write")
@@ -243,7 +233,7 @@ def share(config_path: str | None, owner: str, guest: str, rights: str) -> None:
 def unshare(config_path: str | None, owner: str, guest: str) -> None:
     """Stop GUEST from seeing the mail of OWNER. It holds at once."""
     with open_store(config_path) as store, store.write() as session:
-        whose, whom = _find(session, owner), _find(session, guest)
+        whose, whom = find(session, owner), find(session, guest)
         unshare_account(session, whose.id, whom.id)
     click.echo(f"{whom.address} no longer sees the mail of {whose.address}")
 
@@ -256,7 +246,7 @@ def delete(config_path: str | None, address: str, yes: bool) -> None:
     """Delete an account with all its mail, also what waits to be sent. There is no way back but a backup."""
     with open_store(config_path) as store:
         with store.read() as session:
-            row = _find(session, address)
+            row = find(session, address)
         if not yes:
             question = f"Delete {row.address} with {row.message_count} messages ({as_size(row.used)})?"
             click.confirm(question, abort=True)
@@ -266,9 +256,10 @@ def delete(config_path: str | None, address: str, yes: bool) -> None:
     click.echo(f"account {row.address} deleted")
 
 
-def _find(session: Session, address: str) -> AccountRow:
+def find(session: Session, address: str) -> AccountRow:
+    """The account of this address. NotFound, InvalidAddress."""
     row = find_account(session, address)
-    if row is None:
+    if row is None or row.kind != "individual":
         raise NotFound(f"there is no account {address}: `stalwart account list` shows those there are")
     return row
 
@@ -296,12 +287,12 @@ def _record(row: AccountRow, guests: Sequence[ShareRow]) -> dict[str, object]:
         "address": row.address,
         "name": row.name,
         "admin": row.is_admin,
+        "enabled": row.is_enabled,
         "aliases": list(row.aliases),
         "quota": row.quota,
         "used": row.used,
         "messages": row.message_count,
         "created": as_time(row.created_at),
-        "sends": row.may_send,
         "shared": {guest.address: _rights(guest) for guest in guests},
     }
 

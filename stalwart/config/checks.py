@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from stalwart.config import pem
 from stalwart.config.addresses import Address, TcpAddress, collide
+from stalwart.config.authentication_settings import FallbackAdminSettings
 from stalwart.config.errors import KeyPath, describe, key_text, quoted
 from stalwart.config.http_settings import HttpSettings
 from stalwart.config.relay_settings import RelaySettings
@@ -159,6 +160,14 @@ def check_relay(relay: RelaySettings, report: Report) -> None:
         report.warn(("relay", "direct"), "this has no effect with relay.host")
     elif relay.tls == "none" and relay.username is not None and relay.host not in ("localhost", "127.0.0.1"):
         report.warn(("relay", "tls"), "the password of relay.auth crosses the network in clear")
+
+
+def check_fallback_admin(admin: FallbackAdminSettings, report: Report) -> None:
+    """A name needs a password and the other way round."""
+    if (admin.user is None) != (admin.secret is None):
+        present, absent = ("user", "secret") if admin.secret is None else ("secret", "user")
+        path = ("authentication", "fallback-admin", present)
+        report.error(path, found="it alone", wanted=f"authentication.fallback-admin.{absent} beside it")
 
 
 def check_scan_paths(patterns: Sequence[str], report: Report) -> None:

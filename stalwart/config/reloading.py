@@ -12,6 +12,8 @@ from stalwart.config.loader import rule_names
 from stalwart.config.schema import members
 from stalwart.config.settings import Certificate, Declared, Entry, FsStore, Listener, Settings, SqliteStore
 
+_FALLBACK_ADMIN = "authentication.fallback-admin"
+
 
 class Reload(msgspec.Struct, frozen=True, kw_only=True):
     """A reload that can be done. `settings` is what holds then: what waits has its old value there.
@@ -40,8 +42,8 @@ def plan_reload(running: Settings, wanted: Settings) -> Reload:
         entries=tuple(_entries(running, wanted)),
     )
     settings = msgspec.structs.replace(settings, rule_names=rule_names(settings))
-    # What is shown of certificates and of their issuers is masked in part: they are compared as a whole.
-    masked = ("certificate.", "acme.")
+    # What is shown of these is masked in part: they are compared as a whole.
+    masked = ("certificate.", "acme.", f"{_FALLBACK_ADMIN}.")
     keys = (key for key in _changed_keys(running.entries, settings.entries) if not key.startswith(masked))
     waiting = [*_other_listeners(running, wanted), *_changed_keys(settings.entries, _comparable(settings, wanted))]
     return Reload(
@@ -49,6 +51,7 @@ def plan_reload(running: Settings, wanted: Settings) -> Reload:
         changed=(
             *_changed_by_id("certificate", running.certificates, wanted.certificates),
             *_changed_by_id("acme", running.acme, wanted.acme),
+            *([_FALLBACK_ADMIN] if running.fallback_admin != wanted.fallback_admin else ()),
             *keys,
         ),
         waiting=tuple(waiting),

@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from stalwart.config.acme_settings import AcmeProvider
+from stalwart.config.authentication_settings import FallbackAdminSettings
 from stalwart.config.cache_settings import CacheSettings
 from stalwart.config.errors import ConfigWarning
 from stalwart.config.guard_kinds import ListedNetwork
@@ -393,6 +394,15 @@ class Declared(msgspec.Struct, frozen=True, kw_only=True):
             "names is an error.",
             earlier=("server.http",),
             object_name="Http",
+            reloaded=True,
+        ),
+    ]
+    fallback_admin: Annotated[
+        FallbackAdminSettings,
+        Group(
+            name="authentication.fallback-admin",
+            doc="An administrator who lies in this file and not in the store, for when there is no other. They have "
+            "all permissions and no mailbox. See docs/accounts.md.",
             reloaded=True,
         ),
     ]

@@ -192,7 +192,7 @@ def _note(
 
 def _tell(message: QueueMessageRow, report: _Report, session: Session) -> int | _Untold:
     if not queue_reports.may_be_told(session, message):
-        return _Untold(reason="the account is gone, or the address is no longer its own")
+        return _Untold(reason="the account is gone or receives no mail, or the address is no longer its own")
     try:
         return enqueue(session, report.new)
     except InvalidAddress as error:

@@ -5,7 +5,7 @@ What is served lies in `stalwart.web`; nothing here knows about mail.
 
 from __future__ import annotations
 
-from stalwart.http.auth import authenticate, unauthorized
+from stalwart.http.auth import authenticate, require, unauthorized
 from stalwart.http.endpoint import Branch, Endpoint
 from stalwart.http.finishing import BadField, Cors, Hsts, ResponseHeaders
 from stalwart.http.hops import TrustedProxies
@@ -37,6 +37,7 @@ __all__ = [
     "SiteSettings",
     "TrustedProxies",
     "authenticate",
+    "require",
     "site_settings",
     "unauthorized",
 ]

@@ -63,7 +63,7 @@ def refund_anonymous(guard: Guard, request: Request) -> None:
     request.rate_fields = ()
 
 
-def charge_account(guard: Guard, request: Request, account_id: int) -> None:
+def charge_account(guard: Guard, request: Request, account_id: Hashable) -> None:
     """Charge an account for one of its requests. Raises Problem 429."""
     if guard.accounts.rate is not None and not guard.exempt(request.client_address, request.peer_address):
         _charge(guard, guard.accounts, account_id, request, "account")

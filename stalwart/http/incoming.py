@@ -40,6 +40,9 @@ class Incoming(Asked, server.Request):
     principal: Principal | None = None
     """Who sent it, once signed in: see `authenticate`."""
 
+    permission: str = "authenticate"
+    """What they need for it."""
+
     rate_fields: tuple[tuple[bytes, bytes], ...] = ()
     """What the answer tells of the rate limit that the request was charged to."""
 

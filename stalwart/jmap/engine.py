@@ -20,6 +20,7 @@ from stalwart.jmap.errors import (
     AccountNotFound,
     AccountNotSupportedByMethod,
     AccountReadOnly,
+    Forbidden,
     MethodError,
     NotRequest,
     OverLimit,
@@ -34,7 +35,7 @@ from stalwart.jmap.references import CreatedIds, Response, resolve
 from stalwart.jmap.session import accounts_of, session_object
 from stalwart.jmap.wire import Request
 from stalwart.ops.metrics import Metrics
-from stalwart.store import DiskFull, Session, Store, StoreBusy
+from stalwart.store import DiskFull, Session, Store, StoreBusy, permission_of_method
 
 _KNOWN = frozenset(capability.uri for capability in CAPABILITIES)
 _OF_ACCOUNTS = frozenset(capability.uri for capability in CAPABILITIES if capability.of_account is not None)
@@ -179,6 +180,7 @@ class _Run:
             if method is None or (method.capability not in self._exchange.using and not implied):
                 # RFC 8620 §3.3: a client has to opt in to the capabilities that it uses
                 raise UnknownMethod(f"There is no method {name[:100]!r} in the capabilities of this request.")
+            self._check_permission(method)
             result = self._run(method, resolve(arguments, self._exchange))
             response = Response(name, result, wire.encode(result), call_id)
         except MethodError as error:
@@ -195,6 +197,12 @@ class _Run:
             )
         self._engine.count(counted, "ok")
         return response
+
+    def _check_permission(self, method: Method) -> None:
+        """Raise Forbidden unless the user may call the method. RFC 8620 §3.6.2"""
+        permission = permission_of_method(method.name)
+        if not self._exchange.principal.may(permission):
+            raise Forbidden(f"{method.name} needs the permission {permission}, which you don't have.")
 
     def _run(self, method: Method, arguments: dict[str, Any]) -> object:
         decoded: Any = arguments if method.arguments is None else decode_arguments(arguments, method.arguments)

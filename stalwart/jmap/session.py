@@ -12,6 +12,7 @@ from stalwart.auth import Principal
 from stalwart.jmap.call import Account
 from stalwart.jmap.catalog import CAPABILITIES, Server
 from stalwart.jmap.limits import Limits
+from stalwart.jmap.permissions import usable_capabilities
 from stalwart.store import ShareRow
 
 _encode = msgspec.json.Encoder().encode
@@ -31,20 +32,26 @@ def account_id(row: int) -> str:
 
 def accounts_of(principal: Principal, shares: tuple[ShareRow, ...], limits: Limits) -> Mapping[str, Account]:
     """The accounts that the user can see, by id, their own first. `shares` are those of others."""
-    return _accounts(principal.account_id, principal.address, shares, limits)
+    return _accounts(
+        principal.account_id, principal.address, shares, limits, usable_capabilities(principal.permissions)
+    )
 
 
 @functools.lru_cache(maxsize=1024)
-def _accounts(row: int, address: str, shares: tuple[ShareRow, ...], limits: Limits) -> Mapping[str, Account]:
-    accounts = [_account(row, address, limits, is_own=True, is_read_only=False)]
+def _accounts(
+    row: int, address: str, shares: tuple[ShareRow, ...], limits: Limits, usable: frozenset[str]
+) -> Mapping[str, Account]:
+    accounts = [_account(row, address, limits, usable, is_own=True, is_read_only=False)]
     for share in shares:
         accounts.append(
-            _account(share.account_id, share.address, limits, is_own=False, is_read_only=not share.may_write)
+            _account(share.account_id, share.address, limits, usable, is_own=False, is_read_only=not share.may_write)
         )
     return {account.id: account for account in accounts}
 
 
-def _account(row: int, address: str, limits: Limits, *, is_own: bool, is_read_only: bool) -> Account:
+def _account(
+    row: int, address: str, limits: Limits, usable: frozenset[str], *, is_own: bool, is_read_only: bool
+) -> Account:
     return Account(
         row=row,
         id=account_id(row),
@@ -55,7 +62,7 @@ def _account(row: int, address: str, limits: Limits, *, is_own: bool, is_read_on
         capabilities={
             capability.uri: capability.of_account(limits, is_own)
             for capability in CAPABILITIES
-            if capability.of_account is not None and (is_own or capability.shared)
+            if capability.of_account is not None and (is_own or capability.shared) and capability.uri in usable
         },
     )
 
@@ -68,7 +75,10 @@ def session_object(
     application_server_key: str = "",
 ) -> SessionObject:
     """The Session object of this user; its URLs are absolute, below `base_url` (which has no slash at the end)."""
-    return _session_object(principal.account_id, principal.address, shares, limits, base_url, application_server_key)
+    usable = usable_capabilities(principal.permissions)
+    return _session_object(
+        principal.account_id, principal.address, shares, limits, usable, base_url, application_server_key
+    )
 
 
 @functools.lru_cache(maxsize=1024)
@@ -77,13 +87,16 @@ def _session_object(
     address: str,
     shares: tuple[ShareRow, ...],
     limits: Limits,
+    usable: frozenset[str],
     base_url: str,
     application_server_key: str,
 ) -> SessionObject:
-    accounts = _accounts(row, address, shares, limits)
+    accounts = _accounts(row, address, shares, limits, usable)
     server = Server(limits=limits, base_url=base_url, application_server_key=application_server_key)
     session: dict[str, object] = {
-        "capabilities": {capability.uri: capability.of_server(server) for capability in CAPABILITIES},
+        "capabilities": {
+            capability.uri: capability.of_server(server) for capability in CAPABILITIES if capability.uri in usable
+        },
         "accounts": {
             account.id: {
                 "name": account.name,

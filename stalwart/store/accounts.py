@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Row, bindparam, delete, insert, or_, select, update
+from sqlalchemy import Row, bindparam, delete, exists, insert, or_, select, update
 
 from stalwart.store.addresses import normalise_address, normalise_domain, without_tag
 from stalwart.store.errors import AlreadyExists, InvalidAddress, NoSuchDomain, NotFound, StillInUse
 from stalwart.store.identities import create_identity, drop_identities
 from stalwart.store.mailboxes import create_standard_mailboxes
 from stalwart.store.prepared import Prepared
-from stalwart.store.rows import AccountRow
+from stalwart.store.principals import create_principal, set_roles
+from stalwart.store.rows import AccountKind, AccountRow
 from stalwart.store.session import Session
 from stalwart.store.tables import (
     DELETED,
@@ -19,6 +20,8 @@ from stalwart.store.tables import (
     account,
     address,
     domain,
+    principal,
+    principal_role,
     push_subscription,
     queue_message,
     share,
@@ -33,23 +36,31 @@ _SOME_ADDRESSES = (
     select(address.c.address).where(address.c.domain_id == bindparam("domain")).order_by(address.c.address).limit(4)
 )
 
+_ADMIN = principal.alias("admin")
+_IS_ADMIN = exists().where(
+    principal_role.c.principal_id == principal.c.id,
+    principal_role.c.role_id == _ADMIN.c.id,
+    _ADMIN.c.kind == "role",
+    _ADMIN.c.name == "admin",
+)
 _ACCOUNTS = select(
     account.c.id,
     account.c.address,
     account.c.name,
     account.c.password_hash,
-    account.c.is_admin,
+    _IS_ADMIN.label("is_admin"),
+    principal.c.kind,
+    principal.c.is_enabled,
     account.c.quota,
     account.c.used,
     account.c.message_count,
     account.c.credential_version,
     account.c.created_at,
-    account.c.may_send,
-)
-_ALL_ACCOUNTS = _ACCOUNTS.where(IS_LIVE).order_by(account.c.address)
-_ACCOUNT = _ACCOUNTS.where(account.c.id == bindparam("account"), IS_LIVE)
+).join_from(account, principal, principal.c.account_id == account.c.id)
+_ALL_ACCOUNTS = _ACCOUNTS.where(principal.c.kind == "individual").order_by(account.c.address)
+_ACCOUNT = _ACCOUNTS.where(account.c.id == bindparam("account"))
 _ACCOUNT_OF = _ACCOUNTS.where(account.c.address == bindparam("address"))
-_RECIPIENT = _ACCOUNTS.join_from(account, address, address.c.account_id == account.c.id).where(
+_RECIPIENT = _ACCOUNTS.join(address, address.c.account_id == account.c.id).where(
     address.c.address == bindparam("address")
 )
 _ALIASES = select(address.c.account_id, address.c.address).where(address.c.is_alias).order_by(address.c.address)
@@ -72,6 +83,7 @@ _MARK_DELETED = (
 )
 _TAKE_AWAY = (
     delete(address).where(address.c.account_id == bindparam("account")),
+    delete(principal).where(principal.c.account_id == bindparam("account")),
     delete(share).where(or_(share.c.guest_id == bindparam("account"), share.c.owner_id == bindparam("account"))),
     delete(push_subscription).where(push_subscription.c.account_id == bindparam("account")),
     delete(type_state).where(type_state.c.account_id == bindparam("account")),
@@ -80,12 +92,20 @@ _TAKE_AWAY = (
         queue_message.c.account_id == bindparam("account"), queue_message.c.finished_at.is_(None)
     ),
 )
-_MAY_SEND = Prepared(select(account.c.may_send).where(account.c.id == bindparam("account"), IS_LIVE))
-_SET_MAY_SEND = update(account).where(account.c.id == bindparam("account"), IS_LIVE).values(may_send=bindparam("may"))
 _SET_PASSWORD = (
     update(account)
     .where(account.c.id == bindparam("account"))
     .values(password_hash=bindparam("hash"), credential_version=account.c.credential_version + 1)
+)
+_REPLACE_HASH = (
+    update(account)
+    .where(account.c.id == bindparam("account"), account.c.password_hash == bindparam("old"))
+    .values(password_hash=bindparam("new"))
+)
+_END_SIGN_INS = (
+    update(account)
+    .where(account.c.id == bindparam("account"), IS_LIVE)
+    .values(credential_version=account.c.credential_version + 1)
 )
 
 
@@ -123,9 +143,12 @@ def create_account(
     password_hash: str,
     is_admin: bool = False,
     quota: int | None = None,
-    may_send: bool = True,
+    kind: AccountKind = "individual",
 ) -> AccountRow:
-    """Make an account with its six mailboxes. NoSuchDomain, AlreadyExists, InvalidAddress."""
+    """Make an account with its six mailboxes; an individual's has the role `user`, an admin's `admin`, too.
+
+    NoSuchDomain, AlreadyExists, InvalidAddress.
+    """
     wanted = normalise_address(address)
     domain_id = _free(s, wanted)
     account_id = s.insert(
@@ -134,7 +157,6 @@ def create_account(
             "address": wanted,
             "name": name,
             "password_hash": password_hash,
-            "is_admin": is_admin,
             "quota": quota,
             "used": 0,
             "message_count": 0,
@@ -143,13 +165,15 @@ def create_account(
             "created_at": s.now(),
             "quota_modseq": 0,
             "quota_created_modseq": 0,
-            "may_send": may_send,
         },
     )
     s.connection.execute(
         _INSERT_ADDRESS,
         {"address": wanted, "domain_id": domain_id, "account_id": account_id, "is_alias": False},
     )
+    made = create_principal(s, kind, wanted, description=name, account_id=account_id)
+    if kind == "individual":
+        set_roles(s, made.id, ("admin", "user") if is_admin else ("user",))
     create_standard_mailboxes(s, account_id)
     create_identity(s, account_id, wanted, {"name": name}, may_delete=False)
     return get_account(s, account_id)
@@ -170,7 +194,7 @@ def get_account(s: Session, account_id: int) -> AccountRow:
 
 
 def list_accounts(s: Session) -> list[AccountRow]:
-    """All accounts, sorted by address."""
+    """The accounts of individuals, sorted by address."""
     aliases: dict[int, list[str]] = {}
     for account_id, alias in s.connection.execute(_ALIASES):
         aliases.setdefault(account_id, []).append(alias)
@@ -192,15 +216,14 @@ def set_password_hash(s: Session, account_id: int, password_hash: str) -> None:
         raise _no_account(account_id)
 
 
-def may_send(s: Session, account_id: int) -> bool:
-    """Whether the account may send mail; no if there is none."""
-    row = _MAY_SEND.run(s.driver, {"account": account_id}).fetchone()
-    return row is not None and bool(row[0])
+def replace_password_hash(s: Session, account_id: int, old: str, new: str) -> None:
+    """Put another hash of the same password in the place of `old`, if that is still there: nothing else changes."""
+    s.connection.execute(_REPLACE_HASH, {"account": account_id, "old": old, "new": new})
 
 
-def set_may_send(s: Session, account_id: int, may: bool) -> None:
-    """Let the account send mail, or not; what is queued goes out all the same. NotFound."""
-    if not s.connection.execute(_SET_MAY_SEND, {"account": account_id, "may": may}).rowcount:
+def end_sign_ins(s: Session, account_id: int) -> None:
+    """Have what was verified with the account's password verified anew. NotFound."""
+    if not s.connection.execute(_END_SIGN_INS, {"account": account_id}).rowcount:
         raise _no_account(account_id)
 
 

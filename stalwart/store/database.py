@@ -113,7 +113,7 @@ class Store:
             connection = self._take_reader()
             try:
                 with transaction(connection, writing=False) as driver:
-                    yield Session(connection, driver, self.clock, self._ids, self._shares)
+                    yield Session(connection, driver, self.clock, self._ids, self._shares, is_snapshot=True)
             except BaseException:
                 connection.close()  # who knows what state it is in
                 raise

@@ -35,6 +35,10 @@ class BlobMissing(StoreError):
         self.blob_hash = blob_hash
 
 
+class CircularRoles(StoreError):
+    """A role would have itself, through others perhaps."""
+
+
 class NotFound(StoreError):
     """A named thing does not exist: account, alias, mailbox, e-mail."""
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import msgspec
-from sqlalchemy import Select, bindparam, delete, insert, or_, select, update
+from sqlalchemy import Select, and_, bindparam, delete, insert, or_, select, update
 
 from stalwart.store.session import Session
 from stalwart.store.tables import account, push_subscription, server_key
@@ -20,7 +20,10 @@ _LIVE: Select[*tuple[object, ...]] = (
     select(*_COLUMNS)
     .join_from(push_subscription, account, account.c.id == push_subscription.c.account_id)
     .where(
-        account.c.credential_version == push_subscription.c.credential_version,
+        or_(
+            push_subscription.c.credential_id.is_not(None),
+            account.c.credential_version == push_subscription.c.credential_version,
+        ),
         push_subscription.c.expires_at > bindparam("now"),
     )
     .order_by(push_subscription.c.id)
@@ -40,8 +43,13 @@ _DELETE = delete(push_subscription).where(push_subscription.c.id == bindparam("s
 _DELETE_DEAD = delete(push_subscription).where(
     or_(
         push_subscription.c.expires_at <= bindparam("now"),
-        push_subscription.c.credential_version
-        != select(account.c.credential_version).where(account.c.id == push_subscription.c.account_id).scalar_subquery(),
+        and_(
+            push_subscription.c.credential_id.is_(None),
+            push_subscription.c.credential_version
+            != select(account.c.credential_version)
+            .where(account.c.id == push_subscription.c.account_id)
+            .scalar_subquery(),
+        ),
     )
 )
 _DELETE_DEAD_OF = _DELETE_DEAD.where(push_subscription.c.account_id == bindparam("account"))
@@ -56,6 +64,9 @@ class SubscriptionRow(msgspec.Struct, frozen=True, kw_only=True):
     id: int = 0
     account_id: int
     credential_version: int
+    credential_id: int | None = None
+    """The app password or API key that it was made with, which takes it along; None: the password."""
+
     device_client_id: str
     url: str
     p256dh: bytes | None

@@ -9,6 +9,7 @@ from sqlalchemy import bindparam, func, insert, select, update
 from stalwart.store.accounts import is_local_domain, resolve_recipient
 from stalwart.store.queue import get_queue_message, get_queue_messages
 from stalwart.store.queue_rows import QueueMessageRow, QueueStatus, ReportKind
+from stalwart.store.recipients import may_receive
 from stalwart.store.session import Session
 from stalwart.store.submission_state import touch_submission
 from stalwart.store.tables import queue_message, queue_recipient, queue_report
@@ -46,14 +47,15 @@ def warned(s: Session, message_id: int) -> bool:
 def may_be_told(s: Session, message: QueueMessageRow) -> bool:
     """Whether a report about the message would still reach the account that has sent it, and nobody else.
 
-    No once that account is deleted; its address, or an alias that was taken away, may be another's by now.
+    No once that account is deleted, or receives no mail; its address, or an alias that was taken away, may be
+    another's by now.
     """
     if message.account_id is None or s.connection.execute(_IS_KNOWN, {"message": message.id}).first() is None:
         return False
     if not is_local_domain(s, message.return_path.rpartition("@")[2]):
         return True
     owner = resolve_recipient(s, message.return_path)
-    return owner is not None and owner.id == message.account_id
+    return owner is not None and owner.id == message.account_id and may_receive(s, owner)
 
 
 def find_sent(s: Session, account_id: int, env_id: str) -> QueueMessageRow | None:

@@ -42,10 +42,15 @@ TypeName = Literal[
 ]
 
 
+#: Whose an account is.
+AccountKind = Literal["individual", "group"]
+
+
 class AccountRow(msgspec.Struct, frozen=True, kw_only=True):
     """An account. `quota` is in octets (None: no limit), `used` the sum of its messages' sizes.
 
     `credential_version` grows with every change of the password, so that what was verified before can be told apart.
+    `is_admin` tells whether it has the role `admin` itself.
     """
 
     id: int
@@ -53,12 +58,13 @@ class AccountRow(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     password_hash: str
     is_admin: bool
+    kind: AccountKind
+    is_enabled: bool
     quota: int | None
     used: int
     message_count: int
     credential_version: int
     created_at: int
-    may_send: bool
     aliases: tuple[str, ...]
 
 

@@ -52,6 +52,7 @@ class Session:
         "connection",
         "driver",
         "ids",
+        "is_snapshot",
         "queued",
         "search_seconds",
         "shares",
@@ -64,7 +65,10 @@ class Session:
         clock: Callable[[], float],
         ids: IdCache | None = None,
         shares: ShareCaches | None = None,
+        *,
+        is_snapshot: bool = False,
     ) -> None:
+        self.is_snapshot = is_snapshot
         self.ids = ids
         self.shares = shares
         self.connection = connection

@@ -1,4 +1,4 @@
-"""Whose accounts a user sees beside their own, and which mailboxes there they subscribed to.
+"""Whose accounts a user sees beside their own, those of their groups too, and what they subscribed to there.
 
 Who shares with whom is kept in memory under a number that moves with every change of it, in the same transaction and
 whichever process makes it: a share that was taken back is gone with the next snapshot.
@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from sqlalchemy import bindparam, delete, select, update
+from sqlalchemy import bindparam, delete, func, literal, select, union_all, update
 from sqlalchemy.dialects.sqlite import insert
 
 from stalwart.store.errors import NotFound
 from stalwart.store.prepared import Prepared
 from stalwart.store.rows import Rights, ShareRow
 from stalwart.store.session import Session
-from stalwart.store.tables import account, mailbox, share, subscription
+from stalwart.store.tables import account, mailbox, principal, principal_member, share, subscription
 
 # SQLite fires these for rows that go by cascade, too.
 DDL = (
@@ -24,16 +24,26 @@ DDL = (
     "CREATE TRIGGER share_removed AFTER DELETE ON share BEGIN UPDATE directory SET version = version + 1; END",
 )
 
+# The members of a group see its account, and may change what is there.
+_MEMBER, _GROUP = principal.alias("a_member"), principal.alias("a_group")
+_OF_MEMBERS = (
+    select(_MEMBER.c.account_id.label("guest_id"), _GROUP.c.account_id.label("owner_id"), literal(1).label("may_write"))
+    .join_from(principal_member, _MEMBER, principal_member.c.member_id == _MEMBER.c.id)
+    .join(_GROUP, principal_member.c.group_id == _GROUP.c.id)
+)
+_OF_GUESTS = select(share.c.guest_id, share.c.owner_id, share.c.may_write)
+_SEEN = union_all(
+    _OF_GUESTS.where(share.c.guest_id == bindparam("guest")),
+    _OF_MEMBERS.where(_MEMBER.c.account_id == bindparam("guest")),
+).subquery()
 _SHARED_WITH = Prepared(
-    select(share.c.owner_id, account.c.address, share.c.may_write)
-    .join_from(share, account, share.c.owner_id == account.c.id)
-    .where(share.c.guest_id == bindparam("guest"))
+    select(_SEEN.c.owner_id, account.c.address, func.max(_SEEN.c.may_write))
+    .join_from(_SEEN, account, _SEEN.c.owner_id == account.c.id)
+    .group_by(_SEEN.c.owner_id, account.c.address)
     .order_by(account.c.address)
 )
-_FIND = Prepared(
-    select(share.c.may_write).where(share.c.guest_id == bindparam("guest"), share.c.owner_id == bindparam("owner"))
-)
-_ALL = Prepared(select(share.c.guest_id, share.c.owner_id))
+_FIND = Prepared(select(func.max(_SEEN.c.may_write)).where(_SEEN.c.owner_id == bindparam("owner")))
+_ALL = Prepared(union_all(_OF_GUESTS, _OF_MEMBERS))
 _GUESTS = (
     select(share.c.owner_id, share.c.guest_id.label("account_id"), account.c.address, share.c.may_write)
     .join_from(share, account, share.c.guest_id == account.c.id)
@@ -69,7 +79,7 @@ _RIGHTS = {writes: rights for rights, writes in _MAY_WRITE.items()}
 
 
 def shared_with(s: Session, guest_id: int) -> tuple[ShareRow, ...]:
-    """The accounts of others that this user may see, by address."""
+    """The accounts of others and of groups that this user may see, by address."""
     caches = s.shares
     if caches is None:
         return _read_shared_with(s, guest_id)
@@ -89,7 +99,7 @@ def _read_shared_with(s: Session, guest_id: int) -> tuple[ShareRow, ...]:
 def shares_by_guest(s: Session) -> dict[int, frozenset[int]]:
     """Whose accounts each user sees with whom any is shared."""
     found: dict[int, set[int]] = {}
-    for guest, owner in _ALL.run(s.driver, {}):
+    for guest, owner, _ in _ALL.run(s.driver, {}):
         found.setdefault(guest, set()).add(owner)
     return {guest: frozenset(owners) for guest, owners in found.items()}
 
@@ -109,11 +119,11 @@ def may_write(s: Session, owner_id: int, guest_id: int) -> bool | None:
 
 def _read_may_write(s: Session, owner_id: int, guest_id: int) -> bool | None:
     row = _FIND.run(s.driver, {"guest": guest_id, "owner": owner_id}).fetchone()
-    return None if row is None else bool(row[0])
+    return None if row is None or row[0] is None else bool(row[0])
 
 
 def guests_of(s: Session, owner_id: int) -> list[ShareRow]:
-    """With whom an account is shared, by address."""
+    """With whom an account is shared, by address; not the members of a group."""
     found = s.connection.execute(_GUESTS.where(share.c.owner_id == owner_id))
     return [ShareRow(account_id=row[1], address=row[2], may_write=row[3]) for row in found]
 
@@ -138,7 +148,13 @@ def unshare_account(s: Session, owner_id: int, guest_id: int) -> None:
     where = {"guest": guest_id, "owner": owner_id}
     if not s.connection.execute(_UNSHARE, where).rowcount:
         raise NotFound("the account is not shared with that one: `stalwart account show` tells with whom it is")
-    s.connection.execute(_FORGET_SUBSCRIPTIONS, where)
+    if _read_may_write(s, owner_id, guest_id) is None:  # they may also belong to a group, whose account it is
+        forget_subscriptions(s, owner_id, guest_id)
+
+
+def forget_subscriptions(s: Session, owner_id: int, guest_id: int) -> None:
+    """Forget which of the owner's mailboxes the guest subscribed to."""
+    s.connection.execute(_FORGET_SUBSCRIPTIONS, {"guest": guest_id, "owner": owner_id})
 
 
 def subscribed_mailboxes(s: Session, account_id: int, guest_id: int) -> frozenset[int]:

@@ -51,7 +51,6 @@ account = Table(
     Column("address", Text, nullable=False, unique=True),  # normalised; also in `address`, unless it is `DELETED`
     Column("name", Text, nullable=False),
     Column("password_hash", Text, nullable=False),
-    Column("is_admin", Boolean, nullable=False),
     Column("quota", BigInteger),  # octets; NULL: no limit
     Column("used", BigInteger, nullable=False),  # sum of email.size, kept
     Column("message_count", BigInteger, nullable=False),  # rows in email, kept
@@ -60,13 +59,92 @@ account = Table(
     Column("created_at", BigInteger, nullable=False),
     Column("quota_modseq", BigInteger, nullable=False, server_default="0"),  # when the quota was last changed
     Column("quota_created_modseq", BigInteger, nullable=False, server_default="0"),  # when it got one
-    Column("may_send", Boolean, nullable=False, server_default="1"),
     sqlite_autoincrement=True,
 )
 
 #: What stands as the address of an account that was deleted, before its id, until all that it holds is removed.
 DELETED = "deleted"
 IS_LIVE = account.c.address.contains("@")
+
+# Whoever can be given permissions, or be named where some are given. An account that was deleted has none.
+principal = Table(
+    "principal",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    Column("kind", Text, nullable=False),  # see PrincipalKind
+    Column("name", Text, nullable=False),  # of an individual or group: the address of its account
+    Column("description", Text, nullable=False),
+    Column("locale", Text),  # a language tag, RFC 5646; NULL: not known
+    Column("is_enabled", Boolean, nullable=False),  # whether its credentials count
+    Column("created_at", BigInteger, nullable=False),
+    # Where its mail lies; NULL: it has no mailbox.
+    Column("account_id", ForeignKey("account.id", ondelete="CASCADE"), unique=True),
+    Column("owner_id", _Id, ForeignKey("principal.id", ondelete="CASCADE")),  # for whom an API key signs in
+    UniqueConstraint("kind", "name"),
+    Index("ix_principal_owner", "owner_id"),
+    sqlite_autoincrement=True,
+)
+
+# Who belongs to a group.
+principal_member = Table(
+    "principal_member",
+    metadata,
+    Column("group_id", ForeignKey("principal.id", ondelete="CASCADE"), nullable=False),
+    Column("member_id", ForeignKey("principal.id", ondelete="CASCADE"), nullable=False),
+    PrimaryKeyConstraint("group_id", "member_id"),
+    Index("ix_principal_member_member", "member_id"),
+    sqlite_with_rowid=False,
+)
+
+# The roles that a principal has; a role may have others.
+principal_role = Table(
+    "principal_role",
+    metadata,
+    Column("principal_id", ForeignKey("principal.id", ondelete="CASCADE"), nullable=False),
+    Column("role_id", ForeignKey("principal.id", ondelete="CASCADE"), nullable=False),
+    PrimaryKeyConstraint("principal_id", "role_id"),
+    Index("ix_principal_role_role", "role_id"),
+    sqlite_with_rowid=False,
+)
+
+# What a principal may do beside its roles, and what it may not in spite of them.
+principal_permission = Table(
+    "principal_permission",
+    metadata,
+    Column("principal_id", ForeignKey("principal.id", ondelete="CASCADE"), nullable=False),
+    Column("permission", Text, nullable=False),
+    Column("is_enabled", Boolean, nullable=False),
+    PrimaryKeyConstraint("principal_id", "permission"),
+    sqlite_with_rowid=False,
+)
+
+# Random secrets that sign in: an individual's app passwords, and the one secret of each API key. Only hashes are kept.
+credential = Table(
+    "credential",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    Column("principal_id", ForeignKey("principal.id", ondelete="CASCADE"), nullable=False),
+    Column("name", Text, nullable=False),
+    Column("hash", LargeBinary, nullable=False),
+    Column("networks", Text),  # from where it may be used, with spaces; NULL: from anywhere
+    Column("created_at", BigInteger, nullable=False),
+    Column("expires_at", BigInteger),  # NULL: never
+    Column("last_used_at", BigInteger),  # NULL: never; to the minute
+    UniqueConstraint("principal_id", "name"),
+    Index("ix_credential_hash", "principal_id", "hash", unique=True),
+    sqlite_autoincrement=True,
+)
+
+# The second factor beside a password. RFC 6238
+totp = Table(
+    "totp",
+    metadata,
+    Column("principal_id", ForeignKey("principal.id", ondelete="CASCADE"), primary_key=True),
+    Column("secret", Text, nullable=False),  # base32
+    Column("created_at", BigInteger, nullable=False),
+    Column("last_step", BigInteger, nullable=False),  # the time step of the last code that was taken
+    sqlite_with_rowid=False,
+)
 
 # Every address that receives mail: each account's own one and its aliases.
 address = Table(
@@ -81,7 +159,7 @@ address = Table(
     sqlite_with_rowid=False,
 )
 
-# One row. Triggers move the version with every change in `address` and `share`, see recipients.py and shares.py.
+# One row. Triggers move the version with every change of who is who: see recipients.py, shares.py and principals.py.
 directory = Table("directory", metadata, Column("version", BigInteger, nullable=False))
 
 # The state of each JMAP type of an account, moved in the transaction that changed an object.
@@ -363,6 +441,8 @@ push_subscription = Table(
     Column("id", _Id, primary_key=True),
     Column("account_id", ForeignKey("account.id", ondelete="CASCADE"), nullable=False),
     Column("credential_version", BigInteger, nullable=False),
+    # The app password or API key that it was made with; NULL: the password itself.
+    Column("credential_id", ForeignKey("credential.id", ondelete="CASCADE")),
     Column("device_client_id", Text, nullable=False),
     Column("url", Text, nullable=False),
     Column("p256dh", LargeBinary),  # both or none
@@ -372,6 +452,7 @@ push_subscription = Table(
     Column("expires_at", BigInteger, nullable=False),
     Column("types", Text),  # sorted, with spaces; NULL: all
     Index("ix_push_subscription_account", "account_id"),
+    Index("ix_push_subscription_credential", "credential_id"),
     sqlite_autoincrement=True,
 )
 
@@ -382,9 +463,12 @@ stream_ticket = Table(
     Column("hash", LargeBinary, primary_key=True),
     Column("account_id", ForeignKey("account.id", ondelete="CASCADE"), nullable=False),
     Column("credential_version", BigInteger, nullable=False),
+    # The app password or API key that it was made with; NULL: the password itself.
+    Column("credential_id", ForeignKey("credential.id", ondelete="CASCADE")),
     Column("purpose", Text, nullable=False),  # "eventsource", "websocket", "cookie"
     Column("expires_at", BigInteger, nullable=False),
     Index("ix_stream_ticket_account", "account_id"),
+    Index("ix_stream_ticket_credential", "credential_id"),
     Index("ix_stream_ticket_expires", "expires_at"),
     sqlite_with_rowid=False,
 )

@@ -15,7 +15,11 @@ Purpose = Literal["eventsource", "websocket", "cookie"]
 
 _INSERT = insert(stream_ticket)
 _TICKET = select(
-    stream_ticket.c.account_id, stream_ticket.c.credential_version, stream_ticket.c.purpose, stream_ticket.c.expires_at
+    stream_ticket.c.account_id,
+    stream_ticket.c.credential_version,
+    stream_ticket.c.credential_id,
+    stream_ticket.c.purpose,
+    stream_ticket.c.expires_at,
 ).where(stream_ticket.c.hash == bindparam("ticket_hash"))
 _COUNT = select(func.count()).where(stream_ticket.c.account_id == bindparam("account"))
 _REDEEM = delete(stream_ticket).where(stream_ticket.c.hash == bindparam("ticket_hash"))
@@ -24,10 +28,14 @@ _REVOKE = delete(stream_ticket).where(stream_ticket.c.account_id == bindparam("a
 
 
 class TicketRow(msgspec.Struct, frozen=True, kw_only=True):
-    """What a ticket stands for: an account, as long as its password is of this version."""
+    """What a ticket stands for: an account, as long as its password is of this version.
+
+    With `credential_id` it is an app password or an API key that must be there still, and the version is 0.
+    """
 
     account_id: int
     credential_version: int
+    credential_id: int | None = None
     purpose: Purpose
 
 
@@ -49,7 +57,12 @@ def find_ticket(s: Session, ticket: bytes) -> TicketRow | None:
     row = s.connection.execute(_TICKET, {"ticket_hash": _hash(ticket)}).one_or_none()
     if row is None or row.expires_at <= s.clock():
         return None
-    return TicketRow(account_id=row.account_id, credential_version=row.credential_version, purpose=row.purpose)
+    return TicketRow(
+        account_id=row.account_id,
+        credential_version=row.credential_version,
+        credential_id=row.credential_id,
+        purpose=row.purpose,
+    )
 
 
 def redeem_ticket(s: Session, ticket: bytes) -> bool:

@@ -9,7 +9,9 @@ import msgspec
 from sqlalchemy import bindparam, delete, func, or_, select
 from sqlalchemy.dialects.sqlite import insert
 
+from stalwart.store.permissions import SENDS
 from stalwart.store.prepared import Prepared
+from stalwart.store.principals import account_may
 from stalwart.store.rows import ActiveVacation, VacationRow
 from stalwart.store.session import Session
 from stalwart.store.tables import account, address, vacation_answer, vacation_response
@@ -23,10 +25,7 @@ _SETTINGS = (_v.is_enabled, _v.from_date, _v.to_date, _v.subject, _v.text_body, 
 _ONE = select(*_SETTINGS).where(_v.account_id == bindparam("account"))
 # Asked for each mail that comes in.
 _IS_ACTIVE = Prepared(
-    select(_v.account_id)
-    .join_from(vacation_response, account, account.c.id == _v.account_id)
-    .where(
-        account.c.may_send,
+    select(_v.account_id).where(
         _v.account_id == bindparam("account"),
         _v.is_enabled,
         # RFC 8621 §8: on or after fromDate, before toDate
@@ -73,8 +72,10 @@ def set_vacation(s: Session, account_id: int, values: Mapping[str, Any]) -> None
 
 
 def active_vacation(s: Session, account_id: int) -> ActiveVacation | None:
-    """What to answer for the account now, or None if it is not away."""
+    """What to answer for the account now, or None if it is not away, or doesn't have the permission `email-send`."""
     if _IS_ACTIVE.run(s.driver, {"account": account_id, "now": s.now()}).fetchone() is None:
+        return None
+    if not account_may(s, account_id, SENDS):
         return None
     where = {"account": account_id}
     return ActiveVacation(

@@ -10,6 +10,7 @@ from twisted.web.resource import IResource
 
 from stalwart.auth import Principal
 from stalwart.http import Endpoint, Problem, Request, Response
+from stalwart.jmap import permissions
 from stalwart.jmap.errors import NotJson, OverLimit, SignInExpired
 from stalwart.jmap.session import SessionObject, session_object
 from stalwart.store import shared_with
@@ -46,7 +47,7 @@ class SessionPage(Endpoint):
 
     async def admit(self, request: Request) -> None:
         """Sign in."""
-        await self._jmap.sign_in(request)
+        await self._jmap.sign_in(request, permissions.SESSION)
 
     async def get(self, request: Request) -> Response:
         """The Session object of whoever asks."""
@@ -81,7 +82,7 @@ class Api(Endpoint):
     async def admit(self, request: Request) -> None:
         """Sign in, and look at the type and at how many requests the account has under way."""
         jmap = self._jmap
-        principal = await jmap.sign_in(request)
+        principal = await jmap.sign_in(request, permissions.API)
         if not _JSON.fullmatch(request.header(b"content-type") or b""):
             raise problem(NotJson("The Content-Type of a request is application/json (RFC 8620 section 3.1)."))
         jmap.requests.take(request, principal.account_id)

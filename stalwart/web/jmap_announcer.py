@@ -7,7 +7,7 @@ found by asking the database a few times a second whether it has moved; what say
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Protocol, TypeVar
 
 import msgspec
@@ -18,7 +18,7 @@ from twisted.python.failure import Failure
 
 from stalwart import store
 from stalwart.auth import Principal
-from stalwart.store import CommitWatch, Standing, Store
+from stalwart.store import CommitWatch, Session, Standing, Store
 
 T = TypeVar("T")
 
@@ -40,10 +40,13 @@ class Watcher(Protocol):
         """These types of the account have moved to these states, or are there already."""
 
     def revoked(self) -> None:
-        """The principal's password was changed, or the account is gone; nothing more will be told."""
+        """The principal's credentials have ended, or the account is gone; nothing more will be told."""
 
     def accounts_changed(self) -> None:
-        """The user sees other accounts by now than those that are watched; nothing more will be told."""
+        """The user sees other accounts by now than those that are watched, or may do other things.
+
+        Nothing more will be told.
+        """
 
     def closing(self) -> None:
         """The server is stopping; nothing more will be told."""
@@ -71,13 +74,25 @@ class _Found(msgspec.Struct, frozen=True, kw_only=True):
     standings: Mapping[int, Standing]
     states: States
     shared: Mapping[int, frozenset[int]]  # by guest: whose accounts they see
+    principals: Mapping[Principal, Principal | None]  # as they were, and as they are
 
 
 class Announcer:
     """One for the whole process. But for `_announced` it belongs to the reactor thread."""
 
-    def __init__(self, opened: Store, reactor: Reactor, thread: RunsWork) -> None:
-        """`thread` is a single one of this object's own: the database is asked from there."""
+    def __init__(
+        self,
+        opened: Store,
+        reactor: Reactor,
+        thread: RunsWork,
+        *,
+        current: Callable[[Session, Principal], Principal | None],
+    ) -> None:
+        """`thread` is a single one of this object's own: the database is asked from there.
+
+        `current` gives a principal as it is in a snapshot, None if its credentials have ended.
+        """
+        self._current = current
         self._store = opened
         self._reactor = reactor
         self._thread = thread
@@ -176,10 +191,13 @@ class Announcer:
         self._poll = None
         self._polling = True
         known, some_new = dict(self._known), self._some_new
+        principals = {watcher.principal for watcher in self._watched}
         self._some_new = False
-        self._thread.run(lambda: self._look(known, some_new)).addCallback(self._looked).addErrback(self._failed)
+        self._thread.run(lambda: self._look(known, principals, some_new)).addCallback(self._looked).addErrback(
+            self._failed
+        )
 
-    def _look(self, known: Mapping[int, int], some_new: bool) -> _Found | None:
+    def _look(self, known: Mapping[int, int], principals: Iterable[Principal], some_new: bool) -> _Found | None:
         """In the thread: what has moved; None if nothing was written."""
         if self._watch is None:
             self._watch = self._store.watch()
@@ -189,7 +207,11 @@ class Announcer:
             found = store.standings(s, known)
             moved = [account for account, standing in found.items() if standing.modseq != known[account]]
             return _Found(
-                asked=known.keys(), standings=found, states=store.states(s, moved), shared=store.shares_by_guest(s)
+                asked=known.keys(),
+                standings=found,
+                states=store.states(s, moved),
+                shared=store.shares_by_guest(s),
+                principals={principal: self._current(s, principal) for principal in principals},
             )
 
     def _looked(self, found: _Found | None) -> None:
@@ -208,13 +230,13 @@ class Announcer:
     def _lock_out(self, found: _Found) -> None:
         for watcher in list(self._watched):
             principal = watcher.principal
-            if principal.account_id not in found.asked:
+            if principal.account_id not in found.asked or principal not in found.principals:
                 continue  # it began to watch meanwhile
-            standing = found.standings.get(principal.account_id)
-            if standing is None or standing.credential_version != principal.credential_version:
+            current, others = found.principals[principal], self._watched[watcher] - {principal.account_id}
+            if current is None:
                 self.unwatch(watcher)
                 watcher.revoked()
-            elif self._watched[watcher] - {principal.account_id} != found.shared.get(principal.account_id, _NONE):
+            elif current != principal or others != found.shared.get(principal.account_id, _NONE):
                 self.unwatch(watcher)
                 watcher.accounts_changed()
 

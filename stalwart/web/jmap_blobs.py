@@ -11,6 +11,7 @@ import msgspec
 from stalwart.auth import Principal
 from stalwart.http import Endpoint, Problem, Request, Response
 from stalwart.http.auth import RunsInThread
+from stalwart.jmap import permissions
 from stalwart.jmap.contents import Content
 from stalwart.jmap.errors import OverLimit
 from stalwart.jmap.session import account_id
@@ -48,7 +49,7 @@ class Upload(Endpoint):
     async def admit(self, request: Request) -> None:
         """Sign in, and look at the account and at how many uploads the user has under way, before the body comes."""
         jmap = self._jmap
-        principal = await jmap.sign_in(request)
+        principal = await jmap.sign_in(request, permissions.UPLOAD)
         account = _account_in(request)
         if account != account_id(principal.account_id):
             await jmap.in_thread(request, lambda principal: jmap.blobs.check_account(principal, account))
@@ -94,7 +95,7 @@ class Download(Endpoint):
 
     async def admit(self, request: Request) -> None:
         """Sign in."""
-        await self._jmap.sign_in(request)
+        await self._jmap.sign_in(request, permissions.DOWNLOAD)
 
     async def get(self, request: Request) -> Response:
         """The octets of the blob, of the type and under the name that the client asks for."""

@@ -15,7 +15,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from stalwart import store
-from stalwart.auth import Principal
+from stalwart.auth import Principal, load_principal
 from stalwart.config import JmapSettings
 from stalwart.jmap.limits import Limits
 from stalwart.jmap.push import Told, told_of
@@ -105,23 +105,21 @@ class PushSender:
         with self._store.write() as s:
             store.delete_dead_subscriptions(s)
         with self._store.read() as s:
-            return [self._with_accounts(s, row) for row in store.list_subscriptions(s)]
+            return self._with_accounts(s, store.list_subscriptions(s))
 
     def _load(self, account: int) -> tuple[int, Sequence[_Loaded]]:
         with self._store.read() as s:
-            return account, [self._with_accounts(s, row) for row in store.list_subscriptions(s, account)]
+            return account, self._with_accounts(s, store.list_subscriptions(s, account))
 
-    def _with_accounts(self, s: Session, row: SubscriptionRow) -> _Loaded:
-        principal = Principal(
-            account_id=row.account_id,
-            address="",
-            name="",
-            is_admin=False,
-            credential_version=row.credential_version,
-        )
-        shares = store.shared_with(s, row.account_id)
-        accounts = accounts_of(principal, shares, self._limits).values()
-        return _Loaded(row=row, principal=principal, accounts=told_of(accounts))
+    def _with_accounts(self, s: Session, rows: Sequence[SubscriptionRow]) -> Sequence[_Loaded]:
+        """Those whose credentials still count; the others wait until they do, or are removed with them."""
+        found = []
+        for row in rows:
+            principal = load_principal(s, row.account_id, row.credential_id)
+            if principal is not None:
+                accounts = accounts_of(principal, store.shared_with(s, row.account_id), self._limits).values()
+                found.append(_Loaded(row=row, principal=principal, accounts=told_of(accounts)))
+        return found
 
     def _renew(self, loaded: tuple[int, Sequence[_Loaded]]) -> None:
         account, rows = loaded
@@ -140,6 +138,7 @@ class PushSender:
             if known is not None:
                 if one.accounts != known.accounts:
                     self._announcer.watch(known, one.accounts)
+                known.principal = one.principal
                 known.renew(row, one.accounts)
                 continue
             subscriber = self._subscribers[row.id] = Subscriber(self, row, one.principal, one.accounts)
@@ -200,9 +199,9 @@ class PushSender:
         self._reload([subscriber.row.account_id])
 
     def revoked(self, subscriber: Subscriber) -> None:
-        """The password was changed, or the account is gone."""
+        """The credentials have ended, or the account is gone."""
         # RFC 8620 §7.2: it MUST be destroyed
-        self.gone(subscriber, "the password that it was made with was changed")
+        self.gone(subscriber, "the credentials that it was made with have ended")
 
     def run(self, coroutine: Coroutine[Any, Any, PushAnswer], ended: Callable[[PushAnswer | Failure], None]) -> None:
         """Run a request of a subscriber, until `stop` at the latest, and call `ended` with what came of it."""

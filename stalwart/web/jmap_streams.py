@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from typing import Literal
 
 from twisted.internet.interfaces import IReactorTime
 
 from stalwart import store
-from stalwart.auth import Principal
+from stalwart.auth import Principal, load_principal
 from stalwart.config import JmapSettings
-from stalwart.http import Problem, Request
+from stalwart.http import Problem, Request, require
 from stalwart.http.guarding import charge_account, charge_anonymous, refund_anonymous
 from stalwart.jmap.errors import SignInExpired
+from stalwart.jmap.permissions import EVENT_SOURCE, WEB_SOCKET
 from stalwart.jmap.push import Told, told_of
 from stalwart.jmap.session import accounts_of
-from stalwart.store import NotFound, Purpose, Session, StoreBusy
+from stalwart.store import Purpose, Session, StoreBusy
 from stalwart.web.jmap_announcer import Announcer
 from stalwart.web.jmap_surface import Surface, Turns
 
 COOKIE = "stalwart-stream"
+_NEEDED = {"eventsource": EVENT_SOURCE, "websocket": WEB_SOCKET}
 
 _MOST_STREAMS = 64
 """Of one account, EventSources and WebSockets together."""
@@ -73,23 +76,24 @@ class Streams:
 
     # Who may open a stream.
 
-    async def sign_in(self, request: Request, purpose: Purpose) -> None:
+    async def sign_in(self, request: Request, purpose: Literal["eventsource", "websocket"]) -> None:
         """Find out who opens a stream: by a ticket, the Authorization field, or the cookie. Raises Problem.
 
         Browsers send cookies, and to WebSockets passwords that they remember, whichever page opens the stream. So these
         count for pages of this server only; a page from elsewhere needs a ticket.
         """
+        needed = _NEEDED[purpose]
         tickets = request.query_args.get("ticket")
         if tickets is not None:
-            await self._by_ticket(request, tickets[0] if len(tickets) == 1 else "", purpose)
+            await self._by_ticket(request, tickets[0] if len(tickets) == 1 else "", purpose, needed)
             return
         cookie = None if request.header(b"authorization") is not None else cookie_of(request)
         if cookie is not None or purpose == "websocket":
             await self._check_origin(request, must_be_told=cookie is not None and purpose == "websocket")
         if cookie is not None:
-            await self._by_ticket(request, cookie, "cookie")
+            await self._by_ticket(request, cookie, "cookie", needed)
         else:
-            await self.jmap.sign_in(request)
+            await self.jmap.sign_in(request, needed)
 
     async def _check_origin(self, request: Request, *, must_be_told: bool) -> None:
         """Raise Problem 403 unless it is a page of this server that asks, as far as the browser says.
@@ -105,7 +109,7 @@ class Streams:
         if not fine:
             raise Problem(403, "A page of another site can open this with a ticket only: see POST /jmap/ticket.")
 
-    async def _by_ticket(self, request: Request, ticket: str, purpose: Purpose) -> None:
+    async def _by_ticket(self, request: Request, ticket: str, purpose: Purpose, needed: str) -> None:
         guard = request.site.guard
         # As with passwords: whoever shows a wrong one has used up one of the anonymous requests.
         charged = guard is not None and charge_anonymous(guard, request)
@@ -118,8 +122,10 @@ class Streams:
             )
         except StoreBusy as error:
             raise Problem(503, "The mail store is busy. Try again.", headers=(("Retry-After", "5"),)) from error
-        if principal is None:
+        if principal is None or not principal.may_come_from(request.client_address):
             raise _refused()
+        for permission in ("authenticate", needed):
+            require(principal, permission)
         request.principal = principal
         if guard is not None:
             if charged:
@@ -133,23 +139,14 @@ class Streams:
             row = store.find_ticket(s, ticket)
             if row is None or row.purpose != purpose:
                 return None
-            try:
-                account = store.get_account(s, row.account_id)
-            except NotFound:
-                return None
-        if account.credential_version != row.credential_version:
+            principal = load_principal(s, row.account_id, row.credential_id)
+        if principal is None or principal.credential_version != row.credential_version:
             return None
         if purpose != "cookie":
             with opened.write() as s:
                 if not store.redeem_ticket(s, ticket):
                     return None
-        return Principal(
-            account_id=account.id,
-            address=account.address,
-            name=account.name,
-            is_admin=account.is_admin,
-            credential_version=row.credential_version,
-        )
+        return principal
 
 
 def _refused() -> Problem:

@@ -126,18 +126,24 @@ class Surface:
         configured = await url(request) if url is not None else None
         return configured or f"{request.scheme}://{request.authority or self.hostname}"
 
-    async def sign_in(self, request: Request) -> Principal:
-        """Who sends the request. Raises Problem: 401, or 429 when too many sign-ins of the client wait already."""
+    async def sign_in(self, request: Request, permission: str | None = None) -> Principal:
+        """Who sends the request, who must have a mailbox and this permission (without it, the one asked for before).
+
+        Raises Problem: 401, 403, or 429 when too many sign-ins of the client wait already.
+        """
+        request.permission = permission or request.permission
+        pool = self._sign_ins.of(client_key(request.client_address))
         try:
-            return await authenticate(
-                request, self.authenticator, self._sign_ins.of(client_key(request.client_address))
-            )
+            principal = await authenticate(request, self.authenticator, pool, request.permission)
         except Crowded as error:
             raise Problem(
                 429,
                 "Too many sign-ins from this address wait for their passwords to be checked. Try again.",
                 headers=(("Retry-After", "5"),),
             ) from error
+        if not principal.account_id:
+            raise Problem(403, "Whoever signs in like this has no mailbox: JMAP is for accounts.")
+        return principal
 
     async def in_thread(self, request: Request, function: Callable[[Principal], T]) -> T:
         """Run `function` for the request's principal in a thread, and turn what the room raises into problems.

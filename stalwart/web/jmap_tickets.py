@@ -48,7 +48,10 @@ class Tickets(Endpoint):
 
         def keep(principal: Principal) -> bool:
             row = TicketRow(
-                account_id=principal.account_id, credential_version=principal.credential_version, purpose=purpose
+                account_id=principal.account_id,
+                credential_version=principal.credential_version,
+                credential_id=principal.credential_id,
+                purpose=purpose,
             )
             with self._jmap.store.write() as s:
                 if replaced is not None:

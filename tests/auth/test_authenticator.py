@@ -6,9 +6,9 @@ import argon2
 from argon2.profiles import CHEAPEST, RFC_9106_LOW_MEMORY
 from twisted.trial.unittest import SynchronousTestCase
 
-from stalwart.auth import Authenticator, AuthMalformed, Passwords, Principal, generate_password
+from stalwart.auth import Authenticator, AuthMalformed, Passwords, Principal, UnusableHash, generate_password
 from stalwart.ops.metrics import Metrics
-from stalwart.store import add_alias, create_account, delete_account, set_password_hash
+from stalwart.store import BUILT_IN_ROLES, add_alias, create_account, delete_account, set_password_hash
 from tests.auth.test_basic import header
 from tests.store.bed import StoreTestCase
 
@@ -30,13 +30,13 @@ class PasswordTests(SynchronousTestCase):
     """Hashing and making passwords."""
 
     def test_verify(self) -> None:
-        """The password fits its hash, in either normal form; another doesn't; an unreadable hash fits nothing."""
+        """The password fits its hash, in either normal form; another doesn't; an unreadable hash is said to be one."""
         passwords = Passwords(CHEAPEST)
         made = passwords.hash("caf\u00e9")
         self.assertTrue(passwords.verify(made, "cafe\u0301"))
         self.assertFalse(passwords.verify(made, "cafe"))
         for broken in ("", "x", "$argon2id$v=19$m=8", "{SSHA}abc", made[:-4], "\0"):
-            self.assertFalse(passwords.verify(broken, "x"))
+            self.assertRaises(UnusableHash, passwords.verify, broken, "x")
         self.assertNotEqual(passwords.hash("x"), passwords.hash("x"))
 
     def test_any_password(self) -> None:
@@ -73,7 +73,12 @@ class AuthenticatorTests(StoreTestCase):
             set_password_hash(s, self.account_id, self.passwords.hash("secret"))
         self.header = header("ada@example.org:secret")
         self.principal = Principal(
-            account_id=self.account_id, address="ada@example.org", name="Ada", is_admin=False, credential_version=2
+            account_id=self.account_id,
+            address="ada@example.org",
+            name="Ada",
+            credential_version=2,
+            permissions=BUILT_IN_ROLES["user"],
+            principal_id=3,
         )
 
     def signed_in(self, outcome: str) -> float | None:

@@ -108,15 +108,6 @@ class CommandTests(SynchronousTestCase):
         self.run_fine("account", "delete", ADDRESS, stdin="y\n")
         self.assertEqual(json.loads(self.run_fine("account", "list", "--json")), [])
 
-    def test_sending(self) -> None:
-        """An account may be kept from sending, from its beginning or later, and shows it."""
-        self.run_fine("account", "create", ADDRESS, "--no-send")
-        self.assertIn("sends:    no", self.run_fine("account", "show", ADDRESS))
-        self.assertIn("may now send", self.run_fine("account", "sending", ADDRESS, "on"))
-        self.assertTrue(json.loads(self.run_fine("account", "show", ADDRESS, "--json"))["sends"])
-        self.assertIn("may no longer send", self.run_fine("account", "sending", ADDRESS, "off"))
-        self.assertIn("sends:    no", self.run_fine("account", "show", ADDRESS))
-
     def test_sharing(self) -> None:
         """An account is shared, with more rights, shown as shared, and taken back; what is wrong is said."""
         for address in (ADDRESS, "bob@example.org"):
@@ -309,12 +300,12 @@ class CommandTests(SynchronousTestCase):
             "address": ADDRESS,
             "name": "",
             "admin": False,
+            "enabled": True,
             "aliases": [],
             "quota": 1000,
             "used": 0,
             "messages": 0,
             "shared": {},
-            "sends": True,
         }
         self.assertEqual(listed, expected)
         shown = json.loads(self.run_fine("account", "show", ADDRESS, "--json"))

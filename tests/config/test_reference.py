@@ -100,7 +100,8 @@ class ReferenceTests(SynchronousTestCase):
         pair = Pair()
         files = {"/etc/stalwart/tls/fullchain.pem": pair.cert, "/etc/stalwart/tls/privkey.pem": pair.key}
         files["/etc/stalwart/tls/clients-ca.pem"] = pair.cert
-        files["/etc/stalwart/relay.secret"] = b"secret"
+        for name in ("relay", "fallback-admin"):
+            files[f"/etc/stalwart/{name}.secret"] = b"secret"
         files |= {"/etc/stalwart/eab.key": b"c2VjcmV0", "/etc/stalwart/internal-ca.pem": pair.cert}
         text = "".join(
             f"{_name(setting).replace(ID, setting.variant or 'x')} = {setting.note.example}\n"

@@ -49,6 +49,14 @@ class PlanTests(SynchronousTestCase):
         now, changed, _ = self.plan(HEAD, HEAD + more)
         self.assertEqual((changed, now.http.hsts_enabled), (("http.hsts",), False))
 
+    def test_fallback_admin(self) -> None:
+        """Another secret of the fallback administrator is told of, though it isn't shown."""
+        admin = '[authentication.fallback-admin]\nuser = "root"\nsecret = "{}"\n'
+        now, changed, waiting = self.plan(HEAD + admin.format("new"), HEAD + admin.format("old"))
+        self.assertEqual((changed, waiting), (("authentication.fallback-admin",), ()))
+        assert now.fallback_admin.secret is not None
+        self.assertEqual(now.fallback_admin.secret.reveal(), "new")
+
     def test_waiting(self) -> None:
         """What waits keeps its old value wherever it is asked for."""
         text = HEAD.replace("mail.example.org", "other.example.org").replace("size = 2", "size = 3")

@@ -12,7 +12,9 @@ from stalwart.auth import AuthMalformed, Principal
 from stalwart.http import Endpoint, Request, Response, authenticate
 from tests.http.bed import Answer, Bed
 
-_ANNA = Principal(account_id=1, address="anna@example.org", name="Anna", is_admin=False, credential_version=1)
+_ANNA = Principal(
+    account_id=1, address="anna@example.org", name="Anna", permissions=frozenset({"authenticate"}), credential_version=1
+)
 
 
 class Threadless:
@@ -37,7 +39,7 @@ class Known:
         """Who was seen with this value."""
         return self.seen.get(authorization)
 
-    def verify(self, authorization: bytes) -> Principal | None:
+    def verify(self, authorization: bytes, client: str) -> Principal | None:
         """Who this is."""
         if not authorization.startswith(b"Basic "):
             raise AuthMalformed("not Basic")
@@ -45,6 +47,8 @@ class Known:
             return None
         self.seen[authorization] = _ANNA
         return _ANNA
+
+    recheck = verify
 
 
 class SignIn(SynchronousTestCase):

@@ -37,9 +37,9 @@ class SignsIn(Endpoint):
 
     async def get(self, request: Request) -> Response:
         """Sign in by saying who one is."""
-        is_admin = request.header(b"x-admin") is not None
+        permissions = frozenset({"settings-update"} if request.header(b"x-admin") is not None else ())
         request.principal = Principal(
-            account_id=1, address="a@example.org", name="", is_admin=is_admin, credential_version=1
+            account_id=1, address="a@example.org", name="", permissions=permissions, credential_version=1
         )
         return Response(body=b"hello")
 

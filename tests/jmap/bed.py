@@ -6,6 +6,7 @@ import json
 import os
 from typing import Any
 
+import msgspec
 from twisted.trial.unittest import SynchronousTestCase
 
 from stalwart import store
@@ -66,7 +67,7 @@ class Bed(SynchronousTestCase):
             account_id=self.account.id,
             address=self.account.address,
             name=self.account.name,
-            is_admin=False,
+            permissions=store.BUILT_IN_ROLES["user"],
             credential_version=self.account.credential_version,
         )
         self.account_id = f"A{self.account.id}"
@@ -81,6 +82,11 @@ class Bed(SynchronousTestCase):
     def still_valid(self, s: Session, principal: Principal) -> bool:
         """What the authenticator would say."""
         return self.valid
+
+    def permit(self, *methods: str) -> None:
+        """Let the user call methods that only a test has."""
+        more = frozenset(map(store.permission_of_method, methods))
+        self.principal = msgspec.structs.replace(self.principal, permissions=self.principal.permissions | more)
 
     def deliver(
         self,

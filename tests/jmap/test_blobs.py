@@ -217,7 +217,9 @@ class UploadQuotaTests(Bed):
         mail = message()
         with self.store.read() as s:
             other = store.get_account(s, self.other.id)
-        foreign = Principal(account_id=other.id, address=other.address, name="", is_admin=False, credential_version=1)
+        foreign = Principal(
+            account_id=other.id, address=other.address, name="", permissions=frozenset(), credential_version=1
+        )
         shared, posted = self.upload(b"s" * 50), "b" + blob_hash(mail)
         self.upload(b"s" * 50, foreign)
         upload(self.blobs, self.principal, self.account_id, mail, "message/rfc822")

@@ -189,6 +189,7 @@ class FailureTests(Bed):
             )
         ]
         methods = {**METHODS, **{method.name: method for method in made}}
+        self.permit(*methods)
         self.engine = Engine(self.store, self.limits, self.metrics, still_valid=self.still_valid, methods=methods)
 
     def test_server_fail(self) -> None:

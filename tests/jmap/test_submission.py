@@ -361,17 +361,11 @@ class LimitTests(SubmissionBed):
             self.assertEqual(store.charge_sending(s, self.other.id, 10_000, 10_000, 100.0), 0.0)
 
     def test_may_not_send(self) -> None:
-        """`forbiddenToSend` while the administrator says so, also in the middle of a request; vacation is silent."""
-        email = self.deliver(message())
-        with self.store.write() as s:
-            store.set_may_send(s, self.account.id, False)
-            store.set_vacation(s, self.account.id, {"is_enabled": True})
-            self.assertIsNone(store.active_vacation(s, self.account.id))
+        """`forbiddenToSend` without the permission `email-send`."""
+        email, permissions = self.deliver(message()), self.principal.permissions
+        self.principal = msgspec.structs.replace(self.principal, permissions=permissions - {store.SENDS})
         self.assertEqual(self.error(email)["type"], "forbiddenToSend")
-        with self.store.write() as s:
-            store.set_may_send(s, self.account.id, True)
-            self.assertIsNotNone(store.active_vacation(s, self.account.id))
-            self.assertRaises(store.NotFound, store.set_may_send, s, 99, True)
+        self.principal = msgspec.structs.replace(self.principal, permissions=permissions)
         self.submit(email)
 
     def test_size(self) -> None:

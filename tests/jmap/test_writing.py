@@ -118,6 +118,7 @@ class TypesBed(Bed):
         self.vacation.rows[0] = Note(id=0, text="gone")
         types = (self.notes.type, self.devices.type, self.vacation.type)
         own = {method.name: method for declared in types for method in methods_of(declared)}
+        self.permit(*own)
         self.engine = Engine(
             self.store,
             self.limits,
@@ -344,6 +345,7 @@ class FollowingTests(TypesBed):
     def answers(self, *methods: Method, call: str) -> list[tuple[str, str]]:
         """Names and call ids of the responses to one call and another, of an engine that has these methods too."""
         known = {**catalog.METHODS, **{method.name: method for method in methods}}
+        self.permit(*known)
         self.engine = Engine(self.store, self.limits, self.metrics, still_valid=self.still_valid, methods=known)
         answer = self.request((call, {}), ("Core/echo", {}), using=(CORE,))
         return [(name, call_id) for name, _, call_id in answer["methodResponses"]]

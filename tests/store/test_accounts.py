@@ -66,12 +66,13 @@ class AccountTests(StoreTestCase):
             self.assertEqual(
                 made,
                 AccountRow(
-                    may_send=True,
                     id=made.id,
                     address="bob@example.org",
                     name="Bob",
                     password_hash="h",
                     is_admin=True,
+                    kind="individual",
+                    is_enabled=True,
                     quota=1000,
                     used=0,
                     message_count=0,

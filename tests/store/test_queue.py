@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from stalwart.store import (
+    RECEIVES,
+    Grants,
     InvalidAddress,
     NewMessage,
     NewRecipient,
@@ -16,11 +18,13 @@ from stalwart.store import (
     finish_deletions,
     get_queue_message,
     list_queue,
+    principal_of_account,
     queue,
     queue_control,
     queue_figures,
     queue_reports,
     remove_alias,
+    set_grants,
     sweep,
 )
 from stalwart.store.queue_rows import Attempt, QueueStatus
@@ -337,6 +341,15 @@ class KeepingTests(QueueTestCase):
             remove_alias(s, self.account_id, "sales@example.org")
             self.assertFalse(queue_reports.may_be_told(s, sent))
             add_alias(s, other, "sales@example.org")
+            self.assertFalse(queue_reports.may_be_told(s, sent))
+
+    def test_sender_who_receives_nothing(self) -> None:
+        """Nobody is told of a message whose sender may receive no mail."""
+        sent = self.get(self.put("a@example.net", return_path="ada@example.org"))
+        with self.store.write() as s:
+            principal = principal_of_account(s, self.account_id).id
+            self.assertTrue(queue_reports.may_be_told(s, sent))
+            set_grants(s, principal, Grants(disabled=frozenset({RECEIVES})))
             self.assertFalse(queue_reports.may_be_told(s, sent))
 
     def test_many_reports(self) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from stalwart.store import (
+    SENDS,
+    Grants,
     Store,
     VacationRow,
     active_vacation,
@@ -11,6 +13,8 @@ from stalwart.store import (
     finish_deletions,
     get_vacation,
     note_answer,
+    principal_of_account,
+    set_grants,
     set_vacation,
     state,
     was_answered,
@@ -61,6 +65,16 @@ class VacationTests(StoreTestCase):
         self.now = NOW + 15
         self.set(is_enabled=False)
         self.assertFalse(self.is_active())
+
+    def test_may_not_send(self) -> None:
+        """Nobody is answered while the account doesn't have the permission `email-send`."""
+        self.set(is_enabled=True)
+        with self.store.write() as s:
+            set_grants(s, principal_of_account(s, self.account_id).id, Grants(disabled=frozenset({SENDS})))
+        self.assertFalse(self.is_active())
+        with self.store.write() as s:
+            set_grants(s, principal_of_account(s, self.account_id).id, Grants())
+        self.assertTrue(self.is_active())
 
     def test_addresses(self) -> None:
         """Who is away comes with all their addresses."""

@@ -102,7 +102,9 @@ class WebBed(bed.Bed):
             threads=3,
             limits=self.limits,
         )
-        self.announcer = Announcer(self.store, AtOnce(self.http.clock), self.threads)
+        self.announcer = Announcer(
+            self.store, AtOnce(self.http.clock), self.threads, current=self.authenticator.current
+        )
         self.addCleanup(self.announcer.close_thread)
         self.streams = Streams(self.jmap, self.announcer, self.http.clock)
         for path, resource in self.jmap.resources(self.streams).items():

@@ -108,11 +108,11 @@ def create_submission(call: Call, creation: Creation, arguments: object) -> int:
 
 
 def check_sender(call: Call) -> None:
-    """Raises SetError, `forbiddenToSend`, on the account of somebody else, and on one that may not send."""
+    """Raises SetError, `forbiddenToSend`, on the account of somebody else, and for who may not send."""
+    if not call.principal.may(store.SENDS):
+        raise SetError("forbiddenToSend", f"This needs the permission {store.SENDS}, which you don't have.")
     if not call.account.is_personal:
         raise SetError("forbiddenToSend", "Mail is sent from one's own account, not from one that is shared.")
-    if not store.may_send(call.session, call.account.row):
-        raise SetError("forbiddenToSend", "The administrator of this server doesn't let the account send mail.")
 
 
 def _found(call: Call, creation: Creation) -> tuple[IdentityRow, EmailRow]:

@@ -1,4 +1,4 @@
-"""Who may send, which mail was shown to its recipients, and indexes for queries of submissions."""
+"""Which mail was shown to its recipients, and indexes for queries of submissions."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Add the columns and indexes. Everybody may send, and nothing is known of mail that went out before."""
-    op.add_column("account", sa.Column("may_send", sa.Boolean(), server_default="1", nullable=False))
+    """Add the columns and indexes. Nothing is known of mail that went out before."""
     op.add_column("queue_message", sa.Column("message_id", sa.Text(), nullable=True))
     op.add_column("queue_recipient", sa.Column("is_displayed", sa.Boolean(), server_default="0", nullable=False))
     op.add_column("queue_report", sa.Column("kind", sa.Text(), server_default="dsn", nullable=False))
