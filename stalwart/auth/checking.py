@@ -23,6 +23,7 @@ from stalwart.store import (
     find_account,
     find_credential,
     find_principal,
+    find_token,
     find_totp,
     note_use,
     replace_password_hash,
@@ -90,6 +91,8 @@ class Checker:
     def check(self, credentials: Credentials) -> Principal | None:
         """Who they stand for; None if they aren't right. Blocks. StoreError."""
         user, secret = credentials.user, credentials.secret.reveal()
+        if credentials.is_token:
+            return self._by_token(secret)
         with self._store.read() as s:
             found = None if credentials.is_api_key else self._account(s, user, secret)
             if found is None:
@@ -137,6 +140,11 @@ class Checker:
         holder = find_principal(s, "apiKey", name)
         row = None if holder is None else find_credential(s, holder.id, secret)
         return None if row is None else load_principal(s, 0, row.id)
+
+    def _by_token(self, token: str) -> Principal | None:
+        with self._store.read() as s:
+            row = find_token(s, token)
+            return None if row is None else load_principal(s, 0, None, token_id=row.id)
 
     # Whether it is.
 

@@ -36,7 +36,11 @@ def _read(value: object, folder: str) -> SigningAlgorithm:
 
 
 ALGORITHM = Kind(
-    name="signature algorithm", wanted=f"one of {_WORDS}", read=_read, show=lambda value: value.lower(), stand_in="ES256"
+    name="signature algorithm",
+    wanted=f"one of {_WORDS}",
+    read=_read,
+    show=lambda value: value.lower(),
+    stand_in="ES256",
 )
 
 Algorithm = Annotated[SigningAlgorithm, ALGORITHM]

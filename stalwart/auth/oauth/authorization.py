@@ -8,6 +8,7 @@ from typing import Literal, NoReturn
 
 import msgspec
 
+from stalwart.auth.loading import LETS_CLIENTS_IN
 from stalwart.auth.oauth import scopes
 from stalwart.auth.oauth.clients import AUTHORIZATION_CODE, Client, lookup_client
 from stalwart.auth.oauth.errors import OAuthError, RefusedRequest, UnusableRequest
@@ -20,9 +21,6 @@ from stalwart.store import CodeRow, GrantRow, Session, add_code, add_grant
 
 Step = Literal["sign-in", "consent"]
 Denial = Literal["access_denied", "login_required", "consent_required", "interaction_required", "server_error"]
-
-PERMISSION = "authenticate-oauth"
-"""What a user needs to let clients in."""
 
 # RFC 7636 §4.2: BASE64URL of a SHA-256
 _CHALLENGE = re.compile(r"[A-Za-z0-9_-]{43}")
@@ -154,7 +152,7 @@ def approve(
     `address` is the browser's, `signed_in_at` when the user typed their password. Whoever may not let clients in is
     answered with access_denied.
     """
-    if not principal.may(PERMISSION) or not principal.account_id:
+    if not principal.may(LETS_CLIENTS_IN) or not principal.account_id:
         return deny(request)
     client = request.client
     grant = GrantRow(

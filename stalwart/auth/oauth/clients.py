@@ -17,7 +17,7 @@ from stalwart.store import ClientRow, Session, find_client, secret_matches
 
 GrantType = Literal["authorization_code", "refresh_token", "urn:ietf:params:oauth:grant-type:device_code"]
 AUTHORIZATION_CODE: GrantType = "authorization_code"
-REFRESH_TOKEN: GrantType = "refresh_token"
+REFRESH_TOKEN: GrantType = "refresh_token"  # noqa: S105 - a name
 DEVICE_CODE: GrantType = "urn:ietf:params:oauth:grant-type:device_code"
 GRANT_TYPES: tuple[GrantType, ...] = (AUTHORIZATION_CODE, REFRESH_TOKEN, DEVICE_CODE)
 

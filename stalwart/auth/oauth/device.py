@@ -6,8 +6,8 @@ import secrets
 
 import msgspec
 
+from stalwart.auth.loading import LETS_CLIENTS_IN
 from stalwart.auth.oauth import scopes
-from stalwart.auth.oauth.authorization import PERMISSION
 from stalwart.auth.oauth.clients import DEVICE_CODE, Client, lookup_client
 from stalwart.auth.oauth.errors import OAuthError
 from stalwart.auth.oauth.parameters import Parameters
@@ -22,6 +22,7 @@ from stalwart.store import (
     add_device,
     add_grant,
     decide_device,
+    expire_devices,
     find_device_by_user_code,
 )
 
@@ -34,6 +35,8 @@ _LENGTH = 8
 # What people type for these letters.
 _CONFUSED = {ord("8"): "B", ord("0"): "D", ord("6"): "G", ord("5"): "S", ord("2"): "Z", ord("1"): "L"}
 _ATTEMPTS = 5
+# For so long a client is told that its code has expired, and not that there was none.
+_EXPIRED_SECONDS = 3600
 
 
 class DeviceAnswer(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,6 +71,7 @@ def start(
     if not all(is_ours(resource, issuer) for resource in parameters.resources):
         raise OAuthError("invalid_target", "The resource is not one of this server.")
     scope = scopes.parse_scope(parameters.get("scope"), client.scope)
+    expire_devices(s, s.now() - _EXPIRED_SECONDS)
     device_code = secrets.token_urlsafe(32)
     expires_in = int(settings.user_code)
     for attempt in range(_ATTEMPTS):
@@ -121,7 +125,7 @@ def decide(
     client = None if row is None else lookup_client(s, row.client_id, settings)
     if row is None or client is None:
         return False
-    if not approved or not principal.may(PERMISSION) or not principal.account_id:
+    if not approved or not principal.may(LETS_CLIENTS_IN) or not principal.account_id:
         return decide_device(s, row.user_code, None)
     grant = GrantRow(
         account_id=principal.account_id,
@@ -140,7 +144,7 @@ def decide(
 def plain_code(typed: str) -> str:
     """A user code as it was typed in, without what stands between its letters. RFC 8628 §6.1"""
     upper = typed[:64].upper().translate(_CONFUSED)
-    return "".join(letter for letter in upper if "A" <= letter <= "Z" or letter.isdigit())
+    return "".join(letter for letter in upper if letter.isascii() and letter.isalnum())
 
 
 def _shown(user_code: str) -> str:
