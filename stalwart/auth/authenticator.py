@@ -74,14 +74,18 @@ class Authenticator:
             self._cached.inc()
         return principal
 
-    def verify(self, authorization: bytes) -> Principal | None:
-        """Check who the value says it is; None if that isn't right. Blocks. AuthMalformed, StoreError."""
+    def verify(self, authorization: bytes, client: str | None = None) -> Principal | None:
+        """Check who the value says it is; None if that isn't right, or not for the address of the client, if given.
+
+        Blocks. AuthMalformed, StoreError.
+        """
         credentials = parse_authorization(authorization)
         digest = self._digest(authorization)
-        if (known := self._look_up(digest)) is not None:  # several first requests of one client came together
-            return known
+        known = self._look_up(digest)
+        if known is not None and (client is None or known.may_come_from(client)):
+            return known  # several first requests of one client came together
         started_at = self._forgotten
-        principal = self.checker.check(credentials)
+        principal = self.checker.check(credentials, client)
         if principal is not None:
             self._remember(digest, principal, started_at)
         outcome = self._failed if principal is None else self._ok
@@ -89,21 +93,21 @@ class Authenticator:
             outcome.inc()
         return principal
 
-    def recheck(self, authorization: bytes) -> Principal | None:
+    def recheck(self, authorization: bytes, client: str | None = None) -> Principal | None:
         """As `verify`, but what is remembered is brought up to date first. Blocks. AuthMalformed, StoreError."""
         digest = self._digest(authorization)
         known = self._look_up(digest)
         if known is not None:
             with self._store.read() as s:
                 current = self.current(s, known)
-            if current is not None:
+            if current is not None and (client is None or current.may_come_from(client)):
                 with self._lock:
                     if digest in self._verified:
                         self._verified[digest] = (self._verified[digest][0], current)
                 return current
             with self._lock:
                 self._verified.pop(digest, None)
-        return self.verify(authorization)
+        return self.verify(authorization, client)
 
     def still_valid(self, s: Session, principal: Principal) -> bool:
         """Whether the credentials still count, and give the same permissions."""

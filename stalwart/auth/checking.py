@@ -17,6 +17,7 @@ from stalwart.auth.schemes import UnusableHash, is_hash
 from stalwart.config.secret import Secret
 from stalwart.store import (
     ALL_PERMISSIONS,
+    AccountRow,
     InvalidAddress,
     Session,
     Store,
@@ -26,6 +27,7 @@ from stalwart.store import (
     find_token,
     find_totp,
     note_use,
+    principal_of_account,
     replace_password_hash,
     use_totp_step,
 )
@@ -43,10 +45,13 @@ class CodeNeeded(Exception):
 
 
 class _Password(msgspec.Struct, frozen=True, kw_only=True):
-    """What a password is checked against, and who it lets in."""
+    """What a password is checked against, and whose it is.
 
-    principal: Principal
-    stored: str
+    What they may do is read when it was right: until then an account costs hardly more than an unknown user.
+    """
+
+    account: AccountRow
+    principal_id: int
     totp: str | None
 
 
@@ -88,8 +93,11 @@ class Checker:
         fallback = self._fallback
         return None if fallback is None else fallback[1]
 
-    def check(self, credentials: Credentials) -> Principal | None:
-        """Who they stand for; None if they aren't right. Blocks. StoreError."""
+    def check(self, credentials: Credentials, client: str | None = None) -> Principal | None:
+        """Who they stand for; None if they aren't right, or not for the address of the client, if given.
+
+        Blocks. StoreError.
+        """
         user, secret = credentials.user, credentials.secret.reveal()
         if credentials.is_token:
             return self._by_token(secret)
@@ -98,6 +106,8 @@ class Checker:
             if found is None:
                 found = self._api_key(s, user, secret)
         if isinstance(found, Principal):
+            if client is not None and not found.may_come_from(client):
+                return None
             self._note_use(found)
             return found
         if found is not None:
@@ -123,18 +133,17 @@ class Checker:
             account = find_account(s, user)
         except InvalidAddress:
             return None
-        principal = None if account is None else load_principal(s, account.id, None)
-        if account is None or principal is None:
+        if account is None or account.kind != "individual" or not account.is_enabled:
             return None
-        totp = find_totp(s, principal.principal_id)
-        return _Password(principal=principal, stored=account.password_hash, totp=totp)
+        principal_id = principal_of_account(s, account.id).id
+        return _Password(account=account, principal_id=principal_id, totp=find_totp(s, principal_id))
 
     def _account(self, s: Session, user: str, secret: str) -> Principal | _Password | None:
         found = self._with_password(s, user)
         if found is None:
             return None
-        app = find_credential(s, found.principal.principal_id, secret)
-        return found if app is None else load_principal(s, found.principal.account_id, app.id)
+        app = find_credential(s, found.principal_id, secret)
+        return found if app is None else load_principal(s, found.account.id, app.id)
 
     def _api_key(self, s: Session, name: str, secret: str) -> Principal | None:
         holder = find_principal(s, "apiKey", name)
@@ -157,45 +166,49 @@ class Checker:
             return None
 
     def _by_parts(self, found: _Password, password: str, code: str) -> Principal | None:
-        principal = found.principal
+        account = found.account
         try:
-            right = self._passwords.verify(found.stored, password)
+            right = self._passwords.verify(account.password_hash, password)
         except UnusableHash as error:
             self._on_trouble(
-                f"nobody can sign in as {principal.address} by a password: {error}; "
-                f"`stalwart account passwd {principal.address}` sets a new one"
+                f"nobody can sign in as {account.address} by a password: {error}; "
+                f"`stalwart account passwd {account.address}` sets a new one"
             )
             right = False
             self._passwords.verify_nobody(password)
         else:
-            if not right and self._passwords.is_dated(found.stored):
+            if not right and self._passwords.is_dated(account.password_hash):
                 self._passwords.verify_nobody(password)
         if not right:
             return None
         if found.totp is not None:
             if not code:
                 raise CodeNeeded
-            if not self._take_code(principal, found.totp, code):
+            if not self._take_code(found, found.totp, code):
                 return None
-        if self._passwords.is_dated(found.stored):
+        if self._passwords.is_dated(account.password_hash):
             better = self._passwords.hash(password)
             with self._store.write() as s:
-                replace_password_hash(s, principal.account_id, found.stored, better)
-        return principal
+                replace_password_hash(s, account.id, account.password_hash, better)
+        with self._store.read() as s:
+            principal = load_principal(s, account.id, None)
+        # The password may have been changed while it was checked.
+        is_same = principal is not None and principal.credential_version == account.credential_version
+        return principal if is_same else None
 
-    def _take_code(self, principal: Principal, totp: str, code: str) -> bool:
+    def _take_code(self, found: _Password, totp: str, code: str) -> bool:
         try:
             step = step_of(totp, code, self._store.clock())
         except ValueError:  # not base32
             self._on_trouble(
-                f"nobody can sign in as {principal.address}: the secret of the second factor is malformed; "
-                f"`stalwart account totp disable {principal.address}` takes it away"
+                f"nobody can sign in as {found.account.address}: the secret of the second factor is malformed; "
+                f"`stalwart account totp disable {found.account.address}` takes it away"
             )
             return False
         if step is None:
             return False
         with self._store.write() as s:
-            return use_totp_step(s, principal.principal_id, step)
+            return use_totp_step(s, found.principal_id, step)
 
     def _by_fallback(self, credentials: Credentials) -> Principal | None:
         fallback, secret = self._fallback, credentials.secret.reveal()

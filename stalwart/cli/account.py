@@ -21,11 +21,15 @@ from stalwart.store import (
     create_account,
     delete_account,
     find_account,
+    find_totp,
     finish_deletions,
+    groups_of,
     guests_of,
     list_accounts,
     list_mailboxes,
+    principal_of_account,
     remove_alias,
+    roles_of,
     set_password_hash,
     set_quota,
     share_account,
@@ -96,18 +100,25 @@ def show_all(config_path: str | None, json_wanted: bool) -> None:
 def show(config_path: str | None, address: str, json_wanted: bool) -> None:
     """Show one account and its mailboxes."""
     with open_store(config_path) as store, store.read() as session:
-        row = _find(session, address)
+        row = find(session, address)
         mailboxes, guests = list_mailboxes(session, row.id), guests_of(session, row.id)
+        principal = principal_of_account(session, row.id).id
+        roles, groups = roles_of(session, principal), [group.name for group in groups_of(session, principal)]
+        has_totp = find_totp(session, principal) is not None
     if json_wanted:
         boxes = [
             {"name": box.name, "role": box.role, "messages": box.total_emails, "unread": box.unread_emails}
             for box in mailboxes
         ]
-        click.echo(as_json({**_record(row, guests), "mailboxes": boxes}))
+        more = {"roles": list(roles), "groups": groups, "totp": has_totp, "mailboxes": boxes}
+        click.echo(as_json({**_record(row, guests), **more}))
         return
     click.echo(f"address:  {row.address}")
     click.echo(f"name:     {row.name or '-'}")
-    click.echo(f"admin:    {'yes' if row.is_admin else 'no'}")
+    click.echo(f"enabled:  {'yes' if row.is_enabled else 'no'}")
+    click.echo(f"roles:    {', '.join(roles) or '-'}")
+    click.echo(f"groups:   {', '.join(groups) or '-'}")
+    click.echo(f"totp:     {'yes' if has_totp else 'no'}")
     click.echo(f"aliases:  {', '.join(row.aliases) or '-'}")
     click.echo(f"created:  {as_time(row.created_at)}")
     click.echo(f"used:     {as_size(row.used)} of {as_size(row.quota) if row.quota is not None else 'no limit'}")
@@ -128,7 +139,7 @@ def passwd(config_path: str | None, address: str, password_stdin: bool) -> None:
     password = _password_from_stdin() if password_stdin else generate_password()
     password_hash = Passwords().hash(password)
     with open_store(config_path) as store, store.write() as session:
-        row = _find(session, address)
+        row = find(session, address)
         set_password_hash(session, row.id, password_hash)
     click.echo(f"password of {row.address} changed")
     if not password_stdin:
@@ -147,7 +158,7 @@ def alias() -> None:
 def alias_add(config_path: str | None, address: str, alias_address: str) -> None:
     """Deliver mail for ALIAS to the account ADDRESS too."""
     with open_store(config_path) as store, store.write() as session:
-        row = _find(session, address)
+        row = find(session, address)
         add_alias(session, row.id, alias_address)
     click.echo(f"{alias_address} now goes to {row.address}")
 
@@ -159,7 +170,7 @@ def alias_add(config_path: str | None, address: str, alias_address: str) -> None
 def alias_remove(config_path: str | None, address: str, alias_address: str) -> None:
     """Stop delivering mail for ALIAS to the account ADDRESS."""
     with open_store(config_path) as store, store.write() as session:
-        row = _find(session, address)
+        row = find(session, address)
         remove_alias(session, row.id, alias_address)
     click.echo(f"{alias_address} no longer goes to {row.address}")
 
@@ -176,7 +187,7 @@ def quota(config_path: str | None, address: str, size: str) -> None:
     """
     octets = _quota(size)
     with open_store(config_path) as store, store.write() as session:
-        row = _find(session, address)
+        row = find(session, address)
         set_quota(session, row.id, octets)
     limit = "no limit" if octets is None else f"a quota of {as_size(octets)}"
     click.echo(f"{row.address} now has {limit}, {as_size(row.used)} used")
@@ -196,7 +207,7 @@ def quota(config_path: str | None, address: str, size: str) -> None:
 def share(config_path: str | None, owner: str, guest: str, rights: str) -> None:
     """Let the account GUEST see the mail of the account OWNER, beside their own. It holds at once."""
     with open_store(config_path) as store, store.write() as session:
-        whose, whom = _find(session, owner), _find(session, guest)
+        whose, whom = find(session, owner), find(session, guest)
         if whose.id == whom.id:
             raise click.UsageError("an account can't be shared with itself")
         share_account(session, whose.id, whom.id, writing=rights == "write")
@@ -210,7 +221,7 @@ def share(config_path: str | None, owner: str, guest: str, rights: str) -> None:
 def unshare(config_path: str | None, owner: str, guest: str) -> None:
     """Stop GUEST from seeing the mail of OWNER. It holds at once."""
     with open_store(config_path) as store, store.write() as session:
-        whose, whom = _find(session, owner), _find(session, guest)
+        whose, whom = find(session, owner), find(session, guest)
         unshare_account(session, whose.id, whom.id)
     click.echo(f"{whom.address} no longer sees the mail of {whose.address}")
 
@@ -223,7 +234,7 @@ def delete(config_path: str | None, address: str, yes: bool) -> None:
     """Delete an account with all its mail. There is no way back but a backup."""
     with open_store(config_path) as store:
         with store.read() as session:
-            row = _find(session, address)
+            row = find(session, address)
         if not yes:
             question = f"Delete {row.address} with {row.message_count} messages ({as_size(row.used)})?"
             click.confirm(question, abort=True)
@@ -233,9 +244,10 @@ def delete(config_path: str | None, address: str, yes: bool) -> None:
     click.echo(f"account {row.address} deleted")
 
 
-def _find(session: Session, address: str) -> AccountRow:
+def find(session: Session, address: str) -> AccountRow:
+    """The account of this address. NotFound, InvalidAddress."""
     row = find_account(session, address)
-    if row is None:
+    if row is None or row.kind != "individual":
         raise NotFound(f"there is no account {address}: `stalwart account list` shows those there are")
     return row
 
@@ -263,6 +275,7 @@ def _record(row: AccountRow, guests: Sequence[ShareRow]) -> dict[str, object]:
         "address": row.address,
         "name": row.name,
         "admin": row.is_admin,
+        "enabled": row.is_enabled,
         "aliases": list(row.aliases),
         "quota": row.quota,
         "used": row.used,

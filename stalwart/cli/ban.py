@@ -4,46 +4,19 @@ from __future__ import annotations
 
 import ipaddress
 import time
-from typing import cast, get_args
+from typing import get_args
 
 import click
 import msgspec
 
 from stalwart.auth.bans import ALWAYS_ALLOWED
+from stalwart.cli.kinds import DurationType, NetworkType
 from stalwart.cli.opening import load_settings, open_store
 from stalwart.cli.output import as_json, as_time, table
-from stalwart.config.kinds import DURATION, NETWORK, BadValue, IPNetwork
+from stalwart.config.kinds import IPNetwork
 from stalwart.store import BanReason, BanRow, add_ban, list_bans, remove_bans
 
 _REASONS = get_args(BanReason)
-
-
-class _Network(click.ParamType[IPNetwork]):
-    """An IP address or network."""
-
-    name = "address"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> IPNetwork:
-        """The network, or a usage error that says what was wanted."""
-        try:
-            return cast(IPNetwork, NETWORK.read(value, ""))
-        except BadValue as error:
-            self.fail(f"found {value!r}; wanted {str(error) or NETWORK.wanted}", param, ctx)
-
-
-class _Duration(click.ParamType[float | None]):
-    """A duration with its unit, in seconds; None for no end."""
-
-    name = "duration"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float | None:
-        """Seconds, or a usage error that says what was wanted."""
-        if value in ("never", "ever"):
-            return None
-        try:
-            return cast(float, DURATION.read(value, ""))
-        except BadValue as error:
-            self.fail(f'found {value!r}; wanted {str(error) or DURATION.wanted}, or "ever"', param, ctx)
 
 
 @click.group(short_help="Addresses that are kept out.")
@@ -76,8 +49,10 @@ def show_all(config_path: str | None, json_wanted: bool) -> None:
 
 
 @ban.command("add")
-@click.argument("address", type=_Network())
-@click.option("--for", "seconds", type=_Duration(), default="1d", show_default=True, help='Such as "12h", or "ever".')
+@click.argument("address", type=NetworkType())
+@click.option(
+    "--for", "seconds", type=DurationType(), default="1d", show_default=True, help='Such as "12h", or "ever".'
+)
 @click.option("--reason", "detail", default="", help="Why, for whoever lists the bans later.")
 @click.pass_obj
 def add(config_path: str | None, address: IPNetwork, seconds: float | None, detail: str) -> None:
@@ -95,7 +70,7 @@ def add(config_path: str | None, address: IPNetwork, seconds: float | None, deta
 
 
 @ban.command("remove")
-@click.argument("address", type=_Network(), required=False)
+@click.argument("address", type=NetworkType(), required=False)
 @click.option("--all", "everything", is_flag=True, help="Lift all bans.")
 @click.option("--reason", type=click.Choice(_REASONS), help="Lift all bans that were made for this reason.")
 @click.pass_obj

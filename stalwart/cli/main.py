@@ -9,15 +9,19 @@ from io import TextIOWrapper
 import click
 
 from stalwart import __version__
-from stalwart.cli.account import account
+from stalwart.cli.account_access import account
+from stalwart.cli.apikey import apikey
+from stalwart.cli.app_password import app_password
 from stalwart.cli.ban import ban
 from stalwart.cli.config import check, config
 from stalwart.cli.dkim import dkim
 from stalwart.cli.domain import domain
+from stalwart.cli.group import group
 from stalwart.cli.importing import import_mail
 from stalwart.cli.policy import policy
 from stalwart.cli.queue import queue
 from stalwart.cli.reload import reload
+from stalwart.cli.role import role
 from stalwart.store import StoreError
 
 
@@ -43,6 +47,10 @@ def stalwart(context: click.Context, config_path: str | None) -> None:
 stalwart.add_command(check)
 stalwart.add_command(config)
 stalwart.add_command(account)
+stalwart.add_command(app_password)
+stalwart.add_command(apikey)
+stalwart.add_command(role)
+stalwart.add_command(group)
 stalwart.add_command(domain)
 stalwart.add_command(dkim)
 stalwart.add_command(ban)

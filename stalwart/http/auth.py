@@ -23,10 +23,10 @@ class ChecksSignIn(Protocol):
     def cached(self, authorization: bytes) -> Principal | None:
         """Who this header value was found to be a short time ago; does no I/O."""
 
-    def verify(self, authorization: bytes) -> Principal | None:
-        """Who this header value stands for; blocks. Raises AuthMalformed."""
+    def verify(self, authorization: bytes, client: str) -> Principal | None:
+        """Who this header value stands for, sent by a client of this address; blocks. Raises AuthMalformed."""
 
-    def recheck(self, authorization: bytes) -> Principal | None:
+    def recheck(self, authorization: bytes, client: str) -> Principal | None:
         """As `verify`, and with the permissions that they have by now."""
 
 
@@ -81,7 +81,7 @@ async def authenticate(
 
 
 async def _verify(
-    request: Request, value: bytes, verify: Callable[[bytes], Principal | None], pool: RunsInThread
+    request: Request, value: bytes, verify: Callable[[bytes, str], Principal | None], pool: RunsInThread
 ) -> Principal:
     """Have the password checked. Attempts are charged before, so that many at once are no way around; if right, not."""
     guard = request.site.guard
@@ -91,13 +91,12 @@ async def _verify(
         if guard is not None:
             name = parse_authorization(value).user
             check_sign_in(guard, request, name)
-        principal = await pool.run(lambda: verify(value))
+        principal = await pool.run(lambda: verify(value, request.client_address))
     except AuthMalformed as error:
         raise unauthorized(
             "The Authorization field is not of a form this server takes: send Basic, or an API key as Bearer."
         ) from error
-    # Whoever has found a key learns no more than that it isn't right from where they are.
-    if principal is None or not principal.may_come_from(request.client_address):
+    if principal is None:
         if guard is not None:
             guard.sign_in_failed(request.client_address, name)
         raise unauthorized("The name or the password is wrong.")

@@ -134,6 +134,9 @@ ALL_PERMISSIONS = frozenset(PERMISSIONS)
 ADMINISTERS = "settings-update"
 """Who has this permission administers the server."""
 
+RECEIVES, SENDS = "email-receive", "email-send"
+"""What delivery and submission ask for."""
+
 BUILT_IN_ROLES: Mapping[str, frozenset[str]] = {
     "user": frozenset(name for name, permission in PERMISSIONS.items() if permission.of_users),
     "admin": ALL_PERMISSIONS,

@@ -1,4 +1,4 @@
-"""Who can be given permissions: individuals, groups, lists, roles and API keys; and what they may do.
+"""Who can be given permissions: individuals, groups, roles and API keys; and what they may do.
 
 Each change moves the directory's version (see `recipients`), so that what was worked out before is known to be old.
 """
@@ -17,7 +17,7 @@ from stalwart.store.session import Session
 from stalwart.store.shares import forget_subscriptions, may_write
 from stalwart.store.tables import principal, principal_member, principal_permission, principal_role
 
-PrincipalKind = Literal["individual", "group", "list", "role", "apiKey", "oauthClient"]
+PrincipalKind = Literal["individual", "group", "role", "apiKey"]
 
 # What moves the directory's version: not the note of when a credential was last used, nor of a code's time step.
 _WATCHED: Mapping[str, str] = {
@@ -148,7 +148,7 @@ def find_principal(s: Session, kind: PrincipalKind, name: str) -> PrincipalRow |
 
 
 def principal_of_account(s: Session, account_id: int) -> PrincipalRow:
-    """The individual, group or list that an account belongs to. NotFound."""
+    """The individual or group that an account belongs to. NotFound."""
     row = s.connection.execute(_BY_ACCOUNT, {"account": account_id}).one_or_none()
     if row is None:
         raise NotFound(f"account {account_id} does not exist")
@@ -253,6 +253,11 @@ def effective_permissions(s: Session, principal_id: int) -> frozenset[str]:
     return frozenset((found | grants.enabled) - grants.disabled)
 
 
+def permissions_of_role(s: Session, role: PrincipalRow) -> frozenset[str]:
+    """What a role gives."""
+    return _of_role(s, role.id, role.name)
+
+
 def _of_role(s: Session, role_id: int, name: str) -> frozenset[str]:
     built_in = BUILT_IN_ROLES.get(name)
     if built_in is None:
@@ -311,10 +316,8 @@ def remove_member(s: Session, group_id: int, member_id: int) -> None:
 _KINDS: Mapping[PrincipalKind, str] = {
     "individual": "account",
     "group": "group",
-    "list": "list",
     "role": "role",
     "apiKey": "API key",
-    "oauthClient": "OAuth client",
 }
 
 

@@ -11,7 +11,10 @@ from sqlalchemy import bindparam, select
 
 from stalwart.ops.cache import Cache
 from stalwart.store.accounts import resolve_recipient
+from stalwart.store.permissions import RECEIVES
 from stalwart.store.prepared import Prepared
+from stalwart.store.principals import effective_permissions, principal_of_account
+from stalwart.store.rows import AccountRow
 from stalwart.store.session import Session
 from stalwart.store.tables import IS_LIVE, account
 
@@ -41,12 +44,21 @@ class RecipientRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def find_recipient(s: Session, address: str, cache: RecipientCache) -> RecipientRow | None:
-    """As `resolve_recipient`, from memory if it can be; the octets are always those of `s`, which is a snapshot."""
+    """As `resolve_recipient`, from memory if it can be; the octets are always those of `s`, which is a snapshot.
+
+    An individual without the permission `email-receive` receives nothing.
+    """
     version = s.directory_version()
     account_id = cache.get((version, address))
     if account_id is None:
         found = resolve_recipient(s, address)
-        account_id = _NOBODY if found is None else found.id
+        account_id = _NOBODY if found is None or not _may_receive(s, found) else found.id
         cache.put((version, address), account_id)
     row = _RECIPIENT.run(s.driver, {"account": account_id}).fetchone() if account_id != _NOBODY else None
     return None if row is None else RecipientRow(id=account_id, address=row[0], quota=row[1], used=row[2])
+
+
+def _may_receive(s: Session, found: AccountRow) -> bool:
+    if found.kind != "individual":
+        return True
+    return RECEIVES in effective_permissions(s, principal_of_account(s, found.id).id)

@@ -72,12 +72,12 @@ principal = Table(
     metadata,
     Column("id", Id, primary_key=True),
     Column("kind", Text, nullable=False),  # see PrincipalKind
-    Column("name", Text, nullable=False),  # of an individual, group or list: the address of its account
+    Column("name", Text, nullable=False),  # of an individual or group: the address of its account
     Column("description", Text, nullable=False),
     Column("locale", Text),  # a language tag, RFC 5646; NULL: not known
     Column("is_enabled", Boolean, nullable=False),  # whether its credentials count
     Column("created_at", BigInteger, nullable=False),
-    # Where its mail lies; of a list, only what its address belongs to. NULL: it has no address.
+    # Where its mail lies; NULL: it has no mailbox.
     Column("account_id", ForeignKey("account.id", ondelete="CASCADE"), unique=True),
     Column("owner_id", Id, ForeignKey("principal.id", ondelete="CASCADE")),  # for whom an API key signs in
     UniqueConstraint("kind", "name"),

@@ -117,6 +117,19 @@ class PasswordSignInTests(SignInTestCase):
             self.assertIsNone(self.basic("secret", user=user), user)
             self.assertEqual(self.passwords.checked, 1, user)
 
+    def test_changed_meanwhile(self) -> None:
+        """A password that was changed while it was checked lets nobody in."""
+        real = self.passwords.verify
+
+        def verify(password_hash: str, password: str) -> bool:
+            with self.store.write() as s:
+                store.set_password_hash(s, self.account_id, "x")
+            return real(password_hash, password)
+
+        self.patch(self.passwords, "verify", verify)
+        self.assertIsNone(self.basic("secret"))
+        self.assertIsNone(self.auth.cached(header("ada@example.org:secret")))
+
     def test_disabled(self) -> None:
         """A disabled account is out with the next request, by every credential, and in again when it is enabled."""
         self.app_password()
@@ -305,10 +318,23 @@ class SecretTests(SignInTestCase):
         self.assertTrue(principal.may_come_from("192.0.2.7"))
         self.assertFalse(principal.may_come_from("198.51.100.1"))
         self.assertFalse(principal.may_come_from("unix"))
+        for client, found in (("198.51.100.1", None), ("192.0.2.7", principal), ("198.51.100.1", None)):
+            self.assertEqual([self.auth.verify(value, client), self.auth.recheck(value, client)], [found, found])
         self.assertIsNone(self.auth.verify(f"Bearer {api_key_token('backup', 'wrong')}".encode()))
         self.assertIsNone(self.auth.verify(f"Bearer {api_key_token('nobody', 'wrong')}".encode()))
         self.assertEqual(self.passwords.checked, 0)
         self.assertEqual(self.basic("key-secret", user="backup"), principal)
+
+    def test_use_from_elsewhere(self) -> None:
+        """A key that was refused for where it comes from was not used."""
+        value = self.api_key("logs-view", networks=("192.0.2.0/24",))
+        self.assertIsNone(self.auth.verify(value, "198.51.100.1"))
+        self.assertIsNone(self.auth.cached(value))
+        with self.store.read() as s:
+            key = store.find_principal(s, "apiKey", "backup")
+            assert key is not None
+            [row] = store.list_credentials(s, key.id)
+        self.assertIsNone(row.last_used_at)
 
     def test_api_key_of_account(self) -> None:
         """It signs in for its account, may do what both may, and goes with it."""

@@ -39,7 +39,7 @@ class Known:
         """Who was seen with this value."""
         return self.seen.get(authorization)
 
-    def verify(self, authorization: bytes) -> Principal | None:
+    def verify(self, authorization: bytes, client: str) -> Principal | None:
         """Who this is."""
         if not authorization.startswith(b"Basic "):
             raise AuthMalformed("not Basic")

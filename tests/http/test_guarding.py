@@ -64,7 +64,7 @@ class People:
         """Who was seen before."""
         return self.seen.get(authorization)
 
-    def verify(self, authorization: bytes) -> Principal | None:
+    def verify(self, authorization: bytes, client: str) -> Principal | None:
         """Whether it is right."""
         try:
             user, _, password = base64.b64decode(authorization.removeprefix(b"Basic ")).decode().partition(":")

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from stalwart.ops.cache import Cache
 from stalwart.store import (
     ALL_PERMISSIONS,
     BUILT_IN_ROLES,
@@ -16,6 +17,7 @@ from stalwart.store import (
     CircularRoles,
     Grants,
     NotFound,
+    RecipientCache,
     Session,
     ShareRow,
     StillInUse,
@@ -33,6 +35,7 @@ from stalwart.store import (
     find_credential,
     find_mailbox,
     find_principal,
+    find_recipient,
     find_totp,
     get_account,
     get_credential,
@@ -345,6 +348,25 @@ class GroupTests(PrincipalTestCase):
             delete_account(s, group)
             self.assertEqual(groups_of(s, self.ada), [])
             self.assertEqual(shares_by_guest(s), {})
+
+
+class ReceivingTests(PrincipalTestCase):
+    """Who mail is taken for."""
+
+    def test_permission(self) -> None:
+        """An individual without email-receive receives nothing, with the next look; a group always does."""
+        cache: RecipientCache = Cache("recipients", octets=100_000, tti=60.0, clock=lambda: 0.0)
+        with self.store.write() as s:
+            group = create_account(s, "team@example.org", password_hash="", kind="group").id
+        for disabled, found in ((frozenset(), self.account_id), (frozenset({"email-receive"}), None)):
+            with self.store.write() as s:
+                set_grants(s, self.ada, Grants(disabled=disabled))
+            with self.store.read() as s:
+                row = find_recipient(s, "ada@example.org", cache)
+                team = find_recipient(s, "team@example.org", cache)
+            self.assertEqual(None if row is None else row.id, found)
+            assert team is not None
+            self.assertEqual(team.id, group)
 
 
 class CredentialTests(PrincipalTestCase):

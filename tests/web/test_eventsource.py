@@ -308,6 +308,27 @@ class StreamTests(StreamBed):
         self.assertTrue(events.ended)
         self.problem(self.get("/jmap/eventsource/?types=*"), 401)
 
+    def test_access_changed(self) -> None:
+        """So does whatever changes what the user may do, and whether they may sign in."""
+        with self.store.read() as s:
+            ada = store.principal_of_account(s, self.account.id).id
+        changes: tuple[Callable[[store.Session], object], ...] = (
+            lambda s: store.set_grants(s, ada, store.Grants(disabled=frozenset({"jmap-thread-get"}))),
+            lambda s: store.enable_principal(s, ada, enabled=False),
+        )
+        for change in changes:
+            events = self.events()
+            events.read()
+            self.clock.advance(1)
+            events.read()
+            self.assertFalse(events.ended)
+            with self.elsewhere().write() as s:
+                change(s)
+            self.clock.advance(1)
+            events.read()
+            self.assertTrue(events.ended)
+        self.problem(self.get("/jmap/eventsource/?types=*"), 401)
+
     def test_account_deleted(self) -> None:
         """So does the end of the account."""
         events = self.events()

@@ -448,6 +448,34 @@ class SenderTests(StreamBed):
             count = s.driver.execute("SELECT count(*) FROM push_subscription").fetchone()
         self.assertEqual(count, (0,))
 
+    def test_rights_changed(self) -> None:
+        """Other permissions destroy none; a disabled account loses them."""
+        self.verified()
+        with self.store.write() as s:
+            ada = store.principal_of_account(s, self.account.id).id
+            store.set_grants(s, ada, store.Grants(disabled=frozenset({"jmap-echo"})))
+        for _ in range(3):
+            self.clock.advance(1)
+        self.mail()
+        self.assertEqual(len(self.service.take()), 1)
+        with self.store.write() as s:
+            store.enable_principal(s, ada, enabled=False)
+        self.clock.advance(1)
+        self.assertEqual(self.rows(), [])
+
+    def test_app_password(self) -> None:
+        """One made by an app password outlives a new password, is not shown to others, and goes with it."""
+        self.verified()
+        with self.store.write() as s:
+            ada = store.principal_of_account(s, self.account.id).id
+            credential = store.add_credential(s, ada, "phone", "app-secret").id
+            s.driver.execute("UPDATE push_subscription SET credential_id = ?, credential_version = 0", (credential,))
+            store.set_password_hash(s, self.account.id, "other")
+            store.delete_dead_subscriptions(s)
+            self.assertEqual(len(store.list_subscriptions(s, self.account.id)), 1)
+            store.remove_credential(s, ada, "phone")
+            self.assertEqual(store.list_subscriptions(s), [])
+
     def test_restart(self) -> None:
         """After a restart verified subscriptions are pushed to; those that aren't get no second code."""
         self.verified()

@@ -100,8 +100,8 @@ def create_submission(call: Call, creation: Creation, arguments: object) -> int:
 
 def check_sender(call: Call) -> None:
     """Raises SetError, `forbiddenToSend`, on the account of somebody else, and for who may not send."""
-    if not call.principal.may("email-send"):
-        raise SetError("forbiddenToSend", "This needs the permission email-send, which you don't have.")
+    if not call.principal.may(store.SENDS):
+        raise SetError("forbiddenToSend", f"This needs the permission {store.SENDS}, which you don't have.")
     if not call.account.is_personal:
         raise SetError("forbiddenToSend", "Mail is sent from one's own account, not from one that is shared.")
 
