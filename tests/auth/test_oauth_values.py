@@ -14,7 +14,7 @@ from stalwart.auth.oauth.parameters import parse_parameters
 from stalwart.auth.oauth.redirects import BadRedirect, check_redirect, is_native, matches, with_parameters
 from stalwart.auth.oauth.resources import is_ours
 
-_TEXT = st.text(st.characters(codec="utf-8", exclude_categories=("Cc",)), max_size=20)
+_TEXT = st.text(st.characters(codec="utf-8", exclude_categories=["Cc"]), max_size=20)
 
 
 class ParameterTests(SynchronousTestCase):

@@ -167,7 +167,7 @@ class FormTests(OAuthBed):
 class RegistrationTests(OAuthBed):
     """`/auth/register`. RFC 7591"""
 
-    def register(self, authorization: str | None = None, **document: object) -> Answer:
+    def register(self, authorization: str | None = None, /, **document: object) -> Answer:
         """Ask for it."""
         return self.octets(
             "/auth/register", json.dumps(document).encode(), authorization=authorization, kind="application/json"

@@ -241,6 +241,13 @@ class RefreshTests(OAuthBed):
         self.error(self.refresh(whole["refresh_token"], scope="unknown"), "invalid_scope")
         self.assertEqual(self.refresh(whole["refresh_token"], scope="openid unknown").status, 200)
 
+    def test_password_changed(self) -> None:
+        """It dies with the password."""
+        token = self.tokens()["refresh_token"]
+        with self.store.write() as s:
+            store.set_password_hash(s, self.account.id, "other")
+        self.error(self.refresh(token), "invalid_grant")
+
     def test_others(self) -> None:
         """Of another client, of another kind, or unknown: invalid_grant, and the token itself is not harmed."""
         given = self.tokens()
