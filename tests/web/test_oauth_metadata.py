@@ -152,6 +152,15 @@ class FormTests(OAuthBed):
             token = json.loads(self.refresh(token).body)["refresh_token"]
         self.assertEqual([self.refresh("x").status for _ in range(4)], [400, 400, 400, 429])
 
+    def test_rates_of_anybody(self) -> None:
+        """What anybody is answered who knows the name of a public client counts, too."""
+        self.http.guard.configure(GuardRules(anonymous=Rate(count=2, period=60.0)))
+        self.http.site.guard = self.http.guard
+        self.assertEqual([self.form("/auth/device", client_id="phone").status for _ in range(3)], [200, 200, 429])
+        self.http.clock.advance(60)
+        statuses = [self.form("/auth/revoke", client_id="phone", token="x").status for _ in range(3)]
+        self.assertEqual(statuses, [200, 200, 429])
+
     def test_busy(self) -> None:
         """A store that is busy is temporarily_unavailable, with the time to try again."""
 
