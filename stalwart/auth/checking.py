@@ -24,6 +24,7 @@ from stalwart.store import (
     find_account,
     find_credential,
     find_principal,
+    find_token,
     find_totp,
     note_use,
     principal_of_account,
@@ -98,6 +99,9 @@ class Checker:
         Blocks. StoreError.
         """
         user, secret = credentials.user, credentials.secret.reveal()
+        if credentials.is_token:
+            found_by = self._by_token(secret)
+            return found_by if found_by is None or client is None or found_by.may_come_from(client) else None
         with self._store.read() as s:
             found = None if credentials.is_api_key else self._account(s, user, secret)
             if found is None:
@@ -146,6 +150,11 @@ class Checker:
         holder = find_principal(s, "apiKey", name)
         row = None if holder is None else find_credential(s, holder.id, secret)
         return None if row is None else load_principal(s, 0, row.id)
+
+    def _by_token(self, token: str) -> Principal | None:
+        with self._store.read() as s:
+            row = find_token(s, token)
+            return None if row is None else load_principal(s, 0, None, token_id=row.id)
 
     # Whether it is.
 
