@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import json
 from typing import Any
+from urllib.parse import urlencode
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from stalwart import store
 from stalwart.auth import GuardRules
@@ -12,8 +16,24 @@ from stalwart.auth.oauth.signing import make_key
 from stalwart.config import Rate
 from stalwart.http import SiteSettings
 from tests.http.bed import Answer
-from tests.web.oauth_bed import ISSUER, REDIRECT, SECRET, OAuthBed, basic
+from tests.web.oauth_bed import DEVICE_GRANT, ISSUER, REDIRECT, SECRET, OAuthBed, basic
 
+# Forms of names and values that mean something.
+_NAMES = [
+    "grant_type",
+    "client_id",
+    "client_secret",
+    "code",
+    "refresh_token",
+    "device_code",
+    "token",
+    "scope",
+    "resource",
+]
+_VALUES = f"authorization_code refresh_token {DEVICE_GRANT} phone webmail {SECRET} openid x \u00e4".split()
+_FORMS = st.lists(st.tuples(st.sampled_from(_NAMES), st.sampled_from([*_VALUES, ""])), max_size=6).map(
+    lambda pairs: urlencode(pairs).encode()
+)
 WELL_KNOWN = ("oauth-authorization-server", "openid-configuration", "oauth-protected-resource")
 
 
@@ -124,6 +144,18 @@ class FormTests(OAuthBed):
         for kind in ("application/json", "multipart/form-data", "text/plain", "application/x-www-form-urlencodedx"):
             self.error(self.octets("/auth/token", fine, kind=kind), "invalid_request")
         self.error(self.octets("/auth/token?client_id=phone", fine), "invalid_request")
+
+    @settings(deadline=None, max_examples=60)
+    @given(
+        st.sampled_from(["token", "device", "revoke", "introspect", "register"]),
+        st.one_of(st.binary(max_size=80), _FORMS),
+        st.sampled_from([None, "Basic x", "Bearer x", basic("webmail", SECRET), basic("phone", "")]),
+    )
+    def test_any_octets(self, page: str, body: bytes, authorization: str | None) -> None:
+        """Whatever is sent is answered, or refused in good order."""
+        answer = self.octets(f"/auth/{page}", body, authorization=authorization)
+        self.assertIn(answer.status, (200, 400, 401), answer.body)
+        json.loads(answer.body)
 
     def test_empty(self) -> None:
         """A parameter without a value counts as left out; unknown ones are ignored. RFC 6749 §3.1"""
