@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
 from hypothesis import given, settings
@@ -18,11 +18,13 @@ from stalwart.delivery.queue_slots import Limits
 from stalwart.mail import dsn
 from stalwart.store import (
     NotFound,
+    Session,
     Store,
     create_account,
     delete_account,
     enqueue,
     get_queue_message,
+    list_queue,
     queue,
     queue_control,
     queue_reports,
@@ -38,6 +40,11 @@ def _as_deferred(waiting: Awaitable[bytes]) -> Deferred[bytes]:
         return await waiting
 
     return Deferred.fromCoroutine(wait())
+
+
+def _fail_always(*arguments: object, **named: object) -> Any:
+    """What raises whatever it is called with."""
+    raise ZeroDivisionError
 
 
 class SendTests(RunnerCase):
@@ -396,7 +403,7 @@ class AgainTests(RunnerCase):
         """A report that can't be made is tried some times and given up with a line in the log; the outcome is noted
         at once, and nothing is sent again."""
         self.sender.kinds["a@example.net"] = "permanent"
-        self.patch(queue_outcomes, "build_report", self.fail_always)
+        self.patch(queue_outcomes, "build_report", _fail_always)
         message = self.put("a@example.net")
         self.assertEqual(self.statuses(message), ["failed"])
         self.clock.pump([10.0] * 20)
@@ -406,17 +413,13 @@ class AgainTests(RunnerCase):
     def test_report_later(self) -> None:
         """A report that can't be queued for a moment is, soon after the outcome."""
         self.sender.kinds["a@example.net"] = "permanent"
-        self.patch(queue_outcomes, "enqueue", self.fail_always)
+        self.patch(queue_outcomes, "enqueue", _fail_always)
         message = self.put("a@example.net")
         self.assertEqual(self.statuses(message), ["failed"])
         self.patch(queue_outcomes, "enqueue", enqueue)
         self.clock.pump([10.0] * 2)
         self.assertEqual(len(self.inbox()), 1)
         self.assertTrue(self.flushLoggedErrors(ZeroDivisionError))
-
-    def fail_always(self, *arguments: object, **named: object) -> Any:
-        """What raises whatever it is called with."""
-        raise ZeroDivisionError
 
     def test_disk_full(self) -> None:
         """What became of a message is noted as soon as the store can; meanwhile it isn't sent again."""
@@ -521,11 +524,33 @@ class LocalTests(RunnerCase):
         self.assertEqual((self.statuses(message), len(self.inbox())), (["delivered", "delivered"], 1))
 
     def test_success(self) -> None:
-        """Who asked to be told of success is. RFC 3461 §5.2.4"""
+        """Who asked to be told of success is. RFC 3461 §5.2.3"""
         self.put("jane@example.org", notify="SUCCESS")
         report = dsn.parse(self.inbox()[1])
         assert report is not None
         self.assertEqual([each.action for each in report.recipients], ["delivered"])
+
+    def test_success_and_crash(self) -> None:
+        """The report of success is queued by the commit that delivers: a crash right after it doesn't lose the report."""
+        run_batch = self.store.run_batch
+        reports: list[int] = []  # that wait, after each commit
+
+        def watched(jobs: Sequence[Callable[[Session], Any]]) -> list[Any]:
+            done = run_batch(jobs)
+            with self.store.read() as s:
+                reports.append(sum(not each.return_path for each in list_queue(s)))
+            return done
+
+        self.patch(self.store, "run_batch", watched)
+        self.put("jane@example.org", "jane+tag@example.org", notify="SUCCESS", ret="FULL")
+        self.assertEqual((reports[:2], len(self.inbox())), ([0, 1], 2))  # begun, and delivered
+
+    def test_success_unmade(self) -> None:
+        """A fault in making the report of success doesn't keep the mail back, and is logged."""
+        self.patch(queue_outcomes, "build_report", _fail_always)
+        message = self.put("jane@example.org", notify="SUCCESS")
+        self.assertEqual((self.statuses(message), len(self.inbox())), (["delivered"], 1))
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
     def test_relayed(self) -> None:
         """RFC 3461 §5.2.2: they are also told that it went to a server that won't tell; others aren't."""
