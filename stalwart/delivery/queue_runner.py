@@ -44,6 +44,7 @@ class _Group(msgspec.Struct, frozen=True, kw_only=True):
     message_id: int
     destination: str
     size: int
+    account_id: int | None
     recipient_ids: tuple[int, ...]
 
 
@@ -188,7 +189,7 @@ class QueueRunner(Service):
         for group in found.groups:
             if not self.running:
                 return
-            slot = self._slots.begin(group.destination, group.size)
+            slot = self._slots.begin(group.destination, group.size, group.account_id)
             if slot is None:
                 continue  # it is found again when an attempt has ended
             begun: QueueMessageRow | None = None
@@ -216,9 +217,8 @@ class QueueRunner(Service):
                 attempts = room.of(destination)
                 if attempts > 0:
                     most = self._limits.recipients
-                    found = _grouped(queue.due(s, now, destination, attempts * most), most)[:attempts]
-                    groups += found
-                    room.take(destination, len(found))
+                    found = _grouped(queue.due(s, now, destination, attempts * most), most)
+                    groups += [each for each in found if room.take(destination, each.account_id)]
         return _Found(groups=groups, next_at=min(later, default=None), figures=figures)
 
     # Attempts
@@ -250,6 +250,7 @@ def _grouped(due: Sequence[DueRecipient], most: int) -> list[_Group]:
                 message_id=message_id,
                 destination=recipients[0].destination,
                 size=recipients[0].size,
+                account_id=recipients[0].account_id,
                 recipient_ids=tuple(each.id for each in recipients[start : start + most]),
             )
             for start in range(0, len(recipients), most)

@@ -60,7 +60,7 @@ _DUE_DESTINATIONS = Prepared(
     ).where(_DESTINATIONS.c.name.is_not(None))
 )
 _DUE = Prepared(
-    select(_r.id, _r.message_id, _r.destination, _m.size)
+    select(_r.id, _r.message_id, _r.destination, _m.size, _m.account_id)
     .join_from(queue_recipient, queue_message, _m.id == _r.message_id)
     .where(
         _r.next_attempt_at.is_not(None),
@@ -221,7 +221,9 @@ def due_destinations(s: Session) -> list[tuple[str, int]]:
 def due(s: Session, now: int, destination: str, limit: int) -> list[DueRecipient]:
     """Recipients at a destination whose time has come, who waits longest first; none that is held or under way."""
     rows = _DUE.run(s.driver, {"destination": destination, "now": now, "most": limit})
-    return [DueRecipient(id=row[0], message_id=row[1], destination=row[2], size=row[3]) for row in rows]
+    return [
+        DueRecipient(id=row[0], message_id=row[1], destination=row[2], size=row[3], account_id=row[4]) for row in rows
+    ]
 
 
 def begin(s: Session, message_id: int, recipient_ids: Iterable[int]) -> QueueMessageRow | None:

@@ -197,7 +197,7 @@ class SlowDisk:
 class FewAtATimeTests(RunnerCase):
     """How much goes on at once."""
 
-    limits = Limits(attempts=5, per_destination=2, memory=len(MESSAGE) * 4)
+    limits = Limits(attempts=5, per_destination=2, memory=len(MESSAGE) * 8)  # of which an account has half
 
     def test_per_destination(self) -> None:
         """One destination has few attempts at a time, others go on beside it, and all are made."""
@@ -214,7 +214,7 @@ class FewAtATimeTests(RunnerCase):
         self.assertEqual(len(self.sender.sent), 7)
 
     def test_larger_than_memory(self) -> None:
-        """A message that alone takes more memory than all may have together goes by itself."""
+        """A message that alone takes more memory than its account may have goes by itself."""
         self.sender.wait = True
         large = self.put("a@example.com", data=MESSAGE * 5)
         small = self.put("a@example.net")
@@ -263,20 +263,58 @@ class TarpitTests(RunnerCase):
         self.clock.pump([1.0] * 30)
         arrived = [each for _, each in self.sender.sent if each not in self.sender.hanging]
         self.assertEqual(len(arrived), 200)
+        self.clock.pump([1.0] * 40)
         # Each of the others was tried, and with one message only.
         self.assertEqual(len(self.sender.waiting), 50)
+
+    def test_other_accounts(self) -> None:
+        """Whoever sends to more servers that hang than there are slots keeps nobody else's mail back, though it is to
+        servers of which nothing is known, and was queued later."""
+        with self.store.write() as s:
+            joe = create_account(s, "joe@example.org", password_hash="x").id
+        self.sender.hanging = frozenset(f"tarpit{number}.example" for number in range(300))
+        for destination in sorted(self.sender.hanging):
+            self.put(f"a@{destination}")
+        self.clock.pump([1.0] * 120)
+        self.assertEqual(len(self.sender.waiting), 58)  # half of 100 that last, and of 20 without the four kept
+        self.jane, jane = joe, self.jane
+        self.put("b@example.net", return_path="joe@example.org")
+        self.put("c@example.com", return_path="joe@example.org")
+        self.jane = jane
+        self.assertEqual(self.sender.addresses[-2:], [["b@example.net"], ["c@example.com"]])
+
+    def test_servers_that_begin_to_hang(self) -> None:
+        """The same if the servers were quick at first."""
+        self.sender.hanging = frozenset(f"tarpit{number}.example" for number in range(40))
+        for destination in sorted(self.sender.hanging):
+            self.put(f"a@{destination}")
+        self.sender.hanging, hanging = frozenset(), self.sender.hanging
+        for _ in range(5):
+            self.sender.answer()
+            self.clock.advance(1)
+        self.sender.hanging = hanging
+        for number in range(160):
+            self.put(f"a@tarpit{number % 40}.example")
+        self.clock.pump([1.0] * 120)
+        with self.store.write() as s:
+            self.jane = create_account(s, "joe@example.org", password_hash="x").id
+        self.put("b@example.net", return_path="joe@example.org")
+        self.assertEqual(self.sender.addresses[-1], ["b@example.net"])
 
     def test_more_than_there_is_room_for(self) -> None:
         """Beyond the slots for servers that hang, destinations that have answered go on; nobody is forgotten."""
         self.put("a@example.net")
         self.sender.hanging = frozenset(f"tarpit{number}.example" for number in range(300))
-        for destination in sorted(self.sender.hanging):
+        with self.store.write() as s:
+            accounts = [self.jane, create_account(s, "joe@example.org", password_hash="x").id]
+        for number, destination in enumerate(sorted(self.sender.hanging)):
+            self.jane = accounts[number % 2]
             self.put(f"a@{destination}")
         self.clock.pump([1.0] * 120)
         self.assertEqual(len(self.sender.waiting), 116)  # 100 that last, and 20 without the four that are kept
         self.put("b@example.net")
         self.assertEqual(self.sender.addresses[-1], ["b@example.net"])
-        for _ in range(5):
+        for _ in range(8):
             self.sender.answer()
             self.clock.pump([1.0] * 20)
         self.assertEqual({each for _, each in self.sender.sent} - {"example.net"}, self.sender.hanging)
@@ -296,7 +334,7 @@ class TarpitTests(RunnerCase):
 
     def test_memory(self) -> None:
         """Large messages to servers that hang don't take the memory that others need."""
-        self.limits = Limits(memory=len(MESSAGE) * 2)
+        self.limits = Limits(memory=len(MESSAGE) * 4)
         self.stop()
         self.runner = self.make_runner()
         self.runner.startService()
@@ -308,6 +346,23 @@ class TarpitTests(RunnerCase):
         self.assertEqual(len(self.sender.sent), 2)
         self.clock.pump([1.0] * 12)
         self.assertEqual(self.sender.addresses[-1], ["a@example.net"])
+
+    def test_memory_of_other_accounts(self) -> None:
+        """Large messages of one account, to servers that hang, never take all memory."""
+        self.limits = Limits(memory=len(MESSAGE) * 4)
+        self.stop()
+        self.runner = self.make_runner()
+        self.runner.startService()
+        self.clock.advance(0)
+        self.sender.hanging = frozenset(f"tarpit{number}.example" for number in range(9))
+        for destination in sorted(self.sender.hanging):
+            self.put(f"a@{destination}", data=MESSAGE * 9)
+        self.clock.pump([1.0] * 40)
+        self.assertEqual(len(self.sender.waiting), 2)
+        with self.store.write() as s:
+            self.jane = create_account(s, "joe@example.org", password_hash="x").id
+        mail = self.put("a@example.net", "joe@example.org", return_path="joe@example.org")
+        self.assertEqual(self.statuses(mail), ["relayed", "delivered"])
 
     def test_relay(self) -> None:
         """One relay that takes its time doesn't get more connections for that."""
@@ -531,7 +586,7 @@ class LocalTests(RunnerCase):
         self.assertEqual([each.action for each in report.recipients], ["delivered"])
 
     def test_success_and_crash(self) -> None:
-        """The report of success is queued by the commit that delivers: a crash right after it doesn't lose the report."""
+        """The report of success is queued by the commit that delivers: a crash right after it loses nothing."""
         run_batch = self.store.run_batch
         reports: list[int] = []  # that wait, after each commit
 
