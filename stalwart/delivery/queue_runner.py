@@ -205,6 +205,7 @@ class QueueRunner(Service):
         """In the thread: as many groups as there is room for, those first that wait longest."""
         groups: list[_Group] = []
         later: list[int] = []
+        others: dict[frozenset[int | None], frozenset[str]] = {}  # where other accounts than those send
         with self._store.read() as s:
             now = s.now()
             figures = queue_figures(s) if with_figures else None
@@ -215,9 +216,12 @@ class QueueRunner(Service):
                     later.append(at)
                     continue
                 attempts = room.of(destination)
-                if attempts > 0:
+                full = room.full(destination)
+                if full and full not in others:
+                    others[full] = queue.destinations_without(s, now, full)
+                if attempts > 0 and (not full or destination in others[full]):
                     most = self._limits.recipients
-                    found = _grouped(queue.due(s, now, destination, attempts * most), most)
+                    found = _grouped(queue.due(s, now, destination, attempts * most, without=full), most)
                     groups += [each for each in found if room.take(destination, each.account_id)]
         return _Found(groups=groups, next_at=min(later, default=None), figures=figures)
 

@@ -169,24 +169,28 @@ class Room:
             return min(1 - busy, self._slow)
         return min(1 - busy, self._free - limits.attempts // 5)
 
+    def full(self, destination: str) -> frozenset[int | None]:
+        """The accounts that may begin nothing there, since they have their share already."""
+        if destination == LOCAL or self._limits.slow_after is None:
+            return frozenset()
+        pace = self._pace(destination)
+        share = self._slow_of if pace == "slow" else self._ordinary_of
+        return frozenset(account_id for account_id, count in share.items() if count >= _PER_ACCOUNT[pace])
+
     def take(self, destination: str, account_id: int | None) -> bool:
         """Give one of these away; False if there is none, or the account has its share already."""
         if self.of(destination) <= 0:
             return False
-        if destination != LOCAL and not self._take_share(self._pace(destination), account_id):
+        if account_id in self.full(destination):
             return False
         self._busy[destination] += 1
-        return True
-
-    def _take_share(self, pace: Pace, account_id: int | None) -> bool:
-        if self._limits.slow_after is not None:
-            share = self._slow_of if pace == "slow" else self._ordinary_of
-            if share[account_id] >= _PER_ACCOUNT[pace]:
-                return False
-            share[account_id] += 1
-        if pace == "slow":
+        if destination == LOCAL:
+            return True
+        if self._pace(destination) == "slow":
+            self._slow_of[account_id] += 1
             self._slow -= 1
         else:
+            self._ordinary_of[account_id] += 1
             self._free -= 1
         return True
 

@@ -66,9 +66,28 @@ _DUE = Prepared(
         _r.next_attempt_at.is_not(None),
         _r.destination == bindparam("destination"),
         _r.next_attempt_at <= bindparam("now"),
+        func.coalesce(_m.account_id, 0).not_in(
+            select(func.json_each(bindparam("others")).table_valued("value").c.value)
+        ),
     )
     .order_by(_r.next_attempt_at, _r.id)
     .limit(bindparam("most"))
+)
+# From the messages, which are far fewer than the recipients where one has many.
+_DESTINATIONS_OF = Prepared(
+    select(_r.destination)
+    .distinct()
+    .where(
+        _r.next_attempt_at <= bindparam("now"),
+        _r.message_id.in_(
+            select(_m.id).where(
+                _m.finished_at.is_(None),
+                func.coalesce(_m.account_id, 0).not_in(
+                    select(func.json_each(bindparam("others")).table_valued("value").c.value)
+                ),
+            )
+        ),
+    )
 )
 _BEGIN = (
     update(queue_recipient)
@@ -218,9 +237,21 @@ def due_destinations(s: Session) -> list[tuple[str, int]]:
     return _DUE_DESTINATIONS.run(s.driver, {}).fetchall()
 
 
-def due(s: Session, now: int, destination: str, limit: int) -> list[DueRecipient]:
-    """Recipients at a destination whose time has come, who waits longest first; none that is held or under way."""
-    rows = _DUE.run(s.driver, {"destination": destination, "now": now, "most": limit})
+def destinations_without(s: Session, now: int, others: Iterable[int | None]) -> frozenset[str]:
+    """Where somebody's time has come to whom another account sends than these (None: the server itself)."""
+    rows = _DESTINATIONS_OF.run(s.driver, {"now": now, "others": _listed(each or 0 for each in others)})
+    return frozenset(row[0] for row in rows)
+
+
+def due(
+    s: Session, now: int, destination: str, limit: int, *, without: Iterable[int | None] = ()
+) -> list[DueRecipient]:
+    """Recipients at a destination whose time has come, who waits longest first; none that is held or under way.
+
+    Those are left out to whom these accounts send (None: the server itself).
+    """
+    others = _listed(each or 0 for each in without)
+    rows = _DUE.run(s.driver, {"destination": destination, "now": now, "most": limit, "others": others})
     return [
         DueRecipient(id=row[0], message_id=row[1], destination=row[2], size=row[3], account_id=row[4]) for row in rows
     ]
