@@ -26,6 +26,7 @@ from stalwart.store.queue_rows import DueRecipient
 _POLL_SECONDS = 1.0
 _FIGURES_SECONDS = 10.0
 _STOP_SECONDS = 5.0
+_AGAIN_SECONDS = 10.0
 
 
 class Reactor(Protocol):
@@ -78,6 +79,7 @@ class QueueRunner(Service):
         self._slots = Slots(limits, clock)
         self._running: set[Deferred[None]] = set()
         self._starting: Deferred[None] | None = None
+        self._pause: Deferred[None] | None = None
         self._looking: Deferred[None] | None = None
         self._look_again = False
         self._poll: IDelayedCall | None = None
@@ -98,6 +100,8 @@ class QueueRunner(Service):
         if self._poll is not None:
             self._poll.cancel()
             self._poll = None
+        if self._pause is not None:
+            self._pause.callback(None)
         return Deferred.fromCoroutine(self._stop())
 
     def close(self) -> None:
@@ -107,10 +111,21 @@ class QueueRunner(Service):
             self._watch = None
 
     async def _resolve(self) -> None:
-        try:
-            await self._attempts.resolve()
-        except Exception:  # noqa: BLE001 - those recipients stay as they are until the next start
-            self._journal.trouble("giving back what was interrupted", Failure())
+        # Nothing begins before this: what is under way later would look interrupted, too.
+        while self.running:
+            try:
+                await self._attempts.resolve()
+                return
+            except Exception:  # noqa: BLE001 - such as a full disk
+                self._journal.trouble("giving back what was interrupted", Failure())
+            self._pause = Deferred()
+            again = self._reactor.callLater(_AGAIN_SECONDS, self._pause.callback, None)
+            try:
+                await self._pause
+            finally:
+                self._pause = None
+                if again.active():
+                    again.cancel()
 
     def _started(self) -> None:
         self._starting = None

@@ -774,6 +774,24 @@ class StopTests(RunnerCase):
         unknown = self.metrics.registry.get_sample_value("stalwart_queue_attempts_total", {"outcome": "unknown"})
         self.assertEqual(unknown, 1)
 
+    def test_killed_and_no_room(self) -> None:
+        """What was begun before a crash is given back as soon as the store takes writes again, and sent; a stop
+        meanwhile doesn't wait for that."""
+        self.runner.stopService()
+        message = self.put("a@example.net")
+        with self.store.write() as s:
+            queue.begin(s, message, [each.id for each in self.get(message).recipients])
+        run_batch = self.store.run_batch
+        self.store.run_batch = _fail_always  # type: ignore[method-assign]
+        self.restart()
+        self.clock.pump([1.0] * 25)
+        self.successResultOf(self.runner.stopService())
+        self.restart()
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 4)
+        self.store.run_batch = run_batch  # type: ignore[method-assign]
+        self.clock.pump([1.0] * 12)
+        self.assertEqual((self.statuses(message), len(self.sender.sent)), (["relayed"], 1))
+
 
 class FigureTests(RunnerCase):
     """Metrics."""
