@@ -344,4 +344,4 @@ def _resolve(now: int, session: Session) -> list[QueueRecipientRow]:
     for each in maybe_sent:
         queue.record(session, each.id, again)
     queue.give_back(session, [each.id for each in rows if each.ending_at is None], now)
-    return maybe_sent
+    return [each for each in maybe_sent if each.status == "queued"]  # who was canceled meanwhile isn't tried again
