@@ -63,7 +63,7 @@ class SignatureTests(QueueCase):
         self.assertGreater(max(map(len, data.split(b"\r\n"))), 980)
         self.put("a@example.net", data=data)
         wait_until(lambda: "a@example.net" in self.sink.messages, "the message")
-        arrived = self.sink.messages["a@example.net"].replace(b"\r\n..", b"\r\n.")  # RFC 5321 §4.5.2
+        arrived = self.sink.messages["a@example.net"]
         self.assertIn(b"by mx.example.net (Postfix)", arrived)
         end = arrived.index(b"\r\n\r\n")
         own = arrived.index(b"\r\nFrom: ")
