@@ -56,6 +56,8 @@ class ResolverDns:
         if self._resolver is None:
             servers = [(self._trusted, self._port)] if self._trusted else None
             self._resolver = DnsResolver(self._reactor, servers=servers, retries=_RETRIES)
+        if not name.isascii():  # an alias may lead to whatever octets its owner likes
+            raise DnsFailed(f"the DNS names {name!r}, which is no host")
         query = dns.Query(name.encode("ascii"), kind, dns.IN)
         try:
             message = await self._bounded(self._resolver, "queryUDP", query)

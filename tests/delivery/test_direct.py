@@ -249,7 +249,7 @@ class StsTests(SynchronousTestCase):
         self.assertEqual(find(others, read_policy(POLICY)), ("temporary", "451 4.4.3"))
 
     def test_cache(self) -> None:
-        """RFC 8461 §5.1: a policy holds until it is too old, though its record, its server or the DNS is gone."""
+        """RFC 8461 §3.3: a policy holds until it is too old, though its record, its server or the DNS is gone."""
         asked = Dns({("_mta-sts.example.net", dns.TXT): txt("v=STSv1; id=1;")})
         fetched: list[str] = []
         reports: list[str] = []

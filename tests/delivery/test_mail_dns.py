@@ -154,6 +154,11 @@ class ResolverTests(TestCase):
         with self.assertRaisesRegex(DnsFailed, "RCODE 2 for example.net"):
             await asked.ask("example.net", dns.MX)
 
+    async def test_no_host(self) -> None:
+        """A name that an alias led to, of octets beyond ASCII, is asked for no more, and no fault of this server."""
+        with self.assertRaisesRegex(DnsFailed, "no host"):
+            await ResolverDns(reactor, "127.0.0.1").ask("_25._tcp.mx\ufffd.example", 52)
+
 
 @implementer(IHostnameResolver, IReactorPluggableNameResolver)
 class Loopback:
