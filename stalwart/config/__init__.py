@@ -2,6 +2,14 @@
 
 from stalwart.config.addresses import Address, TcpAddress, UnixAddress
 from stalwart.config.cache_settings import CacheSettings
+from stalwart.config.discovery_settings import (
+    Autoconfig,
+    MailService,
+    MtaSts,
+    MtaStsOfDomain,
+    SecurityTxt,
+    WellKnown,
+)
 from stalwart.config.errors import ConfigError, ConfigErrors, ConfigWarning
 from stalwart.config.guard_kinds import Rate
 from stalwart.config.guard_settings import AutoBan
@@ -41,6 +49,7 @@ __all__ = [
     "SYSTEM_FILE",
     "Address",
     "AutoBan",
+    "Autoconfig",
     "CacheSettings",
     "Certificate",
     "CheckRule",
@@ -56,6 +65,9 @@ __all__ = [
     "Listener",
     "LogFormat",
     "LogLevel",
+    "MailService",
+    "MtaSts",
+    "MtaStsOfDomain",
     "ObjectQuotas",
     "Origin",
     "Rate",
@@ -66,6 +78,7 @@ __all__ = [
     "RuleNames",
     "RuleText",
     "Secret",
+    "SecurityTxt",
     "Settings",
     "SocketOptions",
     "SourceText",
@@ -74,6 +87,7 @@ __all__ = [
     "TcpAddress",
     "UnixAddress",
     "UsedStore",
+    "WellKnown",
     "find_config",
     "load",
     "plan_reload",
