@@ -14,6 +14,7 @@ _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[!#$%&'()*+,/:;=?@\[\]A-Za-z0-9._~-]
 _PATH = re.compile(r"/(?!/)[!$%&'()*+,/:;=?@A-Za-z0-9._~-]*", re.ASCII)
 # RFC 5646 §2.1, as far as it matters here.
 _LANGUAGE = re.compile(r"[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*", re.ASCII)
+_LONGEST_NAME = 60  # draft-ietf-mailmaint-autoconfig: displayName has no more
 _LONGEST_ROBOTS = 500 * 1024  # RFC 9309 §2.5: crawlers read no more
 
 
@@ -130,11 +131,27 @@ def _read_language(value: object, folder: str) -> str:
 LANGUAGE_TAG = Kind(name="language tag", wanted='a language tag such as "en" or "pt-BR"', read=_read_language)
 
 
+def _read_name(value: object, folder: str) -> str:
+    # XML has no way to write control characters.
+    if not isinstance(value, str) or not value.strip() or not value.isprintable() or len(value) > _LONGEST_NAME:
+        raise BadValue
+    return value.strip()
+
+
+PROVIDER_NAME = Kind(
+    name="text, one line", wanted=f"a text of 1 to {_LONGEST_NAME} printable characters", read=_read_name
+)
+
+
 def _read_robots(value: object, folder: str) -> str:
     if not isinstance(value, str) or not value.strip():
         raise BadValue
     if len(value) > _LONGEST_ROBOTS or any(c < " " and c not in "\t\r\n" for c in value):
         raise BadValue("a text of at most 500 KiB without control characters")
+    try:
+        value.encode("utf-8")
+    except UnicodeEncodeError:
+        raise BadValue("a text that UTF-8 can write") from None
     return value if value.endswith("\n") else value + "\n"
 
 
@@ -150,4 +167,5 @@ ContactUri = Annotated[str, CONTACT_URI]
 MxPattern = Annotated[str, MX_PATTERN]
 Instant = Annotated[datetime.datetime, INSTANT]
 LanguageTag = Annotated[str, LANGUAGE_TAG]
+ProviderName = Annotated[str, PROVIDER_NAME]
 Robots = Annotated[str, ROBOTS]

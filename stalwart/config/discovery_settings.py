@@ -13,6 +13,7 @@ from stalwart.config.discovery_kinds import (
     Instant,
     LanguageTag,
     MxPattern,
+    ProviderName,
     Robots,
 )
 from stalwart.config.kinds import Hostname, bounded_duration, whole
@@ -33,7 +34,8 @@ class MailService(msgspec.Struct, frozen=True, kw_only=True):
         Hostname | None,
         Key(
             name="host",
-            doc="The server that offers it: this machine's name or another's. Not set: clients are told of none.",
+            doc="The server that offers it: this machine's name or another's. Not set, or false: clients are told of "
+            "none.",
             example='"mail.example.org"',
             inherited=True,
         ),
@@ -60,7 +62,7 @@ class MailService(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class JmapService(msgspec.Struct, frozen=True, kw_only=True):
-    """Where clients reach JMAP; `host` None for `server.hostname`."""
+    """Where clients reach JMAP, and all else that this server has by https; `host` None for what other settings say."""
 
     enabled: Annotated[
         bool,
@@ -70,7 +72,8 @@ class JmapService(msgspec.Struct, frozen=True, kw_only=True):
         Hostname | None,
         Key(
             name="host",
-            doc="The name under which clients reach this server by https. Not set: `server.hostname`.",
+            doc="The name under which clients reach this server by https. Not set: that of `http.url` if this is a "
+            "text and no more, else `server.hostname`.",
             example='"jmap.example.org"',
             inherited=True,
         ),
@@ -101,7 +104,7 @@ class Autoconfig(msgspec.Struct, frozen=True, kw_only=True):
 
     id: str
     name: Annotated[
-        str | None,
+        ProviderName | None,
         Key(
             name="name",
             doc="What clients call the provider. Not set: the domain.",

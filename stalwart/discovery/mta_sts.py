@@ -7,6 +7,7 @@ import hashlib
 from cryptography import x509
 
 from stalwart.config import MtaSts, Settings
+from stalwart.config.pem import read_chain
 
 _NOT_MX = ("mta-sts.", "autoconfig.", "autodiscover.", "ua-auto-config.", "*.")
 
@@ -34,7 +35,7 @@ def mta_sts_of(settings: Settings, domain: str) -> MtaSts:
 def _served_names(settings: Settings) -> list[str]:
     names: list[str] = []
     for certificate in settings.certificates:
-        first = x509.load_pem_x509_certificates(certificate.cert.encode("utf-8"))[0]
+        first = read_chain(certificate.cert)[0]
         try:
             extension = first.extensions.get_extension_for_class(x509.SubjectAlternativeName)
         except (x509.ExtensionNotFound, ValueError):

@@ -8,7 +8,7 @@ import hashlib
 import msgspec
 
 from stalwart.config import Settings
-from stalwart.discovery.services import autoconfig_of, oauth, services
+from stalwart.discovery.services import oauth, provider_name, services
 
 _BY_URL = ("jmap", "caldav", "carddav")
 
@@ -24,7 +24,7 @@ def pacc_document(settings: Settings, domain: str) -> bytes:
     document = {
         "protocols": protocols,
         "authentication": {**public, "password": True},
-        "info": {"provider": {"name": autoconfig_of(settings, domain).name or domain}},
+        "info": {"provider": {"name": provider_name(settings, domain)}},
     }
     return msgspec.json.encode(document, order="sorted")
 

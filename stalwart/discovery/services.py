@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Literal
 from urllib.parse import urlsplit
 
@@ -24,6 +25,8 @@ _PORTS: dict[tuple[str, Security], int] = {
     ("smtp", "starttls"): 587,
 }
 _HTTPS_PORT = 443
+# An expression that is a text and nothing else.
+_PLAIN_URL = re.compile(r"""(?P<quote>['"])(?P<url>https://[A-Za-z0-9.-]+(?::[0-9]{1,5})?)/?(?P=quote)""")
 
 
 class Service(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,14 +57,17 @@ def autoconfig_of(settings: Settings, domain: str) -> Autoconfig:
     return by_id.get(domain) or by_id.get(DEFAULT_DOMAIN) or Autoconfig(id=DEFAULT_DOMAIN)
 
 
+def provider_name(settings: Settings, domain: str) -> str:
+    """What clients call the provider of a domain."""
+    return autoconfig_of(settings, domain).name or domain
+
+
 def services(settings: Settings, domain: str) -> tuple[Service, ...]:
     """What is offered to users of a domain (A-labels, lower case), always in the same order."""
     told = autoconfig_of(settings, domain)
     found: list[Service] = []
     if told.jmap.enabled:
-        url = f"{base_url(settings, domain)}/jmap/session"
-        host = told.jmap.host or settings.hostname
-        found.append(Service(protocol="jmap", host=host, port=told.jmap.port, security="tls", url=url))
+        found.append(_by_url("jmap", f"{base_url(settings, domain)}/jmap/session"))
     mail: tuple[tuple[ServiceProtocol, MailService], ...] = (
         ("imap", told.imap),
         ("pop3", told.pop3),
@@ -72,22 +78,29 @@ def services(settings: Settings, domain: str) -> tuple[Service, ...]:
             port = service.port or _PORTS[protocol, service.security]
             found.append(Service(protocol=protocol, host=service.host, port=port, security=service.security))
     web: tuple[tuple[ServiceProtocol, str | None], ...] = (("caldav", told.caldav.url), ("carddav", told.carddav.url))
-    for protocol, address in web:
-        if address is not None:
-            parts = urlsplit(address)
-            host = parts.hostname or ""
-            port = parts.port or _HTTPS_PORT
-            found.append(Service(protocol=protocol, host=host, port=port, security="tls", url=address))
+    found += [_by_url(protocol, url) for protocol, url in web if url is not None]
     return tuple(found)
+
+
+def _by_url(protocol: ServiceProtocol, url: str) -> Service:
+    parts = urlsplit(url)
+    assert parts.hostname is not None
+    return Service(protocol=protocol, host=parts.hostname, port=parts.port or _HTTPS_PORT, security="tls", url=url)
 
 
 def base_url(settings: Settings, domain: str) -> str:
     """Where this server's https begins for users of a domain, without a slash at the end.
 
-    From settings alone, never from a request: documents whose digest stands in DNS contain it.
+    From settings alone, never from a request: the digest of a document that has it stands in DNS. It is what
+    `autoconfig.<domain>.jmap.host` says, else `http.url` if that is the same for all requests, else `server.hostname`.
     """
     told = autoconfig_of(settings, domain).jmap
     port = "" if told.port == _HTTPS_PORT else f":{told.port}"
+    rule = settings.http.url
+    if told.host is None and rule is not None and not rule.clauses:
+        plain = _PLAIN_URL.fullmatch(rule.otherwise.text.strip())
+        if plain is not None:
+            return plain["url"].lower()
     return f"https://{told.host or settings.hostname}{port}"
 
 
