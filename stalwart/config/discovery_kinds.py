@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import ipaddress
 import re
 from typing import Annotated
 from urllib.parse import urlsplit
@@ -29,11 +30,13 @@ def _read_https(value: object, folder: str) -> str:
     try:
         parts = urlsplit(text)
         host, port = parts.hostname, parts.port
+        if host is not None and ":" in host:
+            ipaddress.IPv6Address(host)
     except ValueError:
         raise BadValue from None
     if parts.scheme.lower() != "https" or not host or port == 0 or parts.username is not None or parts.fragment:
         raise BadValue
-    if not re.fullmatch(r"[0-9a-f:.]+", host):  # of an address
+    if ":" not in host:
         HOSTNAME.read(host, "")
     return text
 

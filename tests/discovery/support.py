@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
+
 from stalwart.config import Settings
 from tests.config.support import load_text
 
@@ -56,6 +58,13 @@ hiring = "https://example.org/jobs"
 def odd_settings() -> Settings:
     """The configuration."""
     return load_text(TEXT)
+
+
+def odd_settings_named(name: str) -> Settings:
+    """The configuration with another name of the provider."""
+    told = odd_settings()
+    renamed = tuple(msgspec.structs.replace(entry, name=name) for entry in told.autoconfig)
+    return msgspec.structs.replace(told, autoconfig=renamed)
 
 
 def golden(name: str) -> bytes:

@@ -31,7 +31,7 @@ from stalwart.discovery.mobileconfig import mobileconfig
 from stalwart.discovery.security_txt import security_txt
 from stalwart.discovery.services import OAuth
 from tests.config.support import Pair, load_text
-from tests.discovery.support import ADDRESS, DOMAIN, NAME, golden, odd_settings
+from tests.discovery.support import ADDRESS, DOMAIN, NAME, golden, odd_settings, odd_settings_named
 
 _OUTLOOK = "{http://schemas.microsoft.com/exchange/autodiscover/outlook/responseschema/2006a}"
 _ANSWER = "{http://schemas.microsoft.com/exchange/autodiscover/responseschema/2006}"
@@ -90,6 +90,33 @@ class GoldenTests(SynchronousTestCase):
     def test_security_txt(self) -> None:
         """security.txt."""
         self.assertEqual(security_txt(odd_settings().well_known.security), golden("security.txt"))
+
+
+class AnyValueTests(SynchronousTestCase):
+    """Whatever letters a value has, it comes out of each document as it went in."""
+
+    @given(
+        st.text(alphabet=st.characters(categories=("L", "M", "N", "P", "S")), min_size=1, max_size=60),
+        st.text(alphabet="abc<>&\"'ø]%;", min_size=1, max_size=20),
+    )
+    @settings(max_examples=100, deadline=None)
+    def test_any_value(self, name: str, local: str) -> None:
+        """A name, an address, URLs."""
+        told = odd_settings_named(name)
+        address = f"{local}@{DOMAIN}"
+        config = client_config(told, DOMAIN, address)
+        profile = mobileconfig(told, DOMAIN, address)
+        assert config is not None
+        assert profile is not None
+        root = ET.fromstring(config)
+        self.assertEqual(text_of(root, "emailProvider/displayName"), name)
+        self.assertEqual({each.text for each in root.iter("username")}, {address})
+        outlook = ET.fromstring(account_settings(told, DOMAIN, address))
+        self.assertEqual({each.text for each in outlook.iter(f"{_OUTLOOK}LoginName")}, {address})
+        document = plistlib.loads(profile)
+        self.assertEqual(document["PayloadOrganization"], name)
+        self.assertEqual(document["PayloadContent"][0]["EmailAddress"], address)
+        self.assertEqual(json.loads(pacc_document(told, DOMAIN))["info"]["provider"]["name"], name)
 
 
 class ClientConfigTests(SynchronousTestCase):
