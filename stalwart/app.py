@@ -236,6 +236,7 @@ class Daemon(Service):
         self._settings, self._site_settings = plan.settings, wanted
         for site in self._sites:
             site.settings = wanted
+        backend.discovery.configure(plan.settings)
         self._guard.configure(rules)
         for service, listener in zip(self._listeners, plan.settings.listeners, strict=True):
             service.reconfigure(listener)

@@ -48,11 +48,13 @@ from stalwart.store import (
     add_key,
     open_blobs,
 )
+from stalwart.web.discovery import Discovery
 from stalwart.web.jmap import Jmap
 from stalwart.web.jmap_announcer import Announcer
 from stalwart.web.jmap_push_client import PushClient
 from stalwart.web.jmap_push_sender import PushSender
 from stalwart.web.jmap_streams import Streams
+from stalwart.web.local_domains import LocalDomains
 from stalwart.web.root import build_root
 
 _log = Logger(namespace="stalwart")
@@ -126,6 +128,7 @@ class Backend:
             policies=StoredPolicies(self.store, self.pool, self.writer),
         )
         self._queue = self._queue_runner(settings)
+        self.discovery = Discovery(settings, LocalDomains(self.store, self.pool, time.monotonic))
         self.authenticator = Authenticator(self.store, Passwords(), clock=time.monotonic, metrics=metrics)
         # A sweep over many blobs takes a while; requests must not wait for it.
         self._sweeper = ThreadPool(reactor, 1, "housekeeping")
@@ -279,7 +282,7 @@ def http_tree(backend: Backend, settings: Settings, reactor: Any, metrics: Metri
             pool=backend.pool,
             reactor=reactor,
             metrics=metrics,
-            more=jmap.resources(streams),
+            more={**jmap.resources(streams), **backend.discovery.resources()},
         )
 
     return tree

@@ -8,8 +8,9 @@ import ipaddress
 from collections.abc import Sequence
 from typing import TypeVar
 
-from stalwart.config import pem
+from stalwart.config import kinds, pem
 from stalwart.config.addresses import Address, TcpAddress, collide
+from stalwart.config.discovery_settings import Autoconfig, MtaStsOfDomain, SecurityTxt
 from stalwart.config.errors import KeyPath, describe, key_text, quoted
 from stalwart.config.http_settings import HttpSettings
 from stalwart.config.relay_settings import RelaySettings
@@ -159,6 +160,46 @@ def check_relay(relay: RelaySettings, report: Report) -> None:
         report.warn(("relay", "direct"), "this has no effect with relay.host")
     elif relay.tls == "none" and relay.username is not None and relay.host not in ("localhost", "127.0.0.1"):
         report.warn(("relay", "tls"), "the password of relay.auth crosses the network in clear")
+
+
+def check_discovery(
+    autoconfig: Sequence[Autoconfig],
+    policies: Sequence[MtaStsOfDomain],
+    told: SecurityTxt,
+    now: datetime.datetime | None,
+    report: Report,
+) -> None:
+    """Tables are named after domains; security.txt has a date of expiry, which is to come, within a year."""
+    for entry in autoconfig:
+        if entry.id != "default":
+            _check_domain(("autoconfig", entry.id), entry.id, "; or default", report)
+    for policy in policies:
+        _check_domain(("session", "mta-sts", "domain", policy.id), policy.id, "", report)
+    path = ("well-known", "security", "expires")
+    if told.contact and told.expires is None:
+        report.error(path, found=None, wanted="a date beside well-known.security.contact (RFC 9116 section 2.5.5)")
+    if told.expires is None or now is None:
+        return
+    if told.expires <= now:
+        report.warn(
+            path,
+            f"security.txt expired on {told.expires:%Y-%m-%d}: nobody goes by it any more; look through "
+            "it, and set another date",
+        )
+    elif told.expires - now > datetime.timedelta(days=366):
+        report.warn(
+            path, "this is more than a year from now: what stands in security.txt grows old (RFC 9116 section 2.5.5)"
+        )
+
+
+def _check_domain(path: KeyPath, name: str, otherwise: str, report: Report) -> None:
+    try:
+        sound = kinds.HOSTNAME.read(name, "") == name and name != "default"
+    except kinds.BadValue:
+        sound = False
+    if not sound:
+        wanted = f'a domain in lower case such as "example.org" (an international one in its xn-- form){otherwise}'
+        report.error(path, found=describe(name), wanted=wanted)
 
 
 def check_scan_paths(patterns: Sequence[str], report: Report) -> None:

@@ -78,6 +78,7 @@ def load(
     checks.check_http(declared.http, declared.listeners, report)
     checks.check_scan_paths(declared.auto_ban.scan_paths, report)
     checks.check_relay(declared.relay, report)
+    checks.check_discovery(declared.autoconfig, declared.mta_sts_domains, declared.well_known.security, now, report)
     checks.check_loopback(declared.http, declared.listeners, report)
     names = rule_names(declared)
     asked = checks.check_rules(declared.http, check_rule, names, report)
