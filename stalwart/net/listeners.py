@@ -159,7 +159,7 @@ class ListenerService(Service):
         )
         if self._certificates.without_any:
             _log.warn(
-                'listener "{listener}": there is no certificate: until there is one (of certificate.<id>, or ordered by '
+                'listener "{listener}": no certificate is there: until one is (of certificate.<id>, or ordered by '
                 "acme.<id>), a self-signed one is used, which clients will not trust",
                 listener=self.listener.id,
             )
