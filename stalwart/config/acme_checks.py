@@ -9,8 +9,9 @@ from stalwart.config import pem
 from stalwart.config.acme_settings import AcmeProvider
 from stalwart.config.document import ReadFile, cannot_read
 from stalwart.config.errors import KeyPath, describe, key_text, quoted
+from stalwart.config.listener_settings import Listener
 from stalwart.config.report import Report
-from stalwart.config.settings import Certificate, Listener
+from stalwart.config.settings import Certificate
 
 
 def check_acme(

@@ -12,10 +12,12 @@ from stalwart.config import pem
 from stalwart.config.addresses import Address, TcpAddress, collide
 from stalwart.config.errors import KeyPath, describe, key_text, quoted
 from stalwart.config.http_settings import HttpSettings
+from stalwart.config.listener_settings import Listener
 from stalwart.config.relay_settings import RelaySettings
 from stalwart.config.report import Report
 from stalwart.config.rules import CheckRule, RuleFault, RuleNames, UsedStore
-from stalwart.config.settings import Certificate, FsStore, Listener, SqliteStore
+from stalwart.config.settings import Certificate
+from stalwart.config.store_settings import FsStore, SqliteStore
 from stalwart.config.tls_settings import PROTOCOLS
 
 Store = SqliteStore | FsStore
