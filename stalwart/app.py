@@ -41,6 +41,8 @@ _log = Logger(namespace="stalwart")
 _MESSAGE_MEMORY = 300_000_000
 # File descriptors for databases, blobs being written, logs.
 _OTHER_DESCRIPTORS = 256
+# A look at files that a dead server has doesn't hold up the end.
+_LAST_LOOK_SECONDS = 1.0
 
 
 class StartFailed(Exception):
@@ -158,7 +160,7 @@ class Daemon(Service):
         if self._backend is not None:
             self._backend.close()
             self._backend = None
-        self._watch_pool.stop()
+        self._watch_pool.stop(_LAST_LOOK_SECONDS)
         _log.info("stopped")
         self._output.flush()
 

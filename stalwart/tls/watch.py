@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import stat
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 
 import msgspec
 from twisted.application.service import Service
@@ -184,11 +186,20 @@ def _read_changed(
             continue
         found: Mapping[Certificate, Credential] | str
         try:
+            _refuse_endless(source.files)
             found = prepare([source.read(environ)])
         except (UnusableFile, BadCertificate) as error:
             found = str(error)
         seen.append(_Seen(source=source, print=now, found=found))
     return seen
+
+
+def _refuse_endless(files: Sequence[str]) -> None:
+    """Raise UnusableFile for a pipe or a device, at which the thread would wait for ever."""
+    for file in files:
+        with suppress(OSError):  # the reading says what is wrong
+            if not stat.S_ISREG(os.stat(file).st_mode):
+                raise UnusableFile(f"{file} should be a regular file")
 
 
 def _print(file: str) -> tuple[int, int, int, int] | None:

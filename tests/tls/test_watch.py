@@ -198,6 +198,19 @@ class Watch(SynchronousTestCase):
         self.assertIn("Permission denied", line)
         self.assertEqual(self.names(), ["inline.example", "old.example"])
 
+    def test_no_file(self) -> None:
+        """A pipe, which would be waited for without end, is refused; so is a folder."""
+        self.look()
+        path = self.live / "privkey.pem"
+        for make in (os.mkfifo, os.mkdir):
+            path.unlink()
+            make(path)
+            [line] = self.look(5)
+            self.assertIn(f"{path} should be a regular file", line)
+            os.rename(path, self.folder / make.__name__)
+            path.write_text("")
+        self.assertEqual(self.names(), ["inline.example", "old.example"])
+
     def test_between_loading_and_watching(self) -> None:
         """What was replaced before the first look is seen by it."""
         self.write(*self_signed(["new.example"], now=NOW))
