@@ -114,14 +114,26 @@ class CertificateWatch(Service):
         if not self.running or sources is not self._sources:
             return  # others are watched by now
         usable: dict[Certificate, Credential] = {}
+        served = {credential.where: credential for credential in self._certificates.configured_ones()}
         for one in seen:
             if isinstance(one.found, str):
                 self._note_fault(one, one.found)
+            elif (worse := self._worse(one.found, served)) is not None:
+                self._note_fault(one, worse)
             else:
                 usable.update(one.found)
                 self._prints[one.id] = one.print
                 self._faults.pop(one.id, None)
         self._take(usable, {one.id: one.source for one in seen})
+
+    def _worse(self, found: Mapping[Certificate, Credential], served: Mapping[str, Credential]) -> str | None:
+        """Why what is served is better: it is in date, and what was found has expired (a backup, the wrong file)."""
+        now = self._wall()
+        for credential in found.values():
+            before = served.get(credential.where)
+            if before is not None and credential.not_after <= now < before.not_after:
+                return f"the certificate expired on {_date(credential.not_after)}, the old one has not yet"
+        return None
 
     def _take(self, usable: Mapping[Certificate, Credential], sources: Mapping[str, CertificateSource]) -> None:
         """Serve all that are new at once: hundreds may be."""

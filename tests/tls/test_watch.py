@@ -198,6 +198,17 @@ class Watch(SynchronousTestCase):
         self.assertIn("Permission denied", line)
         self.assertEqual(self.names(), ["inline.example", "old.example"])
 
+    def test_expired(self) -> None:
+        """An expired certificate takes the place of one that has expired too, and of no other."""
+        self.look()
+        self.write(*self_signed(["late.example"], now=NOW - datetime.timedelta(days=500)))
+        [line] = self.look(5)
+        self.assertIn("the certificate expired on 20", line)
+        self.assertEqual(self.names(), ["inline.example", "old.example"])
+        self.clock.advance(400 * 86_400)
+        self.look(2)
+        self.assertEqual(self.names(), ["inline.example", "late.example"])
+
     def test_no_file(self) -> None:
         """A pipe, which would be waited for without end, is refused; so is a folder."""
         self.look()
