@@ -436,6 +436,15 @@ class CommandTests(ServiceCase):
         daemon.run(10)
         self.assertEqual(len(daemon.ca.orders), 2)
 
+    def test_reload_reads_nothing_again(self) -> None:
+        """Certificates that are known already are not read again: that would be in the reactor's thread."""
+        daemon = self.daemon(provider(A, B)).start()
+        before = list(daemon.front.issued)
+        read: list[str] = []
+        self.patch(StoreFolder, "read", lambda folder, name: read.append(name))
+        self.successResultOf(daemon.service.configure([provider(A, B, profile="shortlived")]))
+        self.assertEqual((read, daemon.front.issued), ([], before))
+
     def test_reload_of_another(self) -> None:
         """A provider that didn't change goes on with its orders."""
         daemon = self.daemon(provider(A))
