@@ -30,8 +30,8 @@ _file = click.Path(exists=True, dir_okay=False, path_type=Path)
 def cert() -> None:
     """Certificates of the configuration (`certificate.<id>`), and those that an authority issues (`acme.<id>`).
 
-    `list`, `show` and `import` read and write what is on the disk, whether or not the daemon runs; a running one serves
-    what was imported within seconds.
+    `list` and `show` read what is on the disk and change nothing, `import` writes there. None of them needs a running
+    daemon, which serves what was imported within seconds.
     """
 
 
@@ -59,7 +59,7 @@ def show_all(config_path: str | None, json_wanted: bool) -> None:
     ]
     table(("NAME", "SOURCE", "FROM", "NOT AFTER", "ISSUER", "KEY", "RENEWED"), rows)
     for one in found:
-        for line in _failure(one):
+        for line in _trouble(one):
             click.echo(f"{one.name}: {line}")
 
 
@@ -187,8 +187,10 @@ def _renewal(one: Listed, now: float) -> str:
     return "due now" if one.next_renewal <= now else as_time(one.next_renewal)
 
 
-def _failure(one: Listed) -> Iterator[str]:
+def _trouble(one: Listed) -> Iterator[str]:
     failure = one.failure
+    if one.hindrance is not None:
+        yield one.hindrance
     if failure is not None and failure.reason == "interrupted":
         yield f"an order began at {as_time(failure.at)}: it is under way, or the daemon ended in the middle of it"
     elif failure is not None:
@@ -214,8 +216,8 @@ def _lines(one: Listed, now: float) -> Iterator[tuple[str, str]]:
         yield "not after", _until(one, now)
     if one.next_renewal is not None:
         yield "renewed", _renewal(one, now)
-    for line in _failure(one):
-        yield "failure", line
+    for line in _trouble(one):
+        yield "trouble", line
 
 
 def _plain(one: Listed) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from stalwart.config.guard_settings import AutoBan
 from stalwart.config.http_settings import Hsts, HttpSettings
 from stalwart.config.jmap_settings import JmapSettings, ObjectQuotas
 from stalwart.config.kinds import IPNetwork, LogFormat, LogLevel
+from stalwart.config.listener_settings import Listener, SocketOptions
 from stalwart.config.loader import SYSTEM_FILE, find_config, load
 from stalwart.config.relay_settings import RelaySettings
 from stalwart.config.reloading import Reload, plan_reload
@@ -33,17 +34,9 @@ from stalwart.config.rules import (
     UsedStore,
 )
 from stalwart.config.secret import Secret
-from stalwart.config.settings import (
-    Certificate,
-    Entry,
-    FsStore,
-    Listener,
-    Origin,
-    Settings,
-    SocketOptions,
-    SqliteStore,
-)
+from stalwart.config.settings import Certificate, Entry, Origin, Settings
 from stalwart.config.sources import CertificateSource, UnusableFile, certificate_sources
+from stalwart.config.store_settings import FsStore, SqliteStore
 from stalwart.config.submission_settings import SubmissionSettings
 from stalwart.config.tls_settings import TlsOptions
 

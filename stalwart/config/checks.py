@@ -13,10 +13,12 @@ from stalwart.config.addresses import Address, TcpAddress, collide
 from stalwart.config.discovery_settings import Autoconfig, MtaStsOfDomain, SecurityTxt
 from stalwart.config.errors import KeyPath, describe, key_text, quoted
 from stalwart.config.http_settings import HttpSettings
+from stalwart.config.listener_settings import Listener
 from stalwart.config.relay_settings import RelaySettings
 from stalwart.config.report import Report
 from stalwart.config.rules import CheckRule, RuleFault, RuleNames, UsedStore
-from stalwart.config.settings import Certificate, FsStore, Listener, SqliteStore
+from stalwart.config.settings import Certificate
+from stalwart.config.store_settings import FsStore, SqliteStore
 from stalwart.config.tls_settings import PROTOCOLS
 
 Store = SqliteStore | FsStore
@@ -110,6 +112,7 @@ def _check_tls_options(listener: Listener, path: KeyPath, report: Report) -> Non
             wanted = f'a cipher suite of {name} to remain, or "{name}" in disable-protocols'
             report.error((*path, "disable-ciphers"), found=f"all those of {name}", wanted=wanted)
     if options.client_ca is None:
+        _check_unasked(path, report)
         return
     try:
         pem.read_chain(options.client_ca)
@@ -117,6 +120,15 @@ def _check_tls_options(listener: Listener, path: KeyPath, report: Report) -> Non
         report.error((*path, "client-ca"), found="PEM text", wanted=str(error))
     if not listener.tls_implicit and ("server", "listener", listener.id, "tls", "client-ca") in report.document.lines:
         report.warn((*path, "client-ca"), "this listener has no TLS (tls.implicit): nobody is asked for a certificate")
+
+
+def _check_unasked(path: KeyPath, report: Report) -> None:
+    """Whoever says what clients need certificates for must not find that nobody is asked for one."""
+    auth = (*path, "client-auth")
+    misread = any(error.key.endswith((".client-ca", ".client-auth")) for error in report.errors)
+    if auth in report.document.lines and not misread:
+        wanted = f"{key_text((*path, 'client-ca'))} beside it, without which nobody is asked"
+        report.error(auth, found="it alone", wanted=wanted)
 
 
 def check_http(http: HttpSettings, listeners: Sequence[Listener], report: Report) -> None:

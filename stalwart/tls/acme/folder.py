@@ -89,13 +89,17 @@ class StoreFolder:
 
     def read(self, name: str) -> Pair | None:
         """The certificate for a name; None if there is none. One that can't be used is put aside, and is none."""
-        path = self._file(name)
         try:
-            return read_pair(name, self._content(path))
-        except FileNotFoundError:
-            return None
+            return self.look(name)
         except (BadPair, PermissionError, IsADirectoryError) as error:
-            self._put_aside(path, str(error))
+            self._put_aside(self._file(name), str(error))
+            return None
+
+    def look(self, name: str) -> Pair | None:
+        """The same for those who only look: one that can't be used stays where it is. Raises BadPair."""
+        try:
+            return read_pair(name, self._content(self._file(name)))
+        except FileNotFoundError:
             return None
 
     def write(self, name: str, chain_pem: bytes, key_pem: bytes) -> Pair:
@@ -128,13 +132,17 @@ class StoreFolder:
 
     def states(self) -> dict[str, NameState]:
         """What is remembered of each name; nothing if that can't be read."""
-        path = os.path.join(self.path, _STATE)
         try:
-            return msgspec.json.decode(self._content(path), type=_States).names
-        except FileNotFoundError:
-            return {}
+            return self.look_states()
         except (msgspec.DecodeError, UnicodeDecodeError, PermissionError, IsADirectoryError) as error:
-            self._put_aside(path, str(error))
+            self._put_aside(os.path.join(self.path, _STATE), str(error))
+            return {}
+
+    def look_states(self) -> dict[str, NameState]:
+        """The same for those who only look. Raises msgspec.DecodeError or UnicodeDecodeError."""
+        try:
+            return msgspec.json.decode(self._content(os.path.join(self.path, _STATE)), type=_States).names
+        except FileNotFoundError:
             return {}
 
     def write_states(self, states: Mapping[str, NameState]) -> None:

@@ -84,7 +84,7 @@ class Orders:
         around.metrics.acme_orders.labels("failed").inc()
         around.metrics.acme_failures.labels(explained.reason).inc()
         assert state.failure is not None
-        pair = self._store.pairs.get(name)
+        pair = self._store.served.get(name)
         if explained.is_bug:
             _log.failure("the order for {name} met a fault", Failure(error), name=name)
         _log.error(

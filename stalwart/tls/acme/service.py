@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -23,7 +23,7 @@ from stalwart.tls.acme.folder import StoreFolder, store_path
 from stalwart.tls.acme.jws import ExternalAccount
 from stalwart.tls.acme.lease import Lease
 from stalwart.tls.acme.provider import NameStatus, ProviderService
-from stalwart.tls.acme.store import RunsInThread
+from stalwart.tls.acme.store import CertificateStore, RunsInThread
 from stalwart.tls.acme.surroundings import FullClient, Surroundings
 from stalwart.tls.acme.transport import checked_agent
 from stalwart.tls.credentials import BadCertificate, Issued
@@ -109,15 +109,19 @@ class AcmeService(Service):
         ended = [service for name, service in self._running.items() if after.get(name) != before[name]]
         await self._stop(ended)
         if self.running:  # else it was stopped meanwhile
+            known = {service.store.folder.path: service.store for service in ended}
             for provider in providers:
                 if provider.id not in self._running:
-                    self._start(provider)
+                    self._start(provider, known)
             self._publish()
 
-    def _start(self, provider: AcmeProvider) -> None:
+    def _start(self, provider: AcmeProvider, known: Mapping[str, CertificateStore] | None = None) -> None:
         folder = StoreFolder(store_path(provider, self._data_path), clock=self._around.clock)
         lease = self._lease(folder.path, shared=provider.cache is not None)
         self._running[provider.id] = service = ProviderService(provider, folder, lease, self._around, self._publish)
+        before = (known or {}).get(folder.path)
+        if before is not None:
+            service.store.start_from(before)
         service.startService()
 
     async def _stop(self, services: Sequence[ProviderService]) -> None:
@@ -165,7 +169,7 @@ class AcmeService(Service):
             )
             for service in self._running.values()
             for name in service.provider.domains
-            if (pair := service.store.pairs.get(name)) is not None
+            if (pair := service.store.served.get(name)) is not None
         ]
         try:
             self._front.set_issued(issued)

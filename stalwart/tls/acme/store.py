@@ -41,11 +41,21 @@ class CertificateStore:
         self._one_at_a_time = DeferredLock()
         self._pairs: dict[str, Pair] = {}
         self._stamps: dict[str, Stamp] = {}
+        self._served: dict[str, Pair] = {}
 
     @property
     def pairs(self) -> Mapping[str, Pair]:
         """The certificates by name."""
         return self._pairs
+
+    @property
+    def served(self) -> Mapping[str, Pair]:
+        """The same, and for a name whose file was lost or torn the last that was there: better than none."""
+        return self._served
+
+    def start_from(self, other: CertificateStore) -> None:
+        """Know what another one over the same folder knew, so that `load` reads only what is new."""
+        self._stamps, self._pairs, self._served = other._stamps, other._pairs, other._served
 
     def load(self) -> None:
         """Read the folder at once, in this thread. Raises OSError."""
@@ -71,6 +81,7 @@ class CertificateStore:
     def _take(self, seen: tuple[dict[str, Stamp], dict[str, Pair]]) -> None:
         before = self._pairs
         self._stamps, self._pairs = seen
+        self._served = {**self._served, **self._pairs}
         if self._pairs != before:
             self._changed()
 

@@ -153,6 +153,21 @@ class IssueTests(ServiceCase):
         self.assertEqual((daemon.front.names(), len(daemon.ca.orders)), ([A], 1))
         self.assertEqual(len([name for name in os.listdir(os.path.dirname(path)) if "aside" in name]), 1)
 
+    def test_lost_file(self) -> None:
+        """A certificate whose file is torn or gone while the daemon runs is ordered anew, and served until then."""
+        path = os.path.join(self.folder, "acme", "le", f"{A}.pem")
+        for lose in (lambda: os.truncate(path, 200), lambda: os.unlink(path)):
+            daemon = self.daemon(provider(A)).start()
+            before = list(daemon.front.issued)
+            daemon.ca.faults[A] = [AcmeError(UNREACHABLE)]
+            lose()
+            daemon.run(3)
+            self.assertEqual((daemon.front.issued, daemon.ca.faults[A]), (before, []))
+            daemon.run(60)
+            [after] = daemon.front.issued
+            self.assertNotEqual(after.chain_pem, before[0].chain_pem)
+            self.stop(daemon)
+
     def test_other_directory(self) -> None:
         """Certificates of another directory, such as the CA's trial one, are ordered anew."""
         self.stop(self.daemon(provider(A, directory="https://staging.example/")).start())
@@ -420,6 +435,15 @@ class CommandTests(ServiceCase):
         self.assertEqual(daemon.front.names(), [A, B])
         daemon.run(10)
         self.assertEqual(len(daemon.ca.orders), 2)
+
+    def test_reload_reads_nothing_again(self) -> None:
+        """Certificates that are known already are not read again: that would be in the reactor's thread."""
+        daemon = self.daemon(provider(A, B)).start()
+        before = list(daemon.front.issued)
+        read: list[str] = []
+        self.patch(StoreFolder, "read", lambda folder, name: read.append(name))
+        self.successResultOf(daemon.service.configure([provider(A, B, profile="shortlived")]))
+        self.assertEqual((read, daemon.front.issued), ([], before))
 
     def test_reload_of_another(self) -> None:
         """A provider that didn't change goes on with its orders."""
