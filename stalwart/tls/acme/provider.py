@@ -154,8 +154,9 @@ class ProviderService(Service):
         try:
             if not self._prepared:
                 await run(self._prepare_folder)
-            held = await run(self._lease.step)
+            # First, and also where nothing can be written: what others put there is served.
             await self.store.refresh()
+            held = await run(self._lease.step)
             if held != self._held or not held:
                 await self._memory.reload()
             if held and not self._held:
