@@ -41,7 +41,7 @@ class Certificates:
         self._clock = clock
         self._stand_in: Credential | None = None
         self._configured: tuple[Credential, ...] = tuple(map(configured, certificates))
-        self._issued: tuple[Credential, ...] = ()
+        self._issued: dict[Issued, Credential] = {}
         self._arrange()
 
     def replace(self, certificates: Sequence[Certificate]) -> None:
@@ -51,11 +51,13 @@ class Certificates:
 
     def set_issued(self, certificates: Sequence[Issued]) -> None:
         """Use these beside those of the configuration; raises BadCertificate and then changes nothing."""
-        self._issued = tuple(map(issued, certificates))
+        # Of many names one is renewed at a time: the others' are neither read again nor given new contexts.
+        known = self._issued
+        self._issued = {each: known.get(each) or issued(each) for each in certificates}
         self._arrange()
 
     def _arrange(self) -> None:
-        every = (*self._configured, *self._issued)
+        every = (*self._configured, *self._issued.values())
         by_name: dict[str, Credential] = {}
         for credential in every:
             for name in credential.names:
