@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 from collections.abc import Callable
 
+import msgspec
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -72,14 +73,17 @@ class Orders:
                 if started:
                     await self._keep_if_possible(name, before)
                 raise
-            await self._fail(name, before, error)
+            await self._fail(name, before, error, begun=started)
         around.metrics.acme_orders.labels("issued").inc()
         await self._keep_if_possible(name, policy.after_issue(directory=self._provider.directory, now=around.clock()))
         self._tell_issued(self._store.pairs[name])
 
-    async def _fail(self, name: str, before: NameState, error: Exception) -> None:
+    async def _fail(self, name: str, before: NameState, error: Exception, *, begun: bool) -> None:
         around = self._around
         explained = explain(error, self._provider, self._store.folder.path)
+        if begun and isinstance(error, OSError):
+            # What was issued could not be kept: it counts against the CA's limits all the same.
+            explained = msgspec.structs.replace(explained, local=False)
         state = self._failed(before, explained)
         around.metrics.acme_orders.labels("failed").inc()
         around.metrics.acme_failures.labels(explained.reason).inc()

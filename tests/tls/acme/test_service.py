@@ -16,9 +16,10 @@ from stalwart.config import AcmeProvider
 from stalwart.tls.acme.errors import TIMEOUT, UNREACHABLE, AcmeError
 from stalwart.tls.acme.failures import AcmeFailure
 from stalwart.tls.acme.folder import StoreFolder
+from stalwart.tls.acme.lease import Lease
 from stalwart.tls.acme.resources import RenewalInfo, SuggestedWindow
 from tests.tls.acme.issuing_bed import CA, NOW, Daemon, provider, token_of
-from tests.tls.acme.pairs import make_pair
+from tests.tls.acme.pairs import make_pair, odd_pairs
 
 A, B = "a.example.org", "b.example.org"
 DAY = 86_400.0
@@ -297,6 +298,68 @@ class FailureTests(ServiceCase):
         full[0] = False
         daemon.run(30)
         self.assertEqual(daemon.front.names(), [A])
+
+    def test_disk_full_at_the_end(self) -> None:
+        """What was issued and could not be kept used up the CA's limits: it isn't ordered again in a moment."""
+        daemon = self.daemon(provider(A))
+        write = StoreFolder._write
+
+        def failing(folder: StoreFolder, path: str, octets: bytes, *, replace: bool = True) -> None:
+            if path.endswith(".pem"):
+                raise OSError(errno.ENOSPC, "No space left on device")
+            write(folder, path, octets, replace=replace)
+
+        self.patch(StoreFolder, "_write", failing)
+        daemon.start().run(3600)
+        self.assertEqual((len(daemon.ca.orders), self.state().failure.reason), (3, "disk"))
+
+    def test_one_unreadable(self) -> None:
+        """Files that can't be read, or used, hold up no other name, and are due."""
+        folder = self.store()
+        folder.prepare()
+        folder.write(B, *make_pair(B, now=NOW))
+        loop = Path(folder.path, f"{A}.pem")
+        loop.symlink_to(loop.name)
+        odd = {name: odd_pairs(name)[name.partition(".")[0]] for name in ("weak.example.org", "twice.example.org")}
+        for name, text in odd.items():
+            Path(folder.path, f"{name}.pem").write_bytes(text)
+        daemon = self.daemon(provider(A, B, *odd)).start()
+        self.assertEqual([name for name, _ in daemon.ca.orders], [A, *odd])
+        self.assertEqual(daemon.front.names(), [A, B, *odd])
+
+    def test_failing_disk(self) -> None:
+        """A file that can't be read any more leaves what is served; it is read as soon as that works."""
+        daemon = self.daemon(provider(A)).start()
+        served = daemon.front.issued
+        read, fails = StoreFolder._content, [True]
+
+        def failing(folder: StoreFolder, path: str) -> bytes:
+            if fails[0] and path.endswith(".pem"):
+                raise OSError(errno.EIO, "Input/output error", path)
+            return read(folder, path)
+
+        self.patch(StoreFolder, "_content", failing)
+        chain, key = make_pair(A, now=NOW)
+        self.store().write(A, chain, key)
+        daemon.run(10)
+        self.assertEqual((daemon.front.issued, len(daemon.ca.orders)), (served, 1))
+        fails[0] = False
+        daemon.run(3)
+        self.assertEqual(daemon.front.issued[0].key_pem, key)
+
+    def test_read_only(self) -> None:
+        """Where nothing can be written, what others put into the folder is served all the same."""
+        daemon = self.daemon(provider(A), machine="other")
+        self.store().prepare()
+
+        def refuse(lease: Lease) -> bool:
+            raise OSError(errno.EROFS, "Read-only file system")
+
+        self.patch(Lease, "step", refuse)
+        daemon.start()
+        self.store().write(A, *make_pair(A, now=NOW))
+        daemon.run(3)
+        self.assertEqual((daemon.front.names(), daemon.ca.orders), ([A], []))
 
     def test_folder_unusable(self) -> None:
         """A folder that can't be used is told once, and looked at again."""
