@@ -5,7 +5,7 @@ Another process may hold the lease of the folder; then this one only loads what 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -73,6 +73,7 @@ class ProviderService(Service):
         self._ordering: dict[str, Deferred[None]] = {}
         self._asking: Deferred[None] | None = None
         self._orders: Orders | None = None
+        self._served: dict[str, Pair] = {}
         self._client: FullClient | None = None
         self._next: IDelayedCall | None = None
         self._looking: Deferred[None] | None = None
@@ -106,6 +107,13 @@ class ProviderService(Service):
             each.cancel()
         await DeferredList([_quietly(each) for each in running], consumeErrors=True)
         await self._around.pool.run(self._lease.release)
+
+    @property
+    def served(self) -> Mapping[str, Pair]:
+        """The certificates of configured names; one that is gone or broken on the disk is due, and stays meanwhile."""
+        known = {**self._served, **self.store.pairs}
+        self._served = {name: known[name] for name in self.provider.domains if name in known}
+        return self._served
 
     def statuses(self) -> list[NameStatus]:
         """What is known of each name, in the order of the configuration."""
@@ -165,6 +173,7 @@ class ProviderService(Service):
             if self.thumbprint is None or (held and self._orders is None):
                 await self._prepare_orders()
         except (OSError, ValueError) as error:
+            self._prepared = False  # the folder may be gone
             self._tell_trouble(error)
             return
         self._trouble = None
@@ -174,7 +183,10 @@ class ProviderService(Service):
 
     def _prepare_folder(self) -> None:
         self._folder.prepare()
-        self.thumbprint = self._folder.account_thumbprint()
+        found = self._folder.account_thumbprint()
+        if found != self.thumbprint:
+            self._orders = None  # those were of another account
+        self.thumbprint = found
         self._prepared = True
 
     async def _prepare_orders(self) -> None:

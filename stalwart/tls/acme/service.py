@@ -165,7 +165,7 @@ class AcmeService(Service):
             )
             for service in self._running.values()
             for name in service.provider.domains
-            if (pair := service.store.pairs.get(name)) is not None
+            if (pair := service.served.get(name)) is not None
         ]
         try:
             self._front.set_issued(issued)

@@ -215,7 +215,8 @@ class OrderTests(Bed):
         dated = Reply(status=429, body=dated.body, headers={**dated.headers, "Date": "Fri, 01 Jan 2027 00:00:00 GMT"})
         self.ca.script("newOrder", problem("rateLimited", "too many", status=429, retry_after=120), dated)
         client = self.client()
-        for expected in (120.0, 3600.0):
+        self.ca.script("newOrder", problem("rateLimited", "for a week", status=429, retry_after=600_000))
+        for expected in (120.0, 3600.0, 600_000.0):
             error = await self.refusal(client.new_order(NAMES))
             self.assertEqual((error.type, error.status, error.retry_after), ("rateLimited", 429, expected))
 

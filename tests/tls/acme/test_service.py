@@ -5,9 +5,12 @@ from __future__ import annotations
 import datetime
 import errno
 import os
+import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
@@ -17,7 +20,7 @@ from stalwart.tls.acme.errors import TIMEOUT, UNREACHABLE, AcmeError
 from stalwart.tls.acme.failures import AcmeFailure
 from stalwart.tls.acme.folder import StoreFolder
 from stalwart.tls.acme.lease import Lease
-from stalwart.tls.acme.resources import RenewalInfo, SuggestedWindow
+from stalwart.tls.acme.resources import Order, RenewalInfo, SuggestedWindow
 from tests.tls.acme.issuing_bed import CA, NOW, Daemon, provider, token_of
 from tests.tls.acme.pairs import make_pair, odd_pairs
 
@@ -98,6 +101,18 @@ class IssueTests(ServiceCase):
         names = ("x" * 60 + ".example.org", "192.0.2.1")
         daemon = self.daemon(provider(*names)).start()
         self.assertEqual(daemon.front.names(), list(names))
+
+    def test_nameless_order(self) -> None:
+        """What is asked for is our own name, whatever names the CA's order has."""
+        daemon = self.daemon(provider(A))
+        new_order = daemon.ca.new_order
+
+        async def nameless(names: Sequence[str], *, replaces: str | None = None) -> Order:
+            return msgspec.structs.replace(await new_order(names, replaces=replaces), identifiers=[])
+
+        self.patch(daemon.ca, "new_order", nameless)
+        daemon.start()
+        self.assertEqual(daemon.front.names(), [A])
 
     def test_renewal(self) -> None:
         """A certificate of 90 days is renewed once after 60, and replaces the one before by its name (RFC 9773)."""
@@ -360,6 +375,19 @@ class FailureTests(ServiceCase):
         self.store().write(A, *make_pair(A, now=NOW))
         daemon.run(3)
         self.assertEqual((daemon.front.names(), daemon.ca.orders), ([A], []))
+
+    def test_folder_gone(self) -> None:
+        """A folder that is removed is made anew, with another account; what was served stays until there is another."""
+        daemon = self.daemon(provider(A, B)).start()
+        before, accounts = daemon.front.issued, daemon.service.thumbprints()
+        daemon.ca.faults[B] = [AcmeError("dns")] * 9
+        shutil.rmtree(self.store().path)
+        daemon.run(5)
+        self.assertEqual([name for name, _ in daemon.ca.orders], [A, B, A, B])
+        self.assertNotEqual(daemon.service.thumbprints(), accounts)
+        self.assertEqual(daemon.service.thumbprints(), (self.store().account_thumbprint(),))
+        self.assertEqual(daemon.front.issued[1], before[1])
+        self.assertNotEqual(daemon.front.issued[0], before[0])
 
     def test_folder_unusable(self) -> None:
         """A folder that can't be used is told once, and looked at again."""
