@@ -30,6 +30,7 @@ from stalwart.tls.acme.pair import Pair
 from stalwart.tls.acme.policy import NameState
 from stalwart.tls.acme.store import CertificateStore
 from stalwart.tls.acme.surroundings import FullClient, Surroundings
+from stalwart.tls.acme.txacme_parts import issuing_service
 
 _log = Logger(namespace="stalwart.acme")
 
@@ -81,15 +82,27 @@ class ProviderService(Service):
         self._held = False
         self._trouble: str | None = None
 
-    def startService(self) -> None:
-        """Load what is there, at once; ordering begins in the next turn of the reactor."""
-        super().startService()  # type: ignore[no-untyped-call]
+    def load(self) -> None:
+        """Load what is there, at once, in this thread."""
         try:
             self._prepare_folder()
             self.store.load()
             self._memory.load()
         except OSError as error:
             self._tell_trouble(error)
+
+    async def load_in_thread(self) -> None:
+        """Load what is there; many certificates take longer than the clients of a running daemon should wait."""
+        try:
+            await self._around.pool.run(self._prepare_folder)
+            await self.store.refresh()
+            await self._memory.reload()
+        except OSError as error:
+            self._tell_trouble(error)
+
+    def startService(self) -> None:
+        """Ordering begins in the next turn of the reactor."""
+        super().startService()  # type: ignore[no-untyped-call]
         self._plan(0.0)
 
     async def stop(self) -> None:
@@ -191,6 +204,7 @@ class ProviderService(Service):
 
     async def _prepare_orders(self) -> None:
         """Have the account's key, and what orders with it. Raises OSError; ValueError if a `ca-bundle` is none."""
+        await self._around.pool.run(issuing_service)  # imported in a thread: it takes a while
         key = await self._around.pool.run(self._folder.account_key)
         self.thumbprint = thumbprint(key)
         if self._orders is not None or not self.running:

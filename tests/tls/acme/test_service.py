@@ -21,7 +21,7 @@ from stalwart.tls.acme.failures import AcmeFailure
 from stalwart.tls.acme.folder import StoreFolder
 from stalwart.tls.acme.lease import Lease
 from stalwart.tls.acme.resources import Order, RenewalInfo, SuggestedWindow
-from tests.tls.acme.issuing_bed import CA, NOW, Daemon, provider, token_of
+from tests.tls.acme.issuing_bed import CA, NOW, Daemon, Pool, provider, token_of
 from tests.tls.acme.pairs import make_pair, odd_pairs
 
 A, B = "a.example.org", "b.example.org"
@@ -511,6 +511,29 @@ class CommandTests(ServiceCase):
         self.assertEqual(daemon.front.names(), [A, B])
         daemon.run(10)
         self.assertEqual(len(daemon.ca.orders), 2)
+
+    def test_reload_reads_in_a_thread(self) -> None:
+        """What a reload brings is read by a thread: many certificates would stop the running daemon for a while."""
+        daemon = self.daemon(provider(A)).start()
+        run, read = Pool.run, StoreFolder.read
+        depth: list[int] = []
+        in_thread: list[bool] = []
+
+        def marked(pool: Pool, function: Any) -> Any:
+            depth.append(1)
+            try:
+                return run(pool, function)
+            finally:
+                depth.pop()
+
+        def noted(folder: StoreFolder, name: str) -> Any:
+            in_thread.append(bool(depth))
+            return read(folder, name)
+
+        self.patch(Pool, "run", marked)
+        self.patch(StoreFolder, "read", noted)
+        self.successResultOf(daemon.service.configure([provider(A, B)]))
+        self.assertTrue(in_thread and all(in_thread))
 
     def test_reload_of_another(self) -> None:
         """A provider that didn't change goes on with its orders."""
