@@ -99,6 +99,7 @@ class _Counted(ProtocolWrapper):
 
 class _Bounding(WrappingFactory[_Counted]):
     protocol = _Counted
+    noisy = False  # a line in the log for each request, and one for its end
 
     def __init__(self, wrapped: Factory, reactor: Any, *, octets: int, seconds: float) -> None:
         super().__init__(wrapped)  # type: ignore[no-untyped-call]
