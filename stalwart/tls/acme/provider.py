@@ -186,7 +186,8 @@ class ProviderService(Service):
             if self.thumbprint is None or (held and self._orders is None):
                 await self._prepare_orders()
         except (OSError, ValueError) as error:
-            self._prepared = False  # the folder may be gone
+            if isinstance(error, FileNotFoundError):
+                self._prepared = False  # the folder may be gone
             self._tell_trouble(error)
             return
         self._trouble = None

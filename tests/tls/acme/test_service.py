@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
+from twisted.logger import LogLevel, capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
 from stalwart.config import AcmeProvider
@@ -363,17 +364,22 @@ class FailureTests(ServiceCase):
         self.assertEqual(daemon.front.issued[0].key_pem, key)
 
     def test_read_only(self) -> None:
-        """Where nothing can be written, what others put into the folder is served all the same."""
+        """Where nothing can be written, what others put into the folder is served; what is wrong is told once."""
         daemon = self.daemon(provider(A), machine="other")
         self.store().prepare()
 
-        def refuse(lease: Lease) -> bool:
+        def refuse(*_: object) -> bool:
             raise OSError(errno.EROFS, "Read-only file system")
 
         self.patch(Lease, "step", refuse)
-        daemon.start()
-        self.store().write(A, *make_pair(A, now=NOW))
-        daemon.run(3)
+        os.chmod(self.store().path, 0o755)
+        self.patch(os, "chmod", refuse)
+        with capturedLogs() as events:
+            daemon.start()
+            self.store().write(A, *make_pair(A, now=NOW))
+            daemon.run(30)
+        told = [event["log_format"] for event in events if event["log_level"] >= LogLevel.warn]
+        self.assertEqual(len(told), 2, told)
         self.assertEqual((daemon.front.names(), daemon.ca.orders), ([A], []))
 
     def test_folder_gone(self) -> None:
