@@ -31,6 +31,20 @@ class AccountTests(Bed):
         """Another client with the same key gets the same account."""
         self.assertEqual(await self.client().register(), await self.client().register())
 
+    async def test_other_contact(self) -> None:
+        """The account is told a contact that has changed, and isn't touched where the CA tells none."""
+        await self.client(contact=["mailto:jane@example.org"]).register()
+        await self.client(contact=["mailto:jane@example.org"]).register()
+        self.assertEqual(self.ca.asked("account"), [])
+        self.ca.tells_contact = False
+        await self.client(contact=["mailto:joe@example.org"]).register()
+        self.assertEqual(self.ca.asked("account"), [])
+        self.ca.tells_contact = True
+        await self.client(contact=["mailto:joe@example.org"]).register()
+        self.assertEqual([each["contact"] for each in self.ca.accounts.values()], [["mailto:joe@example.org"]])
+        self.ca.script("account", problem("serverInternal", "not today", status=500))
+        await self.client(contact=["mailto:jim@example.org"]).register()
+
     async def test_terms(self) -> None:
         """Without a word about the terms nothing is asked of the CA, and the error says where they are."""
         client = self.client(agree_to_terms=False)

@@ -484,13 +484,15 @@ class CommandTests(ServiceCase):
     """Asked for by a person."""
 
     def test_renew(self) -> None:
-        """A renewal can be had at once, also of a name that failed and waits."""
+        """A renewal can be had at once, also of a name that failed and waits; each has a key of its own."""
         daemon = self.daemon(provider(A))
         daemon.ca.faults[A] = [AcmeError("dns", "no such name", retry_after=9000.0)]
         daemon.start()
         self.successResultOf(daemon.service.renew(A))
+        first = daemon.front.issued[0].key_pem
         self.successResultOf(daemon.service.renew(A))
         self.assertEqual((daemon.front.names(), len(daemon.ca.orders)), ([A], 3))
+        self.assertNotEqual(daemon.front.issued[0].key_pem, first)
 
     def test_renew_fails(self) -> None:
         """Why it failed is told; so is that a name isn't configured, or is being ordered."""
