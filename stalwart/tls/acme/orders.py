@@ -6,7 +6,7 @@ import datetime
 from collections.abc import Callable
 
 import msgspec
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, DeferredSemaphore
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -25,6 +25,7 @@ from stalwart.tls.acme.surroundings import Surroundings
 _log = Logger(namespace="stalwart.acme")
 
 _ORDER_SECONDS = 900.0
+_ORDERS_AT_ONCE = 3  # at one CA: one that hangs holds up no other
 _INTERRUPTED = Explained(reason="interrupted", text="the daemon ended in the middle of the order")
 
 
@@ -47,15 +48,17 @@ class Orders:
         self._memory = memory
         self._around = around
         self._due = due
+        self._running = DeferredSemaphore(_ORDERS_AT_ONCE)
         self.stopping = False
         """Orders that are cancelled from now on were not given up because of the CA."""
 
     async def order(self, name: str) -> None:
         """Order a certificate when it is its turn. Raises AcmeFailure, of which all is told and remembered already."""
-        async with self._around.orders:
-            await self._order(name)
+        async with self._running:
+            await self.order_now(name)
 
-    async def _order(self, name: str) -> None:
+    async def order_now(self, name: str) -> None:
+        """Order a certificate, however many orders run: somebody waits for it. Raises AcmeFailure."""
         around = self._around
         before = self._memory.of(name)
         started = False

@@ -256,7 +256,8 @@ class ProviderService(Service):
     def _order(self, orders: Orders, name: str, waiting: Deferred[None] | None) -> None:
         # Started only after it stands in the table: it may be over at once.
         begin: Deferred[None] = Deferred()
-        running = begin.addCallback(lambda _: Deferred.fromCoroutine(orders.order(name)))
+        order = orders.order if waiting is None else orders.order_now
+        running = begin.addCallback(lambda _: Deferred.fromCoroutine(order(name)))
         self._ordering[name] = running
 
         def done(result: object) -> None:

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from cryptography.hazmat.primitives.asymmetric import ec
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, DeferredList, DeferredLock, DeferredSemaphore
+from twisted.internet.defer import Deferred, DeferredList, DeferredLock
 from twisted.logger import Logger
 
 from stalwart.config import AcmeProvider
@@ -30,7 +30,6 @@ from stalwart.tls.credentials import BadCertificate, Issued
 
 _log = Logger(namespace="stalwart.acme")
 
-_ORDERS_AT_ONCE = 3
 # Shorter than txacme waits for an authorization, so that it is the client that says what it waited for.
 _OPERATION_SECONDS = 240.0
 
@@ -79,7 +78,6 @@ class AcmeService(Service):
             make_client=make_client or client_maker(reactor, clock),
             responders=responders,
             before_order=before_order,
-            orders=DeferredSemaphore(_ORDERS_AT_ONCE),
         )
         self._running: dict[str, ProviderService] = {}
         self._configuring = DeferredLock()

@@ -202,6 +202,26 @@ class IssueTests(ServiceCase):
         daemon.run(1)
         self.assertEqual((len(daemon.front.names()), daemon.ca.most_running), (8, 3))
 
+    def test_not_held_up(self) -> None:
+        """A CA that hangs holds up neither the orders of another one nor the one that a person asks for."""
+        slow = [f"{number}.slow.example" for number in range(5)]
+        daemon = self.daemon(provider(B, *slow), provider(A, id="other"))
+        daemon.ca.valid_already = True
+        new_order = daemon.ca.new_order
+        never: Deferred[None] = Deferred()
+
+        async def hanging(names: Sequence[str], *, replaces: str | None = None) -> Order:
+            if names[0] in slow:
+                waiting: Deferred[None] = Deferred()
+                never.chainDeferred(waiting)
+                await waiting
+            return await new_order(names, replaces=replaces)
+
+        self.patch(daemon.ca, "new_order", hanging)
+        daemon.start()
+        self.assertEqual(daemon.front.names(), [B, A])
+        self.successResultOf(daemon.service.renew(B))
+
 
 class FailureTests(ServiceCase):
     """What goes wrong is told, backed off, remembered, and stops nothing else."""
