@@ -26,7 +26,7 @@ _log = Logger(namespace="stalwart.acme")
 
 _ORDER_SECONDS = 900.0
 _ORDERS_AT_ONCE = 3  # at one CA: one that hangs holds up no other
-_INTERRUPTED = Explained(reason="interrupted", text="the daemon ended in the middle of the order")
+INTERRUPTED = Explained(reason="interrupted", text="the daemon ended in the middle of the order")
 
 
 class Orders:
@@ -64,7 +64,7 @@ class Orders:
         started = False
         try:
             # A process that is killed in the middle of each order must not begin the next one at once.
-            await self._memory.keep(name, self._failed(before, _INTERRUPTED))
+            await self._memory.keep(name, self._failed(before, INTERRUPTED))
             started = True
             if around.before_order is not None:
                 await self._check_first(name)

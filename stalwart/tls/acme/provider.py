@@ -25,7 +25,7 @@ from stalwart.tls.acme.folder import StoreFolder
 from stalwart.tls.acme.jws import thumbprint
 from stalwart.tls.acme.lease import Lease
 from stalwart.tls.acme.memory import Memory
-from stalwart.tls.acme.orders import Orders
+from stalwart.tls.acme.orders import INTERRUPTED, Orders
 from stalwart.tls.acme.pair import Pair
 from stalwart.tls.acme.policy import NameState
 from stalwart.tls.acme.store import CertificateStore
@@ -182,6 +182,7 @@ class ProviderService(Service):
                 await self._memory.reload()
             if held and not self._held:
                 _log.info("acme.{id}: this process orders its certificates", id=self.provider.id)
+                await self._end_interrupted()
             self._held = held
             if self.thumbprint is None or (held and self._orders is None):
                 await self._prepare_orders()
@@ -194,6 +195,14 @@ class ProviderService(Service):
         if self._held and self.running and self.provider.agree_to_terms and self._orders is not None:
             self._order_due(self._orders)
             self._ask_due()
+
+    async def _end_interrupted(self) -> None:
+        """An order whose process was killed when the certificate was in its place has not failed."""
+        for name in self.store.pairs:
+            failure = self._memory.of(name).failure
+            if failure is None or failure.reason != INTERRUPTED.reason or self.store.written_at(name) < failure.at:
+                continue
+            await self._memory.keep(name, policy.after_issue(directory=self.provider.directory, now=failure.at))
 
     def _prepare_folder(self) -> None:
         self._folder.prepare()

@@ -49,6 +49,10 @@ class CertificateStore:
         """The certificates by name."""
         return self._pairs
 
+    def written_at(self, name: str) -> float:
+        """When the file of one of `pairs` was written, by the file system's clock."""
+        return self._stamps[name][2] / 1e9 if name in self._stamps else 0.0
+
     def load(self) -> None:
         """Read the folder at once, in this thread. Raises OSError."""
         self._take(self._look(self._stamps, self._pairs))

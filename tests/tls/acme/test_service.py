@@ -21,6 +21,7 @@ from stalwart.tls.acme.errors import TIMEOUT, UNREACHABLE, AcmeError
 from stalwart.tls.acme.failures import AcmeFailure
 from stalwart.tls.acme.folder import StoreFolder
 from stalwart.tls.acme.lease import Lease
+from stalwart.tls.acme.policy import Failure, NameState
 from stalwart.tls.acme.resources import Order, RenewalInfo, SuggestedWindow
 from tests.tls.acme.issuing_bed import CA, NOW, Daemon, Pool, provider, token_of
 from tests.tls.acme.pairs import make_pair, odd_pairs
@@ -425,6 +426,18 @@ class FailureTests(ServiceCase):
         os.unlink(os.path.join(self.folder, "acme"))
         daemon.run(3)
         self.assertEqual(daemon.front.names(), [A])
+
+    def test_killed_at_the_end(self) -> None:
+        """A daemon that dies when the certificate is in its place, and before that is noted, has got it."""
+        self.stop(self.daemon(provider(A)).start())
+        failure = Failure(count=1, at=NOW, retry_at=NOW + 60, reason="interrupted", text="")
+        for written, wanted in ((NOW - 5, (None, "interrupted")), (NOW + 5, (CA, None))):
+            self.store().write_states({A: NameState(failure=failure)})
+            os.utime(os.path.join(self.store().path, f"{A}.pem"), (written, written))
+            daemon = self.daemon(provider(A)).start()
+            state = daemon.service.names()[0].state
+            self.assertEqual((state.directory, state.failure and state.failure.reason), wanted)
+            self.stop(daemon)
 
     def test_fast_clock(self) -> None:
         """By a clock that is years ahead, new certificates have expired: one is ordered, not one after the other."""
