@@ -15,7 +15,9 @@ from stalwart.cli.opening import become_owner, load_settings
 from stalwart.cli.output import as_json, as_time, table
 from stalwart.config import AcmeProvider, Settings
 from stalwart.net.control import RenewCommand
+from stalwart.tls.acme.errors import AcmeError
 from stalwart.tls.acme.folder import StoreFolder, store_path
+from stalwart.tls.acme.identifiers import identifier
 from stalwart.tls.acme.importing import BadImport, import_certificate
 from stalwart.tls.inventory import Listed, list_certificates
 
@@ -160,14 +162,11 @@ def _read(path: Path) -> bytes:
 
 
 def _normal(name: str) -> str:
-    """A host name as the configuration has it."""
-    name = name.strip().lower().removesuffix(".")
-    if name.isascii():
-        return name
+    """A host name or an IP address as the configuration has it."""
     try:
-        return name.encode("idna").decode("ascii")
-    except UnicodeError:
-        return name
+        return identifier(name.strip()).value
+    except AcmeError:
+        return name  # which no certificate has
 
 
 def _names(one: Listed) -> tuple[str, ...]:

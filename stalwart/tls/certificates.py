@@ -63,6 +63,7 @@ class Certificates:
 
     def set_issued(self, certificates: Sequence[Issued]) -> None:
         """Use these beside those of the configuration; raises BadCertificate and then changes nothing."""
+        # Of many names one is renewed at a time: the others' are neither read again nor given new contexts.
         self._issued = _loaded(certificates, self._issued, issued)
         self._arrange()
 

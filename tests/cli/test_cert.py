@@ -74,6 +74,15 @@ class CertTests(SynchronousTestCase):
         self.assertEqual(result.exit_code, 1, result.output)
         return result.stderr
 
+    def test_names_as_configured(self) -> None:
+        """A name is understood as the configuration understands it: IDNA 2008, and addresses in any form."""
+        self.config.write_text(
+            self.config.read_text().replace('"192.0.2.7"', '"192.0.2.7", "straße.example.org", "2001:db8::1"')
+        )
+        for name in ("straße.example.org", "xn--strae-oqa.example.org", "2001:DB8:0::1", "[2001:db8::1]"):
+            self.fine("show", name)
+        self.assertIn("no certificate has ..", self.refused("show", ".."))
+
     def take_over(self, name: str = "mail.example.org", *names: str, **options: Any) -> None:
         """Import a certificate."""
         cert, key = self.write("import", name, *names, **options)

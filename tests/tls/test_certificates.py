@@ -138,6 +138,16 @@ class Choice(SynchronousTestCase):
         certificates.replace([first, second], prepared)
         self.assertIs(certificates.credential_for(b"example.net"), prepared[second])
 
+    def test_renewed_alone(self) -> None:
+        """One that is renewed leaves the others as they are: with many names nothing is read or made anew."""
+        certificates = Certificates([], "host")
+        kept = issued("example.net")
+        certificates.set_issued([issued("example.org"), kept])
+        before = certificates.credential_for(b"example.net"), certificates.credential_for(b"example.org")
+        certificates.set_issued([issued("example.org"), kept])
+        self.assertIs(certificates.credential_for(b"example.net"), before[0])
+        self.assertIsNot(certificates.credential_for(b"example.org"), before[1])
+
     def test_replace_is_all_or_nothing(self) -> None:
         """One bad certificate among several leaves all as they were."""
         certificates = Certificates([certificate("a", "example.org")], "host")

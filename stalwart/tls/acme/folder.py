@@ -70,10 +70,14 @@ class StoreFolder:
         with suppress(FileExistsError):
             os.mkdir(self.path, 0o700)
         if stat.S_IMODE(os.stat(self.path).st_mode) & 0o077:
-            os.chmod(self.path, 0o700)
+            try:
+                os.chmod(self.path, 0o700)
+            except OSError as error:
+                reason = error.strerror or str(error)
+                _log.warn("{path} is open to others, and can't be closed: {reason}", path=self.path, reason=reason)
         for entry in os.scandir(self.path):
             if entry.name.startswith(".new-"):
-                with suppress(FileNotFoundError):
+                with suppress(OSError):  # what is served doesn't depend on it
                     if entry.stat().st_mtime < self._clock() - _TEMPORARY_SECONDS:
                         os.unlink(entry.path)
 
@@ -83,8 +87,12 @@ class StoreFolder:
         for entry in os.scandir(self.path):
             name = entry.name.removesuffix(_SUFFIX)
             if name != entry.name and _NAME.match(name):
-                with suppress(FileNotFoundError):
+                try:
                     found[name] = _stamp(entry.stat())
+                except FileNotFoundError:
+                    continue
+                except OSError:
+                    found[name] = (0, 0, 0)  # who reads it learns why
         return found
 
     def read(self, name: str) -> Pair | None:
