@@ -4,6 +4,14 @@ from stalwart.config.acme_kinds import RenewBefore
 from stalwart.config.acme_settings import LETS_ENCRYPT, AcmeProvider
 from stalwart.config.addresses import Address, TcpAddress, UnixAddress
 from stalwart.config.cache_settings import CacheSettings
+from stalwart.config.discovery_settings import (
+    Autoconfig,
+    MailService,
+    MtaSts,
+    MtaStsOfDomain,
+    SecurityTxt,
+    WellKnown,
+)
 from stalwart.config.errors import ConfigError, ConfigErrors, ConfigWarning
 from stalwart.config.guard_kinds import Rate
 from stalwart.config.guard_settings import AutoBan
@@ -47,6 +55,7 @@ __all__ = [
     "AcmeProvider",
     "Address",
     "AutoBan",
+    "Autoconfig",
     "CacheSettings",
     "Certificate",
     "CertificateSource",
@@ -63,6 +72,9 @@ __all__ = [
     "Listener",
     "LogFormat",
     "LogLevel",
+    "MailService",
+    "MtaSts",
+    "MtaStsOfDomain",
     "ObjectQuotas",
     "Origin",
     "Rate",
@@ -74,6 +86,7 @@ __all__ = [
     "RuleNames",
     "RuleText",
     "Secret",
+    "SecurityTxt",
     "Settings",
     "SocketOptions",
     "SourceText",
@@ -84,6 +97,7 @@ __all__ = [
     "UnixAddress",
     "UnusableFile",
     "UsedStore",
+    "WellKnown",
     "certificate_sources",
     "find_config",
     "load",

@@ -13,6 +13,7 @@ import msgspec
 
 from stalwart.config.acme_settings import AcmeProvider
 from stalwart.config.cache_settings import CacheSettings
+from stalwart.config.discovery_settings import Autoconfig, MtaSts, MtaStsOfDomain, WellKnown
 from stalwart.config.errors import ConfigWarning
 from stalwart.config.guard_kinds import ListedNetwork
 from stalwart.config.guard_settings import AutoBan
@@ -436,6 +437,39 @@ class Declared(msgspec.Struct, frozen=True, kw_only=True):
     submission: Annotated[
         SubmissionSettings,
         Group(name="submission", doc="What one account may send, by JMAP's EmailSubmission."),
+    ]
+    autoconfig: Annotated[
+        tuple[Autoconfig, ...],
+        Table(
+            name="autoconfig",
+            doc='What mail clients are told of the services of a domain: `[autoconfig."example.org"]`, or '
+            "`[autoconfig.default]` for what other domains, and keys that an entry leaves open, have. IMAP, POP3 and "
+            "SMTP are other programs' and are told of only where their `host` is set. See docs/discovery.md.",
+            inherits="autoconfig.default",
+            reloaded=True,
+        ),
+    ]
+    mta_sts: Annotated[
+        MtaSts,
+        Group(
+            name="session.mta-sts",
+            doc="The MTA-STS policy: how other servers shall deliver to the domains of this one (RFC 8461). They look "
+            "for it only when there is a TXT record `_mta-sts` in the domain.",
+            reloaded=True,
+        ),
+    ]
+    mta_sts_domains: Annotated[
+        tuple[MtaStsOfDomain, ...],
+        Table(
+            name="session.mta-sts.domain",
+            doc='The policy of one domain, `[session.mta-sts.domain."example.org"]`, where it is another.',
+            inherits="session.mta-sts",
+            reloaded=True,
+        ),
+    ]
+    well_known: Annotated[
+        WellKnown,
+        Group(name="well-known", doc="Small documents about this server.", reloaded=True),
     ]
     storage: Annotated[Storage, Group(name="storage", doc="Which store holds what.")]
     stores: Annotated[
