@@ -12,6 +12,7 @@ from twisted.names import client, dns
 
 QUERY_SECONDS = 15.0
 _RESOLV_CONF = "/etc/resolv.conf"
+_CODES = {dns.EFORMAT: "FORMERR", dns.ESERVER: "SERVFAIL", dns.ENOTIMP: "NOTIMP", dns.EREFUSED: "REFUSED"}
 _RETRIES = (2, 4)  # seconds until a query is repeated, and until it is given up
 
 
@@ -22,12 +23,15 @@ class DnsFailed(Exception):
 class DnsAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """The payloads of the records of the type asked for; `exists` is False for NXDOMAIN.
 
-    `is_secure`: DNSSEC proves it, says a resolver that is trusted.
+    `is_secure`: DNSSEC proves it, says a resolver that is trusted; `claims_secure`: says whoever answered. `aliases`
+    are the names that CNAME records lead to, in order.
     """
 
     payloads: tuple[Any, ...] = ()
     exists: bool = True
     is_secure: bool = False
+    claims_secure: bool = False
+    aliases: tuple[str, ...] = ()
 
 
 class MailDns(Shape):
@@ -102,11 +106,13 @@ class ResolverDns:
         except OSError as error:
             raise DnsFailed(f"the DNS could not be asked for {name}: {error}") from None
         if message.rCode not in (dns.OK, dns.ENAME):
-            raise DnsFailed(f"the DNS server says RCODE {message.rCode} for {name}")
+            raise DnsFailed(f"the DNS server says {_CODES.get(message.rCode, 'RCODE')} ({message.rCode}) for {name}")
         return DnsAnswer(
             payloads=tuple(record.payload for record in message.answers if record.type == kind),
             exists=message.rCode == dns.OK,
             is_secure=self._trusted is not None and bool(message.authenticData),
+            claims_secure=bool(message.authenticData),
+            aliases=tuple(str(record.payload.name).lower() for record in message.answers if record.type == dns.CNAME),
         )
 
     def close(self) -> None:
