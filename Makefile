@@ -8,14 +8,14 @@ SOURCES := $(shell find stalwart twisted -type f -not -name '*.pyc' -not -name d
 WARNINGS := error
 TRIAL := PYTHONPATH=$(CURDIR) PYTHONWARNINGS="$(WARNINGS)" $(BIN)/python -m twisted.trial
 
-.PHONY: run test trial types lint layers standards torture bench bench-jmap clean postfix haproxy pebble
+.PHONY: run test trial types lint layers standards torture bench bench-jmap clean postfix haproxy nsd pebble
 
 run: $(VENV)/installed
 	@$(BIN)/python etc/demo/run.py
 
 test: lint layers types trial
 
-trial: $(VENV)/installed-test postfix haproxy pebble tests/live/clients/node_modules
+trial: $(VENV)/installed-test postfix haproxy nsd pebble tests/live/clients/node_modules
 	$(TRIAL) --temp-directory=_trial_temp tests
 
 types: $(VENV)/installed-test
@@ -46,8 +46,8 @@ bench: $(VENV)/installed-test
 bench-jmap: $(VENV)/installed-test
 	$(BIN)/python bench/jmap.py
 
-# The tests run a Postfix and an HAProxy of their own; only the programs are needed, not a running service.
-postfix haproxy:
+# The tests run a Postfix, an HAProxy and an NSD of their own; only the programs are needed, not a running service.
+postfix haproxy nsd:
 	@test -x /usr/sbin/$@ || { \
 	  as=; [ "$$(id -u)" = 0 ] || as=sudo; \
 	  $$as apt-get update -qq && \

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from ipaddress import ip_address
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import click
 from cryptography import x509
@@ -117,12 +117,13 @@ def check(
         None if server is None else (f"[{server[0]}]:{server[1]}" if ":" in server[0] else f"{server[0]}:{server[1]}")
     )
 
-    async def run(reactor: object) -> NoReturn:
+    async def run(reactor: Any) -> NoReturn:
         asked = ResolverDns(reactor) if server is None else ResolverDns(reactor, *server)
         ask = DnsAsking(asked)
         web = None if dns_only else PublicWeb(reactor, ask)
         findings = await examine(examined, ask, web, now=time.time())
         asked.close()
+        await task.deferLater(reactor, 0, lambda: None)  # sockets that are being closed are only then
         if json_wanted:
             click.echo(as_json(findings_json(examined.domain, place, findings)))
         else:

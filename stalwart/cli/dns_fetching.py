@@ -19,7 +19,8 @@ from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.internet.ssl import optionsForClientTLS, platformTrust
 from twisted.protocols.tls import TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
-from twisted.web.client import URI, Agent, PartialDownloadError, ResponseFailed, readBody
+from twisted.web.client import URI, Agent, ResponseDone, ResponseFailed
+from twisted.web.http import PotentialDataLoss
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgentEndpointFactory
 from zope.interface import implementer
@@ -91,8 +92,10 @@ class PublicWeb:
         return optionsForClientTLS(name, trustRoot=self._trust_root)
 
     def _endpoint(self, creator: IOpenSSLClientConnectionCreator, address: str, port: int) -> IStreamClientEndpoint:
-        endpoint = wrapClientTLS(creator, HostnameEndpoint(self._reactor, address, port, timeout=self._seconds))
-        return Bounded(endpoint, self._reactor, octets=_MOST_OCTETS, seconds=self._seconds)
+        connecting = HostnameEndpoint(self._reactor, address, port, timeout=self._seconds)
+        bounded = Bounded(connecting, self._reactor, octets=_MOST_OCTETS, seconds=self._seconds)
+        endpoint: IStreamClientEndpoint = wrapClientTLS(creator, bounded)
+        return endpoint
 
     async def _handshake(self, creator: IOpenSSLClientConnectionCreator, address: str, port: int) -> x509.Certificate:
         shaking = _Handshake()
@@ -103,7 +106,9 @@ class PublicWeb:
         agent = Agent.usingEndpointFactory(self._reactor, _Ready(endpoint))
         headers = Headers({"User-Agent": [f"stalwart/{__version__} (dns check)"]})
         response: Any = await agent.request(b"GET", url.encode("ascii"), headers)
-        body: bytes = await readBody(response)
+        reading = _Body()
+        response.deliverBody(reading)
+        body = await reading.done
         media_type = (response.headers.getRawHeaders("Content-Type") or [""])[0].partition(";")[0].strip().lower()
         return Fetched(status=response.code, media_type=media_type, body=body)
 
@@ -125,7 +130,7 @@ class PublicWeb:
                 raise Untrusted("no authority that this system trusts stands behind it, or it has expired") from None
             if isinstance(reason, SSL.Error):
                 raise Unknown(f"{where} doesn't speak TLS: {_openssl(reason)}") from None
-            if isinstance(reason, ConnectError | ConnectionClosed | ResponseFailed | PartialDownloadError | OSError):
+            if isinstance(reason, ConnectError | ConnectionClosed | ResponseFailed | OSError):
                 raise Unknown(f"{where} can't be reached from here: {reason}") from None
             raise
 
@@ -138,6 +143,25 @@ def _reason(error: BaseException) -> BaseException:
 
 def _openssl(error: SSL.Error) -> str:
     return str(error.args[0][-1][-1]) if error.args and error.args[0] else str(error)
+
+
+class _Body(Protocol):
+    """The whole body; the connection bounds its size and time."""
+
+    def __init__(self) -> None:
+        self.done: Deferred[bytes] = Deferred()
+        self._octets = bytearray()
+
+    def dataReceived(self, data: bytes) -> None:
+        """A block."""
+        self._octets += data
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """That was all; or the rest is missing."""
+        if reason.check(ResponseDone, PotentialDataLoss):
+            self.done.callback(bytes(self._octets))
+        else:
+            self.done.errback(reason)
 
 
 class _OneFactory(Factory[Protocol]):
@@ -178,14 +202,16 @@ class _Handshake(Protocol):
 
     def __init__(self) -> None:
         self.done: Deferred[x509.Certificate] = Deferred(lambda _: self.transport.abortConnection())
+        self._certificate: x509.Certificate | None = None
 
     def handshakeCompleted(self) -> None:
         """The certificate is there, and was checked if it was to be."""
-        certificate = self.transport.getPeerCertificate().to_cryptography()
-        self.transport.loseConnection()
-        self.done.callback(certificate)
+        self._certificate = self.transport.getPeerCertificate().to_cryptography()
+        self.transport.abortConnection()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Before the end of the handshake that is its failure."""
-        if not self.done.called:
+        if self._certificate is not None:
+            self.done.callback(self._certificate)
+        elif not self.done.called:
             self.done.errback(reason)

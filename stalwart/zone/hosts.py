@@ -120,10 +120,10 @@ async def check_caa(around: Surroundings, record: Record) -> Outcome:
 
 
 async def _relevant_caa(around: Surroundings, name: str) -> Answer:
-    """RFC 8659 §3: the records of the nearest name, from this one up, that has any."""
+    """RFC 8659 §3: the records of the nearest name, from this one up, that has any; a top-level domain has none."""
     answer = await around.ask(name, "CAA")
     labels = name.split(".")
-    while not answer.values and len(labels) > 1:
+    while not answer.values and len(labels) > 2:
         labels = labels[1:]
         answer = await around.ask(".".join(labels), "CAA")
     return answer

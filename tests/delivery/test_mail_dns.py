@@ -100,6 +100,7 @@ class ResolverTests(TestCase):
         asked = ResolverDns(reactor, "127.0.0.1", self.listen(Server()))
         answer = await asked.ask("example.net", dns.MX)
         self.assertEqual((str(answer.payloads[0].name), answer.is_secure), ("mx.example.net", True))
+        self.assertEqual((answer.claims_secure, answer.aliases), (True, ()))
         asked = ResolverDns(reactor, "127.0.0.1", self.listen(Server(dns.ENAME)))
         answer = await asked.ask("example.net", dns.MX)
         self.assertEqual((answer.payloads, answer.exists), ((), False))
