@@ -14,7 +14,7 @@ from stalwart.cli.dns_fetching import Fetched, NoAddress, PublicWeb, Untrusted
 from stalwart.cli.output import as_time
 from stalwart.config import Settings
 from stalwart.delivery.mta_sts import BadPolicy, read_policy
-from stalwart.discovery import mta_sts_policy, pacc_digest, pacc_document
+from stalwart.discovery import mta_sts_policy, pacc_digest, pacc_document, services
 from stalwart.store import InvalidAddress
 from stalwart.store.addresses import normalise_domain
 from stalwart.tls.inventory import names_of
@@ -40,16 +40,18 @@ def documents(settings: Settings, domain: str, ask: Asks, *, port: int) -> tuple
     """The documents of a domain; `port` is where its https names answer, except for JMAP's."""
     place = "" if port == 443 else f":{port}"
     base = f"https://{{}}.{domain}{place}"
-    found = [
-        Document(
-            check="autoconfig",
-            host=f"autoconfig.{domain}",
-            url=f"{base.format('autoconfig')}/mail/config-v1.1.xml?emailaddress=postmaster%40{domain}",
-            wanted=f"200 with a clientConfig of {domain}",
-            why="Thunderbird sets itself up by this document.",
-            judge=_Autoconfig(domain),
+    found: list[Document] = []
+    if any(service.protocol in ("jmap", "imap", "pop3") for service in services(settings, domain)):
+        found.append(
+            Document(
+                check="autoconfig",
+                host=f"autoconfig.{domain}",
+                url=f"{base.format('autoconfig')}/mail/config-v1.1.xml?emailaddress=postmaster%40{domain}",
+                wanted=f"200 with a clientConfig of {domain}",
+                why="Thunderbird sets itself up by this document.",
+                judge=_Autoconfig(domain),
+            )
         )
-    ]
     policy = mta_sts_policy(settings, domain)
     if policy is not None:
         found.append(

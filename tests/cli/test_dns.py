@@ -8,11 +8,14 @@ from pathlib import Path
 from click.testing import CliRunner, Result
 from twisted.trial.unittest import SynchronousTestCase
 
+from stalwart.cli.dns_public import documents
 from stalwart.cli.dns_report import findings_json, findings_text
 from stalwart.cli.main import stalwart
 from stalwart.store import StoreError
-from stalwart.zone import Finding
+from stalwart.zone import Answer, Finding
 from stalwart.zone.finding import State
+from stalwart.zone.values import RecordType
+from tests.config.support import load_text
 
 CONFIG = """\
 [server]
@@ -106,6 +109,33 @@ class ReportTests(SynchronousTestCase):
             },
         )
         json.dumps(report)
+
+
+class DocumentsTests(SynchronousTestCase):
+    """What is fetched."""
+
+    def checks(self, more: str) -> list[str]:
+        """The documents for a domain whose settings are these."""
+
+        async def ask(name: str, kind: RecordType) -> Answer:
+            raise AssertionError(name)
+
+        config = CONFIG.format(hostname="mail.example.org", root="/nowhere") + more
+        return [document.url for document in documents(load_text(config), "example.org", ask, port=443)]
+
+    def test_offered(self) -> None:
+        """Only documents that there are: one for Thunderbird if there is something to tell, a policy if it has one."""
+        self.assertEqual(
+            self.checks(""),
+            [
+                "https://autoconfig.example.org/mail/config-v1.1.xml?emailaddress=postmaster%40example.org",
+                "https://mta-sts.example.org/.well-known/mta-sts.txt",
+                "https://mail.example.org/.well-known/jmap",
+                "https://ua-auto-config.example.org/.well-known/user-agent-configuration.json",
+            ],
+        )
+        more = '[autoconfig.default.jmap]\nenabled = false\n[session.mta-sts]\nmode = "disable"\n'
+        self.assertEqual(len(self.checks(more)), 1)
 
 
 class RecordsTests(SynchronousTestCase):
