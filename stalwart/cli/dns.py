@@ -7,7 +7,6 @@ import re
 import time
 from collections.abc import Iterator
 from ipaddress import ip_address
-from pathlib import Path
 from typing import Any, NoReturn
 
 import click
@@ -30,7 +29,7 @@ from stalwart.zone import ServedCertificate, exit_code, wanted_records, zone_lin
 from stalwart.zone.values import as_text
 
 _PORT = 53
-_WITH_PORT = re.compile(r"(?:\[([0-9a-fA-F:.]+)\]|([0-9.]+)):([0-9]{1,5})", re.ASCII)
+_WITH_PORT = re.compile(r"(?:\[([0-9a-fA-F:.]+)\]|([0-9.]+))(?::([0-9]{1,5}))?", re.ASCII)
 _USAGE = 2  # click's exit code for what was asked wrongly
 
 
@@ -43,7 +42,7 @@ class Server(click.ParamType[tuple[str, int]]):
         """The address and the port."""
         text = str(value)
         found = _WITH_PORT.fullmatch(text)
-        address, port = (text, _PORT) if found is None else (found[1] or found[2], int(found[3]))
+        address, port = (text, _PORT) if found is None else (found[1] or found[2], int(found[3] or _PORT))
         try:
             if not 0 < port < 65536:
                 raise ValueError(port)
@@ -164,13 +163,13 @@ def _certificates(settings: Settings) -> Iterator[ServedCertificate]:
         certificate = x509.load_pem_x509_certificate(configured.cert.encode("ascii"))
         yield ServedCertificate(certificate=certificate, names=names_of(certificate), renewed=False)
     for provider in settings.acme:
-        path = Path(store_path(provider, settings.data.path))
-        try:
-            present = path.is_dir()
-            for name in provider.domains if present else ():
-                pair = StoreFolder(str(path)).read(name)
-                if pair is not None:
-                    yield ServedCertificate(certificate=pair.leaf, names=(name, *names_of(pair.leaf)), renewed=True)
-        except OSError as error:
-            click.echo(f"stalwart: {error}; run this as root, or as the user that the daemon runs as", err=True)
-            raise SystemExit(_USAGE) from None
+        folder = StoreFolder(store_path(provider, settings.data.path))
+        for name in provider.domains:
+            try:
+                pair = folder.peek(name)
+            except OSError as error:
+                text = f"{error.filename}: {error.strerror}; run this as root, or as the user that the daemon runs as"
+                click.echo(f"stalwart: {text}", err=True)
+                raise SystemExit(_USAGE) from None
+            if pair is not None:
+                yield ServedCertificate(certificate=pair.leaf, names=(name, *names_of(pair.leaf)), renewed=True)

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
+import trustme
 from click.testing import CliRunner, Result
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from cryptography.x509 import load_pem_x509_certificate
 from twisted.trial.unittest import SynchronousTestCase
 
+from stalwart.cli.dns import Server
 from stalwart.cli.dns_public import documents
 from stalwart.cli.dns_report import findings_json, findings_text
 from stalwart.cli.main import stalwart
 from stalwart.store import StoreError
+from stalwart.tls.acme.folder import StoreFolder
 from stalwart.zone import Answer, Finding
 from stalwart.zone.finding import State
 from stalwart.zone.values import RecordType
@@ -187,6 +193,35 @@ class RecordsTests(SynchronousTestCase):
             list(told["records"][0]), ["check", "name", "type", "ttl", "value", "required", "onlyIfSigned", "why"]
         )
         self.assertTrue(all(record["why"].endswith(".") for record in told["records"]))
+
+    def test_issued(self) -> None:
+        """The key of a certificate that ACME brought is in the TLSA record; what can't be used is left where it is."""
+        self.configure("mail.example.org", '[acme.le]\ndomains = ["mail.example.org"]\ncontact = ["a@example.org"]\n')
+        self.assertNotIn("TLSA", self.run_fine("dns", "records", "example.org"))
+        folder = StoreFolder(str(self.root / "data" / "acme" / "le"))
+        folder.prepare()
+        issued = trustme.CA().issue_cert("mail.example.org", key_type=trustme.KeyType.ECDSA)
+        chain = b"".join(each.bytes() for each in issued.cert_chain_pems)
+        folder.write("mail.example.org", chain, issued.private_key_pem.bytes())
+        key = load_pem_x509_certificate(chain).public_key()
+        digest = hashlib.sha256(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).hexdigest()
+        line = f"\n; _25._tcp.mail.example.org. 3600 IN TLSA 3 1 1 {digest}\n"
+        self.assertIn(line, self.run_fine("dns", "records", "example.org"))
+        path = self.root / "data" / "acme" / "le" / "mail.example.org.pem"
+        path.write_bytes(b"torn")
+        self.assertNotIn("TLSA", self.run_fine("dns", "records", "example.org"))
+        self.assertEqual((path.read_bytes(), len(list(path.parent.iterdir()))), (b"torn", 1))
+
+    def test_server(self) -> None:
+        """The address of a server, with or without a port."""
+        for text, expected in (
+            ("192.0.2.1", ("192.0.2.1", 53)),
+            ("192.0.2.1:5353", ("192.0.2.1", 5353)),
+            ("2001:db8::1", ("2001:db8::1", 53)),
+            ("[2001:db8::1]", ("2001:db8::1", 53)),
+            ("[2001:db8::1]:5353", ("2001:db8::1", 5353)),
+        ):
+            self.assertEqual(Server().convert(text, None, None), expected)
 
     def test_names(self) -> None:
         """A domain may have capitals, other letters and a dot at the end."""
