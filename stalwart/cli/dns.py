@@ -76,7 +76,7 @@ def records(config_path: str | None, domain: str, form: str) -> None:
     No network is needed. Lines of a zone that begin with a semicolon are remarks, and records that are for another zone
     or only for one that is signed.
     """
-    wanted = _examined(config_path, domain).wanted
+    wanted = read_domain(config_path, domain).wanted
     if form == "zone":
         for line in zone_lines(wanted):
             click.echo(line)
@@ -111,7 +111,7 @@ def check(
     """
     from twisted.internet import reactor  # installs it: not for the other commands
 
-    examined = _examined(config_path, domain)
+    examined = read_domain(config_path, domain)
     place = (
         None if server is None else (f"[{server[0]}]:{server[1]}" if ":" in server[0] else f"{server[0]}:{server[1]}")
     )
@@ -133,7 +133,7 @@ def check(
     task.react(run, _reactor=reactor)
 
 
-def _examined(config_path: str | None, text: str) -> Examined:
+def read_domain(config_path: str | None, text: str) -> Examined:
     """The domain's records as configuration and store want them. Exit code 2 for a domain or a host that is none."""
     settings = load_settings(config_path, code=_USAGE)
     try:

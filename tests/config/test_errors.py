@@ -204,8 +204,8 @@ class UnknownKeyTests(SynchronousTestCase):
         (error,) = errors_of("xyzzy = 1")
         self.assertEqual(
             error.wanted,
-            "one of acme, cache, certificate, http, jmap, log-format, log-level, lookup, object-quota, relay, server, "
-            "storage, store, submission, worker-pool-size",
+            "one of acme, autoconfig, cache, certificate, http, jmap, log-format, log-level, lookup, object-quota, "
+            "relay, server, session, storage, store, submission, well-known, worker-pool-size",
         )
 
     def test_unknown_table_is_one_error(self) -> None:
