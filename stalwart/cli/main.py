@@ -14,6 +14,7 @@ from stalwart.cli.ban import ban
 from stalwart.cli.cert import cert
 from stalwart.cli.config import check, config
 from stalwart.cli.dkim import dkim
+from stalwart.cli.dns import dns
 from stalwart.cli.domain import domain
 from stalwart.cli.importing import import_mail
 from stalwart.cli.policy import policy
@@ -46,6 +47,7 @@ stalwart.add_command(config)
 stalwart.add_command(account)
 stalwart.add_command(domain)
 stalwart.add_command(dkim)
+stalwart.add_command(dns)
 stalwart.add_command(ban)
 stalwart.add_command(cert)
 stalwart.add_command(import_mail)
