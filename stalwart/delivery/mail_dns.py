@@ -97,18 +97,18 @@ class ResolverDns:
 
 
 def _aliases(name: str, answers: Sequence[dns.RRHeader]) -> tuple[str, ...]:
-    """Where the aliases among the answers lead from a name, step by step; a ring ends where it began."""
+    """Where the aliases among the answers lead from a name, step by step; a ring back to it leads nowhere."""
     leads: dict[str, str] = {}
     for record in answers:
         if record.type == dns.CNAME:
             payload: Any = record.payload
             leads[_text(record.name)] = _text(payload.name)
     found: list[str] = []
-    at = name.lower().rstrip(".")
+    start = at = name.lower().rstrip(".")
     while at in leads:
         at = leads.pop(at)
         found.append(at)
-    return tuple(found)
+    return () if at == start else tuple(found)
 
 
 def _text(name: dns.Name) -> str:
