@@ -50,11 +50,13 @@ from stalwart.store import (
     ensure_signing_key,
     open_blobs,
 )
+from stalwart.web.discovery import Discovery
 from stalwart.web.jmap import Jmap
 from stalwart.web.jmap_announcer import Announcer
 from stalwart.web.jmap_push_client import PushClient
 from stalwart.web.jmap_push_sender import PushSender
 from stalwart.web.jmap_streams import Streams
+from stalwart.web.local_domains import LocalDomains
 from stalwart.web.oauth import resources as oauth_resources
 from stalwart.web.oauth_surface import OAuth
 from stalwart.web.root import build_root
@@ -130,6 +132,7 @@ class Backend:
             policies=StoredPolicies(self.store, self.pool, self.writer),
         )
         self._queue = self._queue_runner(settings)
+        self.discovery = Discovery(settings, LocalDomains(self.store, self.pool, time.monotonic))
         self.authenticator = Authenticator(
             self.store,
             Passwords(),
@@ -307,7 +310,7 @@ def http_tree(backend: Backend, settings: Settings, reactor: Any, metrics: Metri
             pool=backend.pool,
             reactor=reactor,
             metrics=metrics,
-            more={**jmap.resources(streams), **oauth_resources(oauth)},
+            more={**jmap.resources(streams), **oauth_resources(oauth), **backend.discovery.resources()},
         )
 
     return tree
