@@ -123,6 +123,7 @@ from stalwart.store.mailboxes import (
 from stalwart.store.oauth_clients import (
     ClientRow,
     add_client,
+    count_unused_clients,
     find_client,
     forget_unused_clients,
     list_clients,
@@ -443,6 +444,7 @@ __all__ = [
     "charge_sending",
     "check_room",
     "count_identities",
+    "count_unused_clients",
     "create_account",
     "create_dkim_keys",
     "create_domain",

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import Row, bindparam, delete, exists, insert, or_, select, update
+from sqlalchemy import Row, bindparam, delete, exists, func, insert, or_, select, update
 
 from stalwart.store.errors import AlreadyExists, NotFound
 from stalwart.store.oauth_tables import oauth_client, oauth_grant
@@ -27,10 +27,11 @@ _USED = (
     .values(last_used_at=bindparam("at"))
 )
 _USED_EVERY = 3600
+_UNUSED = select(func.count()).where(_c.is_verified.is_(False), _c.last_used_at.is_(None))
 _FORGET = delete(oauth_client).where(
     _c.is_verified.is_(False),
     _c.created_at < bindparam("before"),
-    or_(_c.last_used_at.is_(None), _c.last_used_at < bindparam("before")),
+    _c.last_used_at.is_(None),
     ~exists().where(oauth_grant.c.client_row_id == _c.id),
 )
 
@@ -103,8 +104,13 @@ def note_client_use(s: Session, row_id: int) -> None:
 
 
 def forget_unused_clients(s: Session, before: int) -> int:
-    """Remove those that registered themselves before a time and got no token since; gives how many."""
+    """Remove those that registered themselves before a time and got no token; gives how many."""
     return s.connection.execute(_FORGET, {"before": before}).rowcount
+
+
+def count_unused_clients(s: Session) -> int:
+    """How many have registered themselves and got no token yet."""
+    return s.connection.execute(_UNUSED).scalar_one()
 
 
 def _hash(secret: str) -> bytes:

@@ -39,6 +39,11 @@ _END = (
     )
     .values(signs_until=bindparam("at"))
 )
+_END_OTHERS = (
+    update(signing_key)
+    .where(or_(_k.signs_until.is_(None), _k.signs_until > bindparam("at")))
+    .values(signs_until=bindparam("at"))
+)
 _FORGET = delete(signing_key).where(_k.signs_until < bindparam("before"))
 
 
@@ -53,6 +58,9 @@ class KeyRow(msgspec.Struct, frozen=True, kw_only=True):
     signs_from: int = 0
     signs_until: int | None = None
 
+    def __repr__(self) -> str:
+        return f"KeyRow(kid={self.kid!r})"
+
 
 def published_keys(s: Session) -> Sequence[KeyRow]:
     """Those with which a token may be verified now, or soon, in the order in which they were made."""
@@ -66,9 +74,13 @@ def find_signing_key(s: Session, algorithm: str) -> KeyRow | None:
 
 
 def ensure_signing_key(s: Session, algorithm: str, make: Callable[[str], KeyRow]) -> KeyRow:
-    """The key that signs by this algorithm now; one is made if there is none. `s` is a transaction."""
+    """The key that signs by this algorithm now; one is made if there is none. `s` is a transaction.
+
+    A new one takes the place of those of other algorithms.
+    """
     found = find_signing_key(s, algorithm)
     if found is None:
+        s.connection.execute(_END_OTHERS, {"at": s.now()})
         _add(s, make(algorithm), s.now())
         found = find_signing_key(s, algorithm)
     assert found is not None

@@ -12,6 +12,7 @@ import msgspec
 
 from stalwart.auth.oauth.errors import OAuthError
 from stalwart.auth.oauth.parameters import Parameters
+from stalwart.auth.oauth.scopes import OF_STRANGERS
 from stalwart.config.oauth_settings import OAuthSettings
 from stalwart.store import ClientRow, Session, find_client, secret_matches
 
@@ -62,7 +63,7 @@ def lookup_client(s: Session, client_id: str, settings: OAuthSettings) -> Client
         return client_of(row)
     if settings.registered_only or not _ID.fullmatch(client_id):
         return None
-    return Client(client_id=client_id, name=client_id)
+    return Client(client_id=client_id, name=client_id, scope=OF_STRANGERS)
 
 
 def client_of(row: ClientRow) -> Client:

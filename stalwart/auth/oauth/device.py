@@ -47,6 +47,9 @@ class DeviceAnswer(msgspec.Struct, frozen=True, kw_only=True):
     expires_in: int
     interval: int
 
+    def __repr__(self) -> str:
+        return f"DeviceAnswer(expires_in={self.expires_in})"
+
 
 class PendingDevice(msgspec.Struct, frozen=True, kw_only=True):
     """What the user is asked about."""

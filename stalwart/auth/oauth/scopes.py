@@ -56,6 +56,9 @@ PERMISSIONS_OF: Mapping[str, frozenset[str]] = {
 }
 """All scopes there are. A token may do what its scopes name and its owner may do: never more than either."""
 
+OF_STRANGERS = tuple(name for name in PERMISSIONS_OF if name != ADMIN)
+"""What clients may ask for that no administrator has registered."""
+
 DEFAULT = (OFFLINE_ACCESS, MAIL)
 """What clients get that ask for no scope (RFC 6749 §3.3)."""
 
