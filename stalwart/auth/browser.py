@@ -57,6 +57,9 @@ class CodeStep(msgspec.Struct, frozen=True, kw_only=True):
 
     id: int
     account_id: int
+    address: str
+    """The account's."""
+
     credential_version: int
     token: str
 
@@ -103,7 +106,13 @@ def find_session(s: Session, token: str) -> BrowserSession | CodeStep | None:
     if not principal.may("authenticate"):
         return None
     if row.needs_code:
-        return CodeStep(id=row.id, account_id=row.account_id, credential_version=row.credential_version, token=token)
+        return CodeStep(
+            id=row.id,
+            account_id=row.account_id,
+            address=principal.address,
+            credential_version=row.credential_version,
+            token=token,
+        )
     return BrowserSession(
         id=row.id, principal=principal, signed_in_at=row.signed_in_at, token=token, purpose=row.purpose
     )

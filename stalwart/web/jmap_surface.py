@@ -126,13 +126,17 @@ class Surface:
         configured = await url(request) if url is not None else None
         return configured or f"{request.scheme}://{request.authority or self.hostname}"
 
+    def sign_ins_of(self, request: Request) -> RunsInThread:
+        """Where the passwords are checked that a client sends. Raises Crowded when it runs something for too many."""
+        return self._sign_ins.of(client_key(request.client_address))
+
     async def sign_in(self, request: Request, permission: str | None = None) -> Principal:
         """Who sends the request, who must have a mailbox and this permission (without it, the one asked for before).
 
         Raises Problem: 401, 403, or 429 when too many sign-ins of the client wait already.
         """
         request.permission = permission or request.permission
-        pool = self._sign_ins.of(client_key(request.client_address))
+        pool = self.sign_ins_of(request)
         try:
             principal = await authenticate(request, self.authenticator, pool, request.permission)
         except Crowded as error:
