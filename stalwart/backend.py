@@ -14,6 +14,7 @@ from twisted.logger import Logger
 
 from stalwart import __version__
 from stalwart.auth import Authenticator, FallbackAdmin, Guard, GuardRules, Passwords
+from stalwart.auth.oauth.signing import make_key as make_signing_key
 from stalwart.config import FsStore, Settings, SqliteStore
 from stalwart.delivery.local import Mailroom
 from stalwart.delivery.queue_attempt import Attempts
@@ -45,6 +46,7 @@ from stalwart.store import (
     StoreDamaged,
     StoreError,
     add_key,
+    ensure_signing_key,
     open_blobs,
 )
 from stalwart.web.acme import Http01Responder, responder
@@ -53,6 +55,9 @@ from stalwart.web.jmap_announcer import Announcer
 from stalwart.web.jmap_push_client import PushClient
 from stalwart.web.jmap_push_sender import PushSender
 from stalwart.web.jmap_streams import Streams
+from stalwart.web.oauth import resources as oauth_resources
+from stalwart.web.oauth_surface import OAuth
+from stalwart.web.pages import Desk, pages
 from stalwart.web.root import build_root
 
 _log = Logger(namespace="stalwart")
@@ -137,6 +142,7 @@ class Backend:
         self.announcer = Announcer(self.store, reactor, self._watcher, current=self.authenticator.current)
         with self.store.write() as session:
             key = add_key(session, KEY_NAME, make_key)
+            ensure_signing_key(session, settings.oauth.algorithm, make_signing_key)
         try:
             self.vapid = Vapid(key, f"mailto:postmaster@{settings.hostname}")
         except BadKey as error:
@@ -282,6 +288,15 @@ def http_tree(
         limits=limits_of(settings.jmap, settings.object_quota, settings.submission),
         application_server_key=backend.vapid.application_server_key,
     )
+    oauth = OAuth(
+        backend.store,
+        backend.authenticator,
+        backend.pool,
+        hostname=settings.hostname,
+        threads=backend.threads,
+        settings=settings.oauth,
+    )
+    desk = Desk(jmap, metrics, settings.oauth)
     streams = Streams(jmap, backend.announcer, reactor, settings.jmap)
 
     def tree() -> Branch:
@@ -291,7 +306,7 @@ def http_tree(
             reactor=reactor,
             metrics=metrics,
             acme_responder=acme_responder,
-            more=jmap.resources(streams),
+            more={**jmap.resources(streams), **oauth_resources(oauth), **pages(desk)},
         )
 
     return tree

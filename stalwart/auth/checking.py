@@ -105,7 +105,8 @@ class Checker:
         """
         user, secret = credentials.user, credentials.secret.reveal()
         if credentials.is_token:
-            return self._by_token(secret)
+            found_by = self._by_token(secret)
+            return found_by if found_by is None or client is None or found_by.may_come_from(client) else None
         with self._store.read() as s:
             found = None if credentials.is_api_key else self._account(s, user, secret)
             if found is None:

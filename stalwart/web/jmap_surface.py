@@ -10,6 +10,7 @@ from twisted.logger import Logger
 from stalwart.auth import Authenticator, Principal
 from stalwart.http import Problem, Request, authenticate, unauthorized
 from stalwart.http.auth import RunsInThread
+from stalwart.http.base_url import base_url
 from stalwart.http.guarding import concurrency_fields
 from stalwart.jmap.blobs import Blobs, NoSuchBlob, UploadForbidden
 from stalwart.jmap.engine import Caller, Engine
@@ -122,9 +123,7 @@ class Surface:
 
     async def base_url(self, request: Request) -> str:
         """How the client reached this server, without a slash at the end."""
-        url = request.settings.url
-        configured = await url(request) if url is not None else None
-        return configured or f"{request.scheme}://{request.authority or self.hostname}"
+        return await base_url(request, self.hostname)
 
     def sign_ins_of(self, request: Request) -> RunsInThread:
         """Where the passwords are checked that a client sends. Raises Crowded when it runs something for too many."""
@@ -164,7 +163,7 @@ class Surface:
                 renewed = await self.sign_in(request)
                 return await self.turns.run(renewed.account_id, lambda: function(renewed))
         except SignInExpired as error:
-            raise unauthorized(str(error)) from error
+            raise await unauthorized(request, str(error)) from error
         except RequestError as error:
             raise problem(error) from error
         except NoSuchBlob as error:

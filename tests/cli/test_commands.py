@@ -300,6 +300,7 @@ class CommandTests(SynchronousTestCase):
             "address": ADDRESS,
             "name": "",
             "admin": False,
+            "enabled": True,
             "aliases": [],
             "quota": 1000,
             "used": 0,

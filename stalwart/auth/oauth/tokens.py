@@ -168,7 +168,9 @@ def _by_code(s: Session, client: Client, parameters: Parameters) -> _Wanted:
     if row.used_at is not None:
         # RFC 6749 §4.1.2: whoever has stolen the code may have been the first
         end_grant(s, grant.id)
-        raise _invalid_grant("The code was used before: what was issued for it is revoked.")
+        raise _invalid_grant(
+            "The code was used before: what was issued for it is revoked.", reason=_ended(grant, "a code")
+        )
     if row.expires_at <= s.clock():
         raise _invalid_grant("The code is unknown or has expired.")
     uri = parameters.get("redirect_uri")
@@ -223,7 +225,10 @@ def _by_refresh_token(s: Session, client: Client, parameters: Parameters) -> _Wa
         raise _invalid_grant("The refresh_token was issued to another client.")
     if row.replaced_at is not None and s.now() - row.replaced_at > RETRY_SECONDS:
         end_grant(s, grant.id)  # RFC 9700 §4.14.2
-        raise _invalid_grant("The refresh_token was used before: what was issued for it is revoked.")
+        raise _invalid_grant(
+            "The refresh_token was used before: what was issued for it is revoked.",
+            reason=_ended(grant, "a refresh token"),
+        )
     scope = grant.scope
     if (asked := parameters.get("scope")) is not None:
         if not set(asked.split()) & scopes.PERMISSIONS_OF.keys() <= set(grant.scope):
@@ -302,5 +307,12 @@ def _verifies(verifier: str, challenge: str) -> bool:
     return hmac.compare_digest(base64.urlsafe_b64encode(digest).rstrip(b"=").decode("ascii"), challenge)
 
 
-def _invalid_grant(description: str) -> OAuthError:
-    return OAuthError("invalid_grant", description)
+def _invalid_grant(description: str, *, reason: str | None = None) -> OAuthError:
+    return OAuthError("invalid_grant", description, reason=reason)
+
+
+def _ended(grant: GrantRow, what: str) -> str:
+    return (
+        f"{what} of OAuth client {grant.client_id!r} ({grant.client_name!r}) for account A{grant.account_id} was used "
+        "again: what was issued for it is revoked, for one of the two may have stolen it"
+    )

@@ -16,12 +16,11 @@ from stalwart.auth.browser import BrowserSession, CodeStep, form_token, resume_s
 from stalwart.auth.oauth.errors import OAuthError
 from stalwart.auth.oauth.parameters import Parameters, parse_parameters
 from stalwart.auth.rates import RateLimiter
-from stalwart.config import Rate
-from stalwart.config.oauth_settings import OAuthSettings
+from stalwart.config import OAuthSettings, Rate
 from stalwart.http import Problem, Request, Response
 from stalwart.http.guarding import charge_account, charge_anonymous, refund_anonymous
 from stalwart.ops.metrics import Metrics
-from stalwart.store import StoreBusy, principal_of_account
+from stalwart.store import DiskFull, StoreBusy, principal_of_account
 from stalwart.web.jmap_surface import Surface
 from stalwart.web.pages.languages import Translate, choose_language, translator
 from stalwart.web.pages.rendering import redirect, render
@@ -137,6 +136,8 @@ class Desk:
             return await self.jmap.turns.run(request.client_address, function)
         except StoreBusy as error:
             raise Problem(503, "The mail store is busy. Try again.", headers=(("Retry-After", "5"),)) from error
+        except DiskFull as error:
+            raise Problem(507, "The mail store is full.") from error
 
     def form_of(self, request: Request, visitor: Visitor, purpose: str) -> Parameters | None:
         """What a form brings; None if it isn't from a page that we gave this browser for that purpose.

@@ -57,7 +57,7 @@ def choose_language(wanted: Iterable[str | None], accept_language: bytes = b"") 
 
 def _accepted(header: str) -> list[str]:
     """The tags of an Accept-Language field, the best first."""
-    ranges = []
+    ranges: list[tuple[float, int, str]] = []
     for part in header[:_MOST_HEADER].split(","):
         match = _RANGE.fullmatch(part)
         if match is not None:

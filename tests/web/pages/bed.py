@@ -12,7 +12,7 @@ import msgspec
 
 from stalwart import store
 from stalwart.auth import GuardRules
-from stalwart.config.oauth_settings import OAuthSettings
+from stalwart.config import OAuthSettings
 from stalwart.web.pages import Desk, pages
 from tests.http.bed import Answer
 from tests.http.bed import Bed as HttpBed
@@ -79,7 +79,7 @@ class Browser:
 
     def get(self, path: str, **fields: str) -> Answer:
         """Open a page."""
-        return self.ask("GET", path, **fields)
+        return self.ask("GET", path, b"", **fields)
 
     def follow(self, answer: Answer) -> Answer:
         """Go where an answer leads, as far as that is here."""
