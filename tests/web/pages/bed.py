@@ -144,6 +144,8 @@ class PagesBed(WebBed):
     def setUp(self) -> None:
         """Mount the pages."""
         super().setUp()
+        self.now = self.store.clock()
+        self.store.clock = lambda: self.now
         self.http = HttpBed(tls=self.tls, rules=self.rules)
         self.http.clock.advance(1000)
         self.desk = Desk(self.jmap, self.metrics, self.oauth)
