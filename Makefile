@@ -8,14 +8,14 @@ SOURCES := $(shell find stalwart twisted -type f -not -name '*.pyc' -not -name d
 WARNINGS := error
 TRIAL := PYTHONPATH=$(CURDIR) PYTHONWARNINGS="$(WARNINGS)" $(BIN)/python -m twisted.trial
 
-.PHONY: run test trial types lint layers standards torture bench bench-jmap clean postfix haproxy
+.PHONY: run test trial types lint layers standards torture bench bench-jmap screenshots clean postfix haproxy chromium
 
 run: $(VENV)/installed
 	@$(BIN)/python etc/demo/run.py
 
 test: lint layers types trial
 
-trial: $(VENV)/installed-test postfix haproxy tests/live/clients/node_modules
+trial: $(VENV)/installed-test postfix haproxy chromium tests/live/clients/node_modules
 	$(TRIAL) --temp-directory=_trial_temp tests
 
 types: $(VENV)/installed-test
@@ -52,6 +52,18 @@ postfix haproxy:
 	  as=; [ "$$(id -u)" = 0 ] || as=sudo; \
 	  $$as apt-get update -qq && \
 	  DEBIAN_FRONTEND=noninteractive $$as apt-get install -y -qq --no-install-recommends $@; }
+
+# The tests walk through the pages with a browser.
+chromium:
+	@test -x /usr/bin/chromium -a -x /usr/bin/chromedriver || { \
+	  as=; [ "$$(id -u)" = 0 ] || as=sudo; \
+	  $$as apt-get update -qq && \
+	  DEBIAN_FRONTEND=noninteractive $$as apt-get install -y -qq --no-install-recommends chromium chromium-driver; }
+
+# The pictures of the pages in docs/images, made anew.
+screenshots: $(VENV)/installed-test chromium tests/live/clients/node_modules
+	STALWART_SCREENSHOTS=$(CURDIR)/docs/images \
+	  $(TRIAL) --temp-directory=_trial_temp_screenshots tests.live.test_pages.PagesTests.test_accessible
 
 # The tests have JMAP clients in JavaScript walk through the daemon.
 tests/live/clients/node_modules: tests/live/clients/package.json tests/live/clients/package-lock.json
