@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -31,6 +32,10 @@ _ARGUMENTS = (
     "--disable-component-update",
 )
 _RUN_AXE = "axe.run({resultTypes: ['violations']}).then(arguments[0], error => arguments[0]({error: String(error)}))"
+
+
+# The pages whose pictures are taken in dark colours, too.
+_IN_DARK = ("sign-in", "consent")
 
 
 class Browser:
@@ -99,12 +104,12 @@ class Browser:
     def look(self, name: str) -> list[str]:
         """What axe finds wrong with the page, in light and in dark colours."""
         found = []
+        self.driver.execute_script(AXE.read_text())
         for scheme in ("light", "dark"):
             feature = {"name": "prefers-color-scheme", "value": scheme}
             self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [feature]})
-            if self.pictures is not None:
+            if self.pictures is not None and (scheme == "light" or name in _IN_DARK):
                 self._picture(self.pictures / f"{name}-{scheme}.png")
-            self.driver.execute_script(AXE.read_text())
             result: dict[str, Any] = self.driver.execute_async_script(_RUN_AXE)
             if "error" in result:
                 found.append(f"{name}, {scheme}: axe failed: {result['error']}")
@@ -118,10 +123,10 @@ class Browser:
         return [entry["message"] for entry in self.driver.get_log("browser") if "favicon.ico" not in entry["message"]]
 
     def _picture(self, path: Path) -> None:
-        height = self.driver.execute_script("return document.documentElement.scrollHeight")
-        self.driver.set_window_size(_SIZE[0], max(height, 320))
-        path.write_bytes(self.driver.get_screenshot_as_png())
-        self.driver.set_window_size(*_SIZE)
+        height = self.driver.execute_script("return document.body.offsetHeight")
+        clip = {"x": 0, "y": 0, "width": _SIZE[0], "height": height, "scale": 1}
+        wanted = {"format": "png", "captureBeyondViewport": True, "clip": clip}
+        path.write_bytes(base64.b64decode(self.driver.execute_cdp_cmd("Page.captureScreenshot", wanted)["data"]))
 
 
 @contextmanager

@@ -33,7 +33,7 @@ def _of_templates() -> set[str]:
 
 def _of_code() -> set[str]:
     """The whole sentences in the modules that aren't docstrings; patterns and fields aren't sentences."""
-    found = set()
+    found: set[str] = set()
     for module in _FOLDER.glob("*.py"):
         tree = ast.parse(module.read_text())
         skipped = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
