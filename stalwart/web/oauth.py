@@ -19,7 +19,7 @@ from stalwart.auth.oauth.scopes import OPENID
 from stalwart.http import Problem, Request, Response, authenticate, unauthorized
 from stalwart.http.auth import identify
 from stalwart.store import Session
-from stalwart.web.oauth_surface import FormEndpoint, OAuth, OAuthEndpoint, client_authorization
+from stalwart.web.oauth_surface import FormEndpoint, OAuth, OAuthEndpoint
 
 REGISTERS = "oauth-client-registration"
 INTROSPECTS = "oauth-client-get"
@@ -34,7 +34,7 @@ class Token(FormEndpoint):
 
     async def answer(self, request: Request, parameters: Parameters) -> tokens.TokenAnswer:
         """The tokens. Raises OAuthError."""
-        oauth, authorization = self.oauth, client_authorization(request)
+        oauth, authorization = self.oauth, request.header(b"authorization")
         desk = tokens.TokenDesk(
             issuer=await oauth.issuer(request), address=request.client_address, settings=oauth.settings
         )
@@ -54,7 +54,7 @@ class Device(FormEndpoint):
 
     async def answer(self, request: Request, parameters: Parameters) -> Mapping[str, Any]:
         """The codes, and where the user types theirs. Raises OAuthError."""
-        oauth, authorization = self.oauth, client_authorization(request)
+        oauth, authorization = self.oauth, request.header(b"authorization")
         issuer = await oauth.issuer(request)
 
         def work(s: Session) -> device.DeviceAnswer:
@@ -76,7 +76,7 @@ class Revoke(FormEndpoint):
 
     async def answer(self, request: Request, parameters: Parameters) -> Mapping[str, Any]:
         """Nothing. Raises OAuthError."""
-        oauth, authorization = self.oauth, client_authorization(request)
+        oauth, authorization = self.oauth, request.header(b"authorization")
         token = parameters.require("token")
 
         def work(s: Session) -> OAuthError | None:
@@ -95,7 +95,7 @@ class Introspect(FormEndpoint):
 
     async def answer(self, request: Request, parameters: Parameters) -> Mapping[str, Any]:
         """What there is to know of the token. Raises OAuthError; Problem 401, 403."""
-        oauth, authorization = self.oauth, client_authorization(request)
+        oauth, authorization = self.oauth, request.header(b"authorization")
         issuer, token = await oauth.issuer(request), parameters.require("token")
         principal = None
         if authorization is not None and is_bearer(authorization):

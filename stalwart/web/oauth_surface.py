@@ -157,14 +157,6 @@ class FormEndpoint(OAuthEndpoint):
         raise NotImplementedError
 
 
-def client_authorization(request: Request) -> bytes | None:
-    """The Authorization field by which a client authenticates. Raises OAuthError."""
-    values = request.header_values(b"authorization")
-    if len(values) > 1:
-        raise OAuthError("invalid_request", "There is more than one Authorization field.")
-    return values[0] if values else None
-
-
 def _form(request: Request) -> Parameters:
     if not _FORM.fullmatch(request.header(b"content-type") or b""):
         raise OAuthError("invalid_request", "The Content-Type must be application/x-www-form-urlencoded.")

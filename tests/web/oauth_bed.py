@@ -105,7 +105,7 @@ class OAuthBed(WebBed):
         self.assertEqual(answer.headers["cache-control"], "no-store")
         return json.loads(answer.body)
 
-    def refused(self, answer: Answer, code: str, status: int = 400) -> str:
+    def error(self, answer: Answer, code: str, status: int = 400) -> str:
         """There must be this error; gives its description."""
         document = json.loads(answer.body)
         self.assertEqual((answer.status, document["error"]), (status, code), document)

@@ -44,10 +44,10 @@ class CodeTests(OAuthBed):
         given = json.loads(self.exchange(code).body)
         self.assertEqual(self.session(given["access_token"]).status, 200)
         with capturedLogs() as events:
-            self.refused(self.exchange(code), "invalid_grant")
+            self.error(self.exchange(code), "invalid_grant")
         self.assertEqual(len([event for event in events if "used again" in event.get("reason", "")]), 1)
         self.problem(self.session(given["access_token"]), 401)
-        self.refused(self.refresh(given["refresh_token"]), "invalid_grant")
+        self.error(self.refresh(given["refresh_token"]), "invalid_grant")
 
     def test_refused(self) -> None:
         """Each mistake has its error; none of them uses up the code."""
@@ -69,14 +69,14 @@ class CodeTests(OAuthBed):
             ("invalid_request", {"client_id": None}),
             ("invalid_target", {"resource": "https://other.example/"}),
         ):
-            self.refused(self.exchange(**{"code": code, **parameters}), code_of_error)  # type: ignore[arg-type]
+            self.error(self.exchange(**{"code": code, **parameters}), code_of_error)  # type: ignore[arg-type]
         self.assertEqual(self.exchange(code, resource=f"{ISSUER}/jmap").status, 200)
 
     def test_expires(self) -> None:
         """A code counts for ten minutes, unless the settings say otherwise."""
         code = self.code()
         self.later(600)
-        self.refused(self.exchange(code), "invalid_grant")
+        self.error(self.exchange(code), "invalid_grant")
         self.with_settings(auth_code=30.0)
         code = self.code()
         self.later(29)
@@ -86,7 +86,7 @@ class CodeTests(OAuthBed):
         """A verifier for a code without a challenge is refused: somebody has taken the challenge out. RFC 9700 §4.8"""
         code = self.code(client_id="webmail", code_challenge=None, code_challenge_method=None)
         as_webmail = {"client_id": "webmail", "client_secret": SECRET}
-        self.refused(self.exchange(code, **as_webmail), "invalid_grant")
+        self.error(self.exchange(code, **as_webmail), "invalid_grant")
         self.assertEqual(self.exchange(code, code_verifier=None, **as_webmail).status, 200)
 
     def test_no_redirect_uri(self) -> None:
@@ -109,7 +109,7 @@ class CodeTests(OAuthBed):
         code = self.code()
         with self.store.write() as s:
             store.set_password_hash(s, self.account.id, "other")
-        self.refused(self.exchange(code), "invalid_grant")
+        self.error(self.exchange(code), "invalid_grant")
 
     def test_offline_access(self) -> None:
         """There is a refresh token only where it was asked for, and only for a client that may use it."""
@@ -125,7 +125,7 @@ class CodeTests(OAuthBed):
             store.add_client(s, row, None)
         given = json.loads(self.exchange(self.code(client_id="short"), client_id="short").body)
         self.assertNotIn("refresh_token", given)
-        self.refused(self.refresh("x", client_id="short"), "unauthorized_client")
+        self.error(self.refresh("x", client_id="short"), "unauthorized_client")
 
 
 class ClientTests(OAuthBed):
@@ -167,7 +167,7 @@ class ClientTests(OAuthBed):
             (malformed, basic("webmail", SECRET), {"client_secret": SECRET}),
             (malformed, basic("webmail", SECRET), {"client_id": "phone"}),
         ):
-            self.assertEqual(self.ask(value, **parameters), wanted, (value, parameters))  # type: ignore[arg-type]
+            self.assertEqual(self.ask(value, **parameters), wanted, (value, parameters))
 
     def test_unregistered(self) -> None:
         """Where the settings let them in, clients that aren't registered are public ones."""
@@ -194,8 +194,8 @@ class RefreshTests(OAuthBed):
         first = self.tokens()
         second = json.loads(self.refresh(first["refresh_token"]).body)
         self.later(RETRY_SECONDS + 1)
-        self.refused(self.refresh(first["refresh_token"]), "invalid_grant")
-        self.refused(self.refresh(second["refresh_token"]), "invalid_grant")
+        self.error(self.refresh(first["refresh_token"]), "invalid_grant")
+        self.error(self.refresh(second["refresh_token"]), "invalid_grant")
         for each in (first, second):
             self.problem(self.session(each["access_token"]), 401)
 
@@ -206,8 +206,8 @@ class RefreshTests(OAuthBed):
         self.later(RETRY_SECONDS)
         again = json.loads(self.refresh(first["refresh_token"]).body)
         self.later(RETRY_SECONDS + 1)
-        self.refused(self.refresh(lost["refresh_token"]), "invalid_grant")
-        self.refused(self.refresh(again["refresh_token"]), "invalid_grant")
+        self.error(self.refresh(lost["refresh_token"]), "invalid_grant")
+        self.error(self.refresh(again["refresh_token"]), "invalid_grant")
 
     def test_one_at_a_time(self) -> None:
         """However a stolen token and the client's are used by turns, one of the two is noticed in the end."""
@@ -217,8 +217,8 @@ class RefreshTests(OAuthBed):
             own = json.loads(self.refresh(own).body)["refresh_token"]
             self.later(RETRY_SECONDS - 1)
         self.later(RETRY_SECONDS)
-        self.refused(self.refresh(stolen), "invalid_grant")
-        self.refused(self.refresh(own), "invalid_grant")
+        self.error(self.refresh(stolen), "invalid_grant")
+        self.error(self.refresh(own), "invalid_grant")
 
     def test_expires(self) -> None:
         """It counts for 30 days from its last use."""
@@ -227,7 +227,7 @@ class RefreshTests(OAuthBed):
             self.later(29 * 86400)
             given = json.loads(self.refresh(given["refresh_token"]).body)
         self.later(30 * 86400)
-        self.refused(self.refresh(given["refresh_token"]), "invalid_grant")
+        self.error(self.refresh(given["refresh_token"]), "invalid_grant")
 
     def test_scope(self) -> None:
         """Less may be asked for, and holds for the access token only; more may not."""
@@ -237,9 +237,16 @@ class RefreshTests(OAuthBed):
         self.problem(self.session(less["access_token"]), 403)
         whole = json.loads(self.refresh(less["refresh_token"]).body)
         self.assertEqual(whole["scope"], given["scope"])
-        self.refused(self.refresh(whole["refresh_token"], scope="openid admin"), "invalid_scope")
-        self.refused(self.refresh(whole["refresh_token"], scope="unknown"), "invalid_scope")
+        self.error(self.refresh(whole["refresh_token"], scope="openid admin"), "invalid_scope")
+        self.error(self.refresh(whole["refresh_token"], scope="unknown"), "invalid_scope")
         self.assertEqual(self.refresh(whole["refresh_token"], scope="openid unknown").status, 200)
+
+    def test_password_changed(self) -> None:
+        """It dies with the password."""
+        token = self.tokens()["refresh_token"]
+        with self.store.write() as s:
+            store.set_password_hash(s, self.account.id, "other")
+        self.error(self.refresh(token), "invalid_grant")
 
     def test_others(self) -> None:
         """Of another client, of another kind, or unknown: invalid_grant, and the token itself is not harmed."""
@@ -249,8 +256,8 @@ class RefreshTests(OAuthBed):
             (given["access_token"], {}),
             ("x", {}),
         ):
-            self.refused(self.refresh(token, **parameters), "invalid_grant")
-        self.refused(self.refresh(given["refresh_token"], refresh_token=None), "invalid_request")
+            self.error(self.refresh(token, **parameters), "invalid_grant")
+        self.error(self.refresh(given["refresh_token"], refresh_token=None), "invalid_request")
         self.assertEqual(self.refresh(given["refresh_token"]).status, 200)
 
 

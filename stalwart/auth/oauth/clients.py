@@ -22,8 +22,8 @@ REFRESH_TOKEN: GrantType = "refresh_token"  # noqa: S105 - a name
 DEVICE_CODE: GrantType = "urn:ietf:params:oauth:grant-type:device_code"
 GRANT_TYPES: tuple[GrantType, ...] = (AUTHORIZATION_CODE, REFRESH_TOKEN, DEVICE_CODE)
 
-# RFC 6749 appendix A.1: VSCHAR
-_ID = re.compile(r"[\x20-\x7e]{1,100}")
+# RFC 6749 appendix A.1: VSCHAR; a space would only mislead
+_ID = re.compile(r"[\x21-\x7e]{1,100}")
 _BASIC = re.compile(rb"[ \t]*basic +([A-Za-z0-9+/]+={0,2})[ \t]*", re.IGNORECASE)
 
 
@@ -56,12 +56,17 @@ class Client(msgspec.Struct, frozen=True, kw_only=True):
         return grant_type in self.grant_types
 
 
+def is_client_id(text: str) -> bool:
+    """Whether a client can be called so."""
+    return _ID.fullmatch(text) is not None
+
+
 def lookup_client(s: Session, client_id: str, settings: OAuthSettings) -> Client | None:
     """The client of this id: one that is registered, or a native one that isn't, where those are let in."""
     row = find_client(s, client_id)
     if row is not None:
         return client_of(row)
-    if settings.registered_only or not _ID.fullmatch(client_id):
+    if settings.registered_only or not is_client_id(client_id):
         return None
     return Client(client_id=client_id, name=client_id, scope=OF_STRANGERS)
 

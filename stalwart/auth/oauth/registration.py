@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from stalwart.auth.oauth import scopes
-from stalwart.auth.oauth.clients import AUTHORIZATION_CODE, DEVICE_CODE, GRANT_TYPES, REFRESH_TOKEN
+from stalwart.auth.oauth.clients import AUTHORIZATION_CODE, DEVICE_CODE, GRANT_TYPES, REFRESH_TOKEN, is_client_id
 from stalwart.auth.oauth.errors import OAuthError
 from stalwart.auth.oauth.metadata import SECRET_METHODS
 from stalwart.auth.oauth.redirects import BadRedirect, check_redirect, is_native
@@ -29,11 +29,14 @@ _URIS = ("client_uri", "logo_uri", "policy_uri", "tos_uri")
 _TEXTS = ("software_id", "software_version")
 
 
-def register(s: Session, document: object, *, is_verified: bool, settings: OAuthSettings) -> dict[str, Any]:
+def register(
+    s: Session, document: object, *, is_verified: bool, settings: OAuthSettings, client_id: str | None = None
+) -> dict[str, Any]:
     """Register a client by its metadata, decoded from JSON; gives the answer of RFC 7591 §3.2.1. `s` is a transaction.
 
-    `is_verified` says that an administrator does it: only such a client may ask for the scope `admin`. What isn't known
-    is ignored (RFC 7591 §2). Raises OAuthError invalid_redirect_uri, invalid_client_metadata.
+    `is_verified` says that an administrator does it: only such a client may ask for the scopes `account` and `admin`.
+    What isn't known is ignored (RFC 7591 §2). Raises OAuthError invalid_redirect_uri, invalid_client_metadata;
+    AlreadyExists if there is a client of the `client_id` given.
     """
     if not isinstance(document, dict):
         raise _invalid("The metadata of a client is a JSON object.")
@@ -58,7 +61,10 @@ def register(s: Session, document: object, *, is_verified: bool, settings: OAuth
         if application == "web" and any(is_native(uri) for uri in uris):
             # OpenID Connect Registration §2
             raise OAuthError("invalid_redirect_uri", "A client of application_type web has redirect_uris of https.")
-    client_id = f"c{secrets.token_hex(12)}"
+    if client_id is None:
+        client_id = f"c{secrets.token_hex(12)}"
+    elif not is_client_id(client_id):
+        raise _invalid("A client_id has 1 to 100 visible characters of ASCII.")
     row = ClientRow(
         client_id=client_id,
         name=_name(document) or client_id,

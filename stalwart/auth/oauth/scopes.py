@@ -52,11 +52,14 @@ PERMISSIONS_OF: Mapping[str, frozenset[str]] = {
     JMAP_SUBMISSION: _CORE | {"email-send"} | _below(*_SENDING),
     JMAP_VACATION: _CORE | _below("jmap-vacation-response-"),
     ACCOUNT: frozenset({"authenticate", "manage-encryption", "manage-passwords"}),
-    ADMIN: ALL_PERMISSIONS,
+    ADMIN: frozenset({"authenticate"}) | (ALL_PERMISSIONS - _OF_USERS),
 }
-"""All scopes there are. A token may do what its scopes name and its owner may do: never more than either."""
+"""All scopes there are. A token may do what its scopes name and its owner may do: never more than either.
 
-OF_STRANGERS = tuple(name for name in PERMISSIONS_OF if name != ADMIN)
+None lets a client let other clients in.
+"""
+
+OF_STRANGERS = tuple(name for name in PERMISSIONS_OF if name not in (ACCOUNT, ADMIN))
 """What clients may ask for that no administrator has registered."""
 
 DEFAULT = (OFFLINE_ACCESS, MAIL)

@@ -263,18 +263,18 @@ def introspect(s: Session, token: str, *, issuer: str, client: Client | None) ->
     principal = _holder(s, row, grant)
     if principal is None or (client is not None and not _is_of(grant, client)):
         return {"active": False}
-    return {
+    answer = {
         "active": True,
         "scope": " ".join(row.scope),
         "client_id": grant.client_id,
         "username": principal.address,
-        "token_type": "Bearer" if row.kind == "access" else "refresh_token",
         "exp": row.expires_at,
         "iat": row.created_at,
         "sub": subject(grant.account_id),
         "aud": issuer,
         "iss": issuer,
     }
+    return {**answer, "token_type": "Bearer"} if row.kind == "access" else answer
 
 
 def userinfo(s: Session, principal: Principal) -> dict[str, Any]:
