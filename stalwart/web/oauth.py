@@ -18,6 +18,7 @@ from stalwart.auth.oauth.registration import register
 from stalwart.auth.oauth.scopes import OPENID
 from stalwart.http import Problem, Request, Response, authenticate, unauthorized
 from stalwart.http.auth import identify
+from stalwart.http.guarding import charge_anonymous
 from stalwart.store import Session
 from stalwart.web.oauth_surface import FormEndpoint, OAuth, OAuthEndpoint
 
@@ -31,6 +32,8 @@ _CACHED = (("Cache-Control", "private, max-age=300"),)
 
 class Token(FormEndpoint):
     """`/auth/token`. RFC 6749 §3.2"""
+
+    proves = True
 
     async def answer(self, request: Request, parameters: Parameters) -> tokens.TokenAnswer:
         """The tokens. Raises OAuthError."""
@@ -92,6 +95,7 @@ class Introspect(FormEndpoint):
     """`/auth/introspect`. RFC 7662"""
 
     cors = False  # only servers ask
+    proves = True
 
     async def answer(self, request: Request, parameters: Parameters) -> Mapping[str, Any]:
         """What there is to know of the token. Raises OAuthError; Problem 401, 403."""
@@ -120,6 +124,8 @@ class Introspect(FormEndpoint):
 
 class UserInfo(OAuthEndpoint):
     """`/auth/userinfo`. OpenID Connect Core §5.3"""
+
+    charged = False  # whoever signs in is charged for it
 
     async def get(self, request: Request) -> Response:
         """The claims about the user whose access token this is."""
@@ -155,10 +161,14 @@ class UserInfo(OAuthEndpoint):
 class Register(OAuthEndpoint):
     """`/auth/register`. RFC 7591 §3"""
 
+    charged = False  # whoever signs in is charged for it
+
     async def admit(self, request: Request) -> None:
         """Let in who may register clients, before the body is read."""
         oauth = self.oauth
         if not request.header_values(b"authorization"):
+            if request.site.guard is not None:
+                charge_anonymous(request.site.guard, request)
             if oauth.settings.anonymous_registration:
                 return
             refusal = await unauthorized(
