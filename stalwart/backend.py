@@ -59,6 +59,7 @@ from stalwart.web.jmap_streams import Streams
 from stalwart.web.local_domains import LocalDomains
 from stalwart.web.oauth import resources as oauth_resources
 from stalwart.web.oauth_surface import OAuth
+from stalwart.web.pages import Desk, pages
 from stalwart.web.root import build_root
 
 _log = Logger(namespace="stalwart")
@@ -302,6 +303,7 @@ def http_tree(backend: Backend, settings: Settings, reactor: Any, metrics: Metri
         threads=backend.threads,
         settings=settings.oauth,
     )
+    desk = Desk(jmap, metrics, settings.oauth)
     streams = Streams(jmap, backend.announcer, reactor, settings.jmap)
 
     def tree() -> Branch:
@@ -310,7 +312,12 @@ def http_tree(backend: Backend, settings: Settings, reactor: Any, metrics: Metri
             pool=backend.pool,
             reactor=reactor,
             metrics=metrics,
-            more={**jmap.resources(streams), **oauth_resources(oauth), **backend.discovery.resources()},
+            more={
+                **jmap.resources(streams),
+                **oauth_resources(oauth),
+                **pages(desk),
+                **backend.discovery.resources(),
+            },
         )
 
     return tree

@@ -16,6 +16,7 @@ from twisted.python.failure import Failure
 from stalwart.store import (
     Store,
     delete_dead_subscriptions,
+    expire_browser_sessions,
     expire_devices,
     expire_grants,
     expire_submissions,
@@ -115,6 +116,7 @@ class Housekeeping(Service):
             delete_dead_subscriptions(session)
             forget_destroyed(session, int(self._store.clock()) - _TOMBSTONE_SECONDS)
             forget_expired_lookups(session)
+            expire_browser_sessions(session)
         finish_deletions(self._store, wanted=lambda: bool(self.running))
         while self.running and (self._expire_submissions() or self._forget_sent()):
             pass

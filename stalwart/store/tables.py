@@ -658,3 +658,24 @@ mta_sts_policy = Table(
     Index("ix_mta_sts_policy_fetched", "fetched_at"),
     sqlite_with_rowid=False,
 )
+
+# People who signed in with a browser. Only hashes of their tokens are kept.
+browser_session = Table(
+    "browser_session",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("hash", LargeBinary, nullable=False, unique=True),
+    Column("account_id", ForeignKey("account.id", ondelete="CASCADE"), nullable=False),
+    Column("credential_version", BigInteger, nullable=False),
+    Column("needs_code", Boolean, nullable=False),
+    Column("attempts", BigInteger, nullable=False),  # codes that were tried
+    Column("signed_in_at", BigInteger, nullable=False),
+    Column("used_at", BigInteger, nullable=False),
+    Column("ends_at", BigInteger, nullable=False),
+    Column("address", Text, nullable=False),
+    Column("agent", Text, nullable=False),
+    Column("purpose", LargeBinary),  # hash of what the password was asked for
+    Index("ix_browser_session_account", "account_id"),
+    Index("ix_browser_session_ends", "ends_at"),
+    sqlite_autoincrement=True,
+)

@@ -125,13 +125,17 @@ class Surface:
         """How the client reached this server, without a slash at the end."""
         return await base_url(request, self.hostname)
 
+    def sign_ins_of(self, request: Request) -> RunsInThread:
+        """Where the passwords are checked that a client sends. Raises Crowded when it runs something for too many."""
+        return self._sign_ins.of(client_key(request.client_address))
+
     async def sign_in(self, request: Request, permission: str | None = None) -> Principal:
         """Who sends the request, who must have a mailbox and this permission (without it, the one asked for before).
 
         Raises Problem: 401, 403, or 429 when too many sign-ins of the client wait already.
         """
         request.permission = permission or request.permission
-        pool = self._sign_ins.of(client_key(request.client_address))
+        pool = self.sign_ins_of(request)
         try:
             principal = await authenticate(request, self.authenticator, pool, request.permission)
         except Crowded as error:
