@@ -24,6 +24,9 @@ RSA_VALUE, ED25519_VALUE = (in_base64(key.public_key) for key in KEYS)
 OTHER_HOST = "other.example.org. 3600 IN A 192.0.2.99\n"
 
 # By record: lines in its place, and a part of what is said then.
+# More digits than Python makes an int of.
+ENDLESS = '"v=DMARC1; p=reject; pct=" ' + " ".join([f'"{"9" * 250}"'] * 20)
+
 WRONG = {
     f"MX {DOMAIN}": [
         ("example.org. 3600 IN MX 10 other.example.org.", "add the record"),
@@ -56,6 +59,7 @@ WRONG = {
     f"DMARC _dmarc.{DOMAIN}": [
         ('_dmarc.example.org. 3600 IN TXT "v=DMARC1; p=none; rua=mailto:a@example.org"', "none to quarantine"),
         ('_dmarc.example.org. 3600 IN TXT "v=DMARC1; p=quarantine; pct=20"', "pct="),
+        (f"_dmarc.example.org. 3600 IN TXT {ENDLESS}", "pct="),
         ('_dmarc.example.org. 3600 IN TXT "v=DMARC1; p=reject; t=y"', "t=y"),
         ('_dmarc.example.org. 3600 IN TXT "v=DMARC1; p=perhaps"', "no policy"),
         ('_dmarc.example.org. 3600 IN TXT "v=DMARC1; p"', "can't be read"),
