@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,8 +11,26 @@ from twisted.names import client, dns
 _RESOLV_CONF = "/etc/resolv.conf"
 
 
+def _is_whole(octets: bytes) -> bool:
+    """Whether it is an answer that can be read to its last record: twisted.names passes over what can't be."""
+    message = dns.Message()
+    try:
+        message.fromStr(octets)
+    except (EOFError, ValueError):
+        return False
+    if not message.answer:
+        return False
+    # RFC 1035 §4.1.1; one that is cut off (TC) is asked for again, over TCP.
+    counts = struct.unpack_from("!HH", octets, 4)
+    return bool(message.trunc) or counts == (len(message.queries), len(message.answers))
+
+
 class _Datagrams(dns.DNSDatagramProtocol):
     noisy = False
+
+    def datagramReceived(self, data: bytes, addr: tuple[str, int]) -> None:
+        if _is_whole(data):
+            super().datagramReceived(data, addr)
 
     def writeMessage(self, message: dns.Message, address: tuple[str, int]) -> None:
         message.authenticData = 1  # RFC 6840 §5.7: the answer is to say whether it is authentic
@@ -19,6 +38,10 @@ class _Datagrams(dns.DNSDatagramProtocol):
 
 
 class _Stream(dns.DNSProtocol):
+    def stringReceived(self, data: bytes) -> None:
+        if _is_whole(data):
+            super().stringReceived(data)
+
     def writeMessage(self, message: dns.Message) -> None:
         message.authenticData = 1
         super().writeMessage(message)  # type: ignore[no-untyped-call]
