@@ -13,9 +13,10 @@ from urllib.parse import quote
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.logger import capturedLogs
 
 from stalwart.discovery import mta_sts_policy, pacc_document
-from stalwart.http import TrustedProxies
+from stalwart.http import Problem, TrustedProxies
 from stalwart.store import StoreBusy, create_domain
 from stalwart.web.discovery import Discovery
 from stalwart.web.local_domains import LocalDomains
@@ -470,6 +471,18 @@ class LocalDomainTests(DiscoveryBed):
         self.assertEqual((answer.problem()["status"], answer.headers["retry-after"]), (503, "5"))
         self.patch(self.store, "read", real)
         self.assertEqual(self.ask(PACC).status, 200)
+
+    def test_store_fails_for_many(self) -> None:
+        """Many who wait together for a store that can't answer make one line in the log."""
+        asked: Deferred[object] = Deferred()
+        self.patch(self.pool, "run", lambda call: asked)
+        domains = LocalDomains(self.store, self.pool, self.bed.clock.seconds)
+        waiting = [Deferred.fromCoroutine(domains.names()) for _ in range(3)]
+        with capturedLogs() as events:
+            asked.errback(StoreBusy("busy"))
+        for each in waiting:
+            self.assertEqual(self.failureResultOf(each, Problem).value.status, 503)
+        self.assertEqual([event["reason"] for event in events if "reason" in event], ["busy"])
 
     def fail_to_read(self) -> None:
         """A store that is busy."""
