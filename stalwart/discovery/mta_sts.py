@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from ipaddress import ip_address
 
 from cryptography import x509
 
 from stalwart.config import MtaSts, Settings
 from stalwart.config.pem import read_chain
+from stalwart.discovery.services import is_address
 
 _NOT_MX = ("mta-sts.", "autoconfig.", "autodiscover.", "ua-auto-config.", "*.")
 
@@ -45,12 +45,4 @@ def _default_names(settings: Settings) -> list[str]:
         names += [name.lower() for name in extension.value.get_values_for_type(x509.DNSName)]
     for provider in settings.acme:
         names += provider.domains
-    return [name for name in names if not name.startswith(_NOT_MX) and not _is_address(name)] or [settings.hostname]
-
-
-def _is_address(name: str) -> bool:
-    try:
-        ip_address(name)
-    except ValueError:
-        return False
-    return True
+    return [name for name in names if not name.startswith(_NOT_MX) and not is_address(name)] or [settings.hostname]

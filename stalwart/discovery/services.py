@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from ipaddress import ip_address
 from typing import Literal
 from urllib.parse import urlsplit
 
@@ -49,6 +50,15 @@ class OAuth(msgspec.Struct, frozen=True, kw_only=True):
     authorization_endpoint: str
     token_endpoint: str
     scopes: tuple[str, ...]
+
+
+def is_address(host: str) -> bool:
+    """Whether a host is given by its IP address, which clients can go to, and DNS records can't name."""
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def autoconfig_of(settings: Settings, domain: str) -> Autoconfig:

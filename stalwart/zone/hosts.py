@@ -120,7 +120,7 @@ async def check_caa(around: Surroundings, record: Record) -> Outcome:
         ]
     if refused:
         fix = (
-            f"have the CAA records let {record.data.value} issue, and have no critical ones (flags 128) of unknown kinds:"
+            f"have the CAA records let {record.data.value} issue, without critical ones (flags 128) of unknown kinds:"
             f" it will not renew the certificate of {', '.join(refused)}"
         )
         return Outcome(state="wrong", found=tuple(found), fix=fix, secure=secure)

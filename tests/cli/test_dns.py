@@ -237,13 +237,19 @@ class RecordsTests(SynchronousTestCase):
             (["check", "example.org", "--server", "[::1"], "is no IP address"),
             (["check", "example.org", "--server", "[::1]:70000"], "is no IP address"),
             (["records"], "Missing argument"),
+            (["records", ".".join(["a" * 63] * 3 + ["b" * 57])], "would have more than 253 characters"),
         ):
             result = self.run_command("dns", *arguments)
             self.assertEqual(result.exit_code, 2, result.output)
             self.assertIn(part, result.output)
-        self.configure("localhost")
-        result = self.run_command("dns", "records", "example.org")
-        self.assertEqual(result.exit_code, 2)
-        self.assertIn("server.hostname", result.output)
+        for hostname, part in (
+            ("localhost", "server.hostname"),
+            ("192.0.2.1", "server.hostname"),
+            ("autoconfig.example.org", "an alias of this server's name"),
+        ):
+            self.configure(hostname)
+            result = self.run_command("dns", "records", "example.org")
+            self.assertEqual(result.exit_code, 2)
+            self.assertIn(part, result.output)
         self.config.write_text("nonsense")
         self.assertEqual(self.run_command("dns", "records", "example.org").exit_code, 2)

@@ -158,7 +158,7 @@ class ResolverTests(TestCase):
             await asked.ask("example.net", dns.MX)
 
     async def test_odd_answers(self) -> None:
-        """Records of other names, and beside NXDOMAIN, count for nothing; other questions, and halves, are no answers."""
+        """Records of other names, and beside NXDOMAIN, count for nothing; other questions aren't answered."""
 
         def mx(name: str, to: str = "mx.example.net") -> dns.RRHeader:
             return dns.RRHeader(name, dns.MX, payload=dns.Record_MX(5, to))
@@ -199,7 +199,7 @@ class ResolverTests(TestCase):
         query = whole[:2] + b"\x01" + whole[3:]
         for octets, taken in ((whole, True), (whole[:-1], False), (query, False), (whole[:11], False)):
             controller = Mock()
-            resolver = DnsResolver(Mock(), servers=[("192.0.2.53", 53)], retries=(1,))
+            resolver: Any = DnsResolver(Mock(), servers=[("192.0.2.53", 53)], retries=(1,))
             datagrams: Any = resolver._connectedProtocol()
             datagrams.controller = controller
             datagrams.startProtocol()

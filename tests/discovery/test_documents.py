@@ -404,7 +404,7 @@ class MtaStsTests(SynchronousTestCase):
         )
 
     def test_certificate(self) -> None:
-        """Without names in the settings this host's and those of certificates stand there, but for what no MX is called.
+        """Without names in the settings there are this host's and those of certificates, but for what no MX is called.
 
         This host is the one that the MX record names: a policy without it would have mail held up.
         """
@@ -415,10 +415,10 @@ class MtaStsTests(SynchronousTestCase):
             text += f'[certificate.c{number}]\ncert = "%{{file:/c{number}}}%"\n'
             text += f'private-key = "%{{file:/k{number}}}%"\ndefault = {"true" if not number else "false"}\n'
             files |= {f"/c{number}": pair.cert, f"/k{number}": pair.key}
-        names = ("mail.example.org", "mx1.example.org", "mx2.example.org")
-        self.assertEqual(self.hosts(text, files), names)
+        hosts = ("mail.example.org", "mx1.example.org", "mx2.example.org")
+        self.assertEqual(self.hosts(text, files), hosts)
         text += ACME.format(domains='["mx3.example.org", "autodiscover.example.org", "192.0.2.1", "2001:db8::1"]')
-        self.assertEqual(self.hosts(text, files), (*names, "mx3.example.org"))
+        self.assertEqual(self.hosts(text, files), (*hosts, "mx3.example.org"))
 
     def hosts(self, text: str, files: dict[str, bytes]) -> tuple[str, ...]:
         """The MX hosts of the policy."""
