@@ -105,7 +105,7 @@ async def check_caa(around: Surroundings, record: Record) -> Outcome:
         if len(answer.of(Caa)) < len(answer.values):
             note = "a record can't be read: whether CAs issue all the same isn't worked out here"
             return Outcome(state="unknown", found=tuple(found), note=note, secure=answer.secure)
-        # RFC 8659 §4.1: no CA issues where a critical property is one that it doesn't know.
+        # RFC 8659 §4.5: no CA issues where a critical property is one that it doesn't know.
         if any(value.flags & 0x80 and value.tag.lower() not in _CAA_TAGS for value in answer.of(Caa)):
             refused.append(name)
             continue
