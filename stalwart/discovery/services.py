@@ -63,8 +63,11 @@ def is_address(host: str) -> bool:
 
 def autoconfig_of(settings: Settings, domain: str) -> Autoconfig:
     """The settings that hold for a domain (A-labels, lower case): its own, else those of `default`."""
-    by_id = {entry.id: entry for entry in settings.autoconfig}
-    return by_id.get(domain) or by_id.get(DEFAULT_DOMAIN) or Autoconfig(id=DEFAULT_DOMAIN)
+    for name in (domain, DEFAULT_DOMAIN):
+        for entry in settings.autoconfig:
+            if entry.id == name:
+                return entry
+    return Autoconfig(id=DEFAULT_DOMAIN)
 
 
 def provider_name(settings: Settings, domain: str) -> str:
