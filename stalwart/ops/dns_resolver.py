@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from ipaddress import ip_address
 from typing import Any
 
 from twisted.names import client, dns
@@ -23,6 +24,17 @@ def _is_whole(octets: bytes) -> bool:
     # RFC 1035 §4.1.1; one that is cut off (TC) is asked for again, over TCP.
     counts = struct.unpack_from("!HH", octets, 4)
     return bool(message.trunc) or counts == (len(message.queries), len(message.answers))
+
+
+def _is_sound(line: bytes) -> bool:
+    words = line.split()
+    if not words or not words[0].startswith(b"nameserver"):
+        return True
+    try:
+        ip_address(words[1].decode("ascii"))
+    except (IndexError, ValueError):
+        return False
+    return True
 
 
 class _Datagrams(dns.DNSDatagramProtocol):
@@ -69,6 +81,10 @@ class DnsResolver(client.Resolver):
             resolv=None if servers else _RESOLV_CONF, servers=list(servers or ()), timeout=retries, reactor=reactor
         )
         self.factory = _StreamFactory(self, retries)  # type: ignore[no-untyped-call]
+
+    def parseConfig(self, resolvConf: Iterable[bytes]) -> None:
+        """Take the servers of /etc/resolv.conf; lines that name none are passed over, as the C library does."""
+        super().parseConfig([line for line in resolvConf if _is_sound(line)])  # type: ignore[no-untyped-call]
 
     def _connectedProtocol(self, interface: str = "") -> dns.DNSDatagramProtocol:
         protocol = _Datagrams(self, reactor=self._reactor)  # type: ignore[no-untyped-call]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 from unittest.mock import Mock, patch
 
@@ -21,6 +22,7 @@ from zope.interface import implementer
 from stalwart.delivery import mta_sts
 from stalwart.delivery.mail_dns import DnsFailed, ResolverDns
 from stalwart.delivery.mta_sts import BadPolicy, HttpsFetch
+from stalwart.ops import dns_resolver
 from stalwart.ops.dns_resolver import DnsResolver
 from stalwart.ops.public_endpoints import AddressRefused
 from tests.delivery.smtp_server import Authority, reactor
@@ -210,6 +212,32 @@ class ResolverTests(TestCase):
             stream.makeConnection(StringTransport())
             stream.dataReceived(len(octets).to_bytes(2, "big") + octets)
             self.assertEqual(stream.controller.messageReceived.called, taken)
+
+    async def test_system(self) -> None:
+        """Without a trusted server those of /etc/resolv.conf are asked, and their word on DNSSEC is only a claim."""
+        path = self.mktemp()
+        Path(path).write_text("nameserver 127.0.0.1\n")
+        self.patch(dns_resolver, "_RESOLV_CONF", path)
+        self.patch(dns, "PORT", self.listen(Server()))
+        asked = ResolverDns(reactor)
+        self.addCleanup(asked.close)
+        answer = await asked.ask("example.net", dns.MX)
+        self.assertEqual((len(answer.payloads), answer.is_secure, answer.claims_secure), (1, False, True))
+
+    def test_resolv_conf(self) -> None:
+        """Lines of /etc/resolv.conf that name no address are passed over; without any it is this machine."""
+        resolver: Any = DnsResolver(Mock(), servers=[("192.0.2.53", 53)], retries=(1,))
+        lines = (
+            b"garbage",
+            b"nameserver",
+            b"nameserver ns.example",
+            b"nameserver \xff",
+            b"nameserver 192.0.2.1 # ours",
+        )
+        resolver.parseConfig((*lines, b"nameserver 2001:db8::53\n", b"search example.org"))
+        self.assertEqual(resolver.dynServers, [("192.0.2.1", 53), ("2001:db8::53", 53)])
+        resolver.parseConfig(lines[:3])
+        self.assertEqual(resolver.dynServers, [("127.0.0.1", 53)])
 
     async def test_no_host(self) -> None:
         """A name that an alias led to, of octets beyond ASCII, is asked for no more, and no fault of this server."""
