@@ -22,7 +22,6 @@ import dns.query
 from click.testing import CliRunner
 from twisted.internet import reactor as _reactor
 from twisted.internet.defer import Deferred
-from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import deferLater
 from twisted.internet.tcp import Connection
 from twisted.trial.unittest import SynchronousTestCase, TestCase
@@ -35,8 +34,7 @@ from stalwart.cli.dns_fetching import PublicWeb
 from stalwart.cli.main import stalwart
 from stalwart.delivery.mail_dns import ResolverDns
 from stalwart.discovery import mta_sts_policy, pacc_document
-from stalwart.zone import Answer, Finding, Unknown, zone_lines
-from stalwart.zone.values import RecordType
+from stalwart.zone import Finding, zone_lines
 from tests.delivery.smtp_server import Authority
 from tests.live.daemon import environment
 from tests.live.nsd import Nsd, check_zone
@@ -240,18 +238,6 @@ class Page(Resource):
         return body
 
 
-class Raw(Protocol):
-    """Answers whatever it is asked with these octets."""
-
-    octets = b""
-
-    def dataReceived(self, data: bytes) -> None:
-        """The answer, and its end."""
-        transport: Any = self.transport
-        transport.write(self.octets)
-        transport.loseConnection()
-
-
 class PublicTests(TestCase):
     """What is fetched from public names, which lead to this machine."""
 
@@ -381,34 +367,3 @@ class PublicTests(TestCase):
         findings = await self.check(self.documents(), zone="mta-sts.example.org. 60 IN TXT x")
         lost = {key: one.state for key, one in findings.items() if one.state != "good"}
         self.assertEqual(lost, {"mta-sts.example.org": "missing", "MTA-STS policy": "missing"})
-
-    async def test_not_http(self) -> None:
-        """Answers that aren't HTTP are unknown, and none of them ends the command; odd types are only odd."""
-        name = f"mail.{DOMAIN}"
-        factory: Any = Factory.forProtocol(Raw)
-        listening = reactor.listenSSL(0, factory, self.authority.server(name), interface="127.0.0.1")
-        self.addCleanup(listening.stopListening)
-
-        async def ask(name: str, kind: RecordType) -> Answer:
-            raise AssertionError(name)
-
-        web = PublicWeb(reactor, ask, trust_root=self.authority.trust_root, seconds=10.0)
-        url = f"https://{name}:{listening.getHost().port}/"
-        head = b"HTTP/1.1 200 OK\r\n"
-        self.addCleanup(setattr, Raw, "octets", Raw.octets)
-        for octets in (
-            b"",
-            b"garbage\r\n\r\n",
-            b"HTTP/1.1 abc OK\r\n\r\n",
-            head + b"Content-Length: x\r\n\r\n",
-            head + b"Content-Length: 5\r\nContent-Length: 6\r\n\r\nabc",
-            head + b"Content-Length: 100\r\n\r\nabc",
-            head + b"no colon\r\n\r\n",
-            head + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n",
-        ):
-            Raw.octets = octets
-            with self.assertRaises(Unknown, msg=octets):
-                await web.get(url, "127.0.0.1")
-        Raw.octets = head + b"Content-Type: te\x1bxt\xff; a\r\nContent-Length: 0\r\n\r\n"
-        self.assertEqual((await web.get(url, "127.0.0.1")).media_type, "te\x1bxt\ufffd")
-        await self.closed()
