@@ -30,6 +30,10 @@ _HTTPS_PORT = 443
 _PLAIN_URL = re.compile(r"""(?P<quote>['"])(?P<url>https://[A-Za-z0-9.-]+(?::[0-9]{1,5})?)/?(?P=quote)""")
 
 
+# What a mail client asks for: mail, and tokens that outlast an hour.
+_SCOPES = ("urn:ietf:params:oauth:scope:mail", "offline_access")
+
+
 class Service(msgspec.Struct, frozen=True, kw_only=True):
     """One way to reach a domain's mail, calendars or contacts.
 
@@ -118,8 +122,13 @@ def base_url(settings: Settings, domain: str) -> str:
 
 
 def oauth(settings: Settings, domain: str) -> OAuth | None:
-    """What documents tell of OAuth; None while this server serves none of it.
-
-    The one place that says so: where the endpoints are served, this is an `OAuth` over `base_url(settings, domain)`.
-    """
-    return None
+    """Where users of a domain get tokens for JMAP, which is all that they are good for; None where it isn't told of."""
+    if not autoconfig_of(settings, domain).jmap.enabled:
+        return None
+    issuer = base_url(settings, domain)
+    return OAuth(
+        issuer=issuer,
+        authorization_endpoint=f"{issuer}/authorize",
+        token_endpoint=f"{issuer}/auth/token",
+        scopes=_SCOPES,
+    )

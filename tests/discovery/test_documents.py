@@ -59,9 +59,11 @@ class GoldenTests(SynchronousTestCase):
         self.assertEqual(client_config(odd_settings(), DOMAIN), golden("config-v1.1-any.xml"))
 
     def test_client_config_with_oauth(self) -> None:
-        """Thunderbird's where tokens are given out."""
+        """Thunderbird's says nothing of tokens where there are none for it, and escapes what it says of them."""
+        self.patch(autoconfig_module, "oauth", lambda settings, domain: None)
+        self.assertNotIn(b"oauth", client_config(odd_settings(), DOMAIN, ADDRESS).lower())
         self.patch(autoconfig_module, "oauth", lambda settings, domain: _TOKENS)
-        self.assertEqual(client_config(odd_settings(), DOMAIN, ADDRESS), golden("config-v1.1-oauth.xml"))
+        self.assertIn(b"<tokenURL>https://mail.example.org/auth/token?a&amp;b<", client_config(odd_settings(), DOMAIN))
 
     def test_autodiscover(self) -> None:
         """Outlook's, and its refusal."""
@@ -143,7 +145,7 @@ class ClientConfigTests(SynchronousTestCase):
             self.assertEqual(text_of(server, "authentication"), "password-cleartext")
             self.assertEqual(text_of(server, "username"), ADDRESS)
         self.assertEqual(text_of(incoming[2], "url"), "https://mail.example.org/jmap/session")
-        self.assertEqual(text_of(incoming[2], "authentication"), "basic")
+        self.assertEqual([each.text for each in incoming[2].findall("authentication")], ["OAuth2", "basic"])
         self.assertEqual(text_of(root, "calendar/serverURL"), "https://dav.example.org:8443/it's?a=1&b=2")
         self.assertEqual(text_of(root, "addressBook/serverURL"), "https://dav.example.org/")
 
@@ -338,12 +340,12 @@ class PaccTests(SynchronousTestCase):
 
     def test_oauth(self) -> None:
         """The issuer is told of where tokens are given out."""
-        self.assertEqual(json.loads(pacc_document(odd_settings(), DOMAIN))["authentication"], {"password": True})
-        self.patch(pacc, "oauth", lambda settings, domain: _TOKENS)
         self.assertEqual(
             json.loads(pacc_document(odd_settings(), DOMAIN))["authentication"],
             {"oauth-public": {"issuer": "https://mail.example.org"}, "password": True},
         )
+        self.patch(pacc, "oauth", lambda settings, domain: None)
+        self.assertEqual(json.loads(pacc_document(odd_settings(), DOMAIN))["authentication"], {"password": True})
 
 
 ACME = """\

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from stalwart.auth.oauth.scopes import MAIL, OFFLINE_ACCESS
 from stalwart.config import Settings
 from stalwart.discovery import Service, base_url, services
 from stalwart.discovery.domains import default_domain, domain_of_host, host_of
@@ -86,9 +87,16 @@ class ServicesTests(SynchronousTestCase):
         settings = load_text("[http]\nurl = \"'https://web.example'\"\n[autoconfig.default]\njmap.host = 'j.example'\n")
         self.assertEqual(base_url(settings, "example.org"), "https://j.example")
 
-    def test_no_oauth(self) -> None:
-        """OAuth is not told of while it isn't served."""
-        self.assertIsNone(oauth(load_text(""), "example.org"))
+    def test_oauth(self) -> None:
+        """Tokens are told of where JMAP is, by the same base."""
+        told = oauth(load_text("[http]\nurl = \"'https://web.example'\"\n"), "example.org")
+        assert told is not None
+        self.assertEqual(
+            (told.issuer, told.authorization_endpoint, told.token_endpoint),
+            ("https://web.example", "https://web.example/authorize", "https://web.example/auth/token"),
+        )
+        self.assertEqual(told.scopes, (MAIL, OFFLINE_ACCESS))
+        self.assertIsNone(oauth(load_text("[autoconfig.default]\njmap.enabled = false\n"), "example.org"))
 
 
 class DomainTests(SynchronousTestCase):
