@@ -10,7 +10,7 @@ TRIAL := PYTHONPATH=$(CURDIR) PYTHONWARNINGS="$(WARNINGS)" $(BIN)/python -m twis
 # Tests run in so many processes: one more than there are cores, since those with a daemon wait a lot.
 JOBS := $(shell expr $$(nproc) + 1)
 
-.PHONY: run test fuzz trial types lint layers standards torture bench bench-jmap bench-tls testssl programs clean
+.PHONY: run test fuzz trial types lint layers standards torture bench bench-jmap bench-tls testssl screenshots programs clean
 
 run: $(VENV)/installed
 	@$(BIN)/python etc/demo/run.py
@@ -61,13 +61,19 @@ testssl: $(VENV)/installed-test programs
 	$(BIN)/python -m tests.live.testssl
 
 # What the tests run beside the daemon, as Debian package and program; only the programs are needed, no running service.
-PROGRAMS := postfix:/usr/sbin/postfix haproxy:/usr/sbin/haproxy pebble:/usr/bin/pebble-challtestsrv testssl.sh:/usr/bin/testssl
+PROGRAMS := postfix:/usr/sbin/postfix haproxy:/usr/sbin/haproxy pebble:/usr/bin/pebble-challtestsrv testssl.sh:/usr/bin/testssl \
+  chromium:/usr/bin/chromium chromium-driver:/usr/bin/chromedriver
 programs:
 	@missing=; for each in $(PROGRAMS); do test -x "$${each#*:}" || missing="$$missing $${each%%:*}"; done; \
 	  [ -z "$$missing" ] || { \
 	  as=; [ "$$(id -u)" = 0 ] || as=sudo; \
 	  $$as apt-get update -qq && \
 	  DEBIAN_FRONTEND=noninteractive $$as apt-get install -y -qq --no-install-recommends $$missing; }
+
+# The pictures of the pages in docs/images, made anew.
+screenshots: $(VENV)/installed-test programs tests/live/clients/node_modules
+	STALWART_SCREENSHOTS=$(CURDIR)/docs/images \
+	  $(TRIAL) --temp-directory=_trial_temp_screenshots tests.live.test_pages.PagesTests.test_accessible
 
 # The tests have JMAP clients in JavaScript walk through the daemon.
 tests/live/clients/node_modules: tests/live/clients/package.json tests/live/clients/package-lock.json

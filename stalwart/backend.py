@@ -14,6 +14,7 @@ from twisted.logger import Logger
 
 from stalwart import __version__
 from stalwart.auth import Authenticator, FallbackAdmin, Guard, GuardRules, Passwords
+from stalwart.auth.oauth.signing import make_key as make_signing_key
 from stalwart.config import FsStore, Settings, SqliteStore
 from stalwart.delivery.local import Mailroom
 from stalwart.delivery.mta_sts_kept import StoredPolicies
@@ -46,6 +47,7 @@ from stalwart.store import (
     StoreDamaged,
     StoreError,
     add_key,
+    ensure_signing_key,
     open_blobs,
 )
 from stalwart.web.jmap import Jmap
@@ -53,6 +55,9 @@ from stalwart.web.jmap_announcer import Announcer
 from stalwart.web.jmap_push_client import PushClient
 from stalwart.web.jmap_push_sender import PushSender
 from stalwart.web.jmap_streams import Streams
+from stalwart.web.oauth import resources as oauth_resources
+from stalwart.web.oauth_surface import OAuth
+from stalwart.web.pages import Desk, pages
 from stalwart.web.root import build_root
 
 _log = Logger(namespace="stalwart")
@@ -142,6 +147,7 @@ class Backend:
         self.announcer = Announcer(self.store, reactor, self._watcher, current=self.authenticator.current)
         with self.store.write() as session:
             key = add_key(session, KEY_NAME, make_key)
+            ensure_signing_key(session, settings.oauth.algorithm, make_signing_key)
         try:
             self.vapid = Vapid(key, f"mailto:postmaster@{settings.hostname}")
         except BadKey as error:
@@ -286,6 +292,15 @@ def http_tree(backend: Backend, settings: Settings, reactor: Any, metrics: Metri
         limits=limits_of(settings.jmap, settings.object_quota, settings.submission),
         application_server_key=backend.vapid.application_server_key,
     )
+    oauth = OAuth(
+        backend.store,
+        backend.authenticator,
+        backend.pool,
+        hostname=settings.hostname,
+        threads=backend.threads,
+        settings=settings.oauth,
+    )
+    desk = Desk(jmap, metrics, settings.oauth)
     streams = Streams(jmap, backend.announcer, reactor, settings.jmap)
 
     def tree() -> Branch:
@@ -294,7 +309,7 @@ def http_tree(backend: Backend, settings: Settings, reactor: Any, metrics: Metri
             pool=backend.pool,
             reactor=reactor,
             metrics=metrics,
-            more=jmap.resources(streams),
+            more={**jmap.resources(streams), **oauth_resources(oauth), **pages(desk)},
         )
 
     return tree

@@ -1,5 +1,5 @@
-"""What is done by the clock: expired uploads go hourly; unreferenced blobs, old tombstones and lookups, and mail that
-was sent long ago, every day.
+"""What is done by the clock: expired uploads and OAuth tokens go hourly; unreferenced blobs, old tombstones and
+lookups, and mail that was sent long ago, every day.
 """
 
 from __future__ import annotations
@@ -16,11 +16,15 @@ from twisted.python.failure import Failure
 from stalwart.store import (
     Store,
     delete_dead_subscriptions,
+    expire_browser_sessions,
+    expire_devices,
+    expire_grants,
     expire_submissions,
     expire_uploads,
     finish_deletions,
     forget_destroyed,
     forget_expired_lookups,
+    forget_unused_clients,
     queue,
     sweep,
 )
@@ -36,6 +40,10 @@ _TOMBSTONE_SECONDS = 30 * 86_400
 _SUBMISSION_SECONDS = 30 * 86_400
 # What became of mail that no submission shows, for who asks with `stalwart queue list --all`.
 _SENT_SECONDS = 7 * 86_400
+# RFC 8628 §3.5: until then a device is told that its code has expired.
+_DEVICE_SECONDS = 3600
+# What registered itself and got no token within a day has been given up.
+_CLIENT_SECONDS = 86_400
 
 _log = Logger(namespace="stalwart.housekeeping")
 
@@ -89,8 +97,15 @@ class Housekeeping(Service):
 
     def _run_uploads(self) -> None:
         self._plan_uploads()
-        work = self._pool.run(lambda: expire_uploads(self._store, self._upload_seconds))
+        work = self._pool.run(self._expire)
         work.addCallbacks(self._expired, self._failed)
+
+    def _expire(self) -> int:
+        with self._store.write() as session:
+            expire_grants(session)
+            expire_devices(session, session.now() - _DEVICE_SECONDS)
+            forget_unused_clients(session, session.now() - _CLIENT_SECONDS)
+        return expire_uploads(self._store, self._upload_seconds)
 
     def _expired(self, uploads: int) -> None:
         if uploads:
@@ -101,6 +116,7 @@ class Housekeeping(Service):
             delete_dead_subscriptions(session)
             forget_destroyed(session, int(self._store.clock()) - _TOMBSTONE_SECONDS)
             forget_expired_lookups(session)
+            expire_browser_sessions(session)
         finish_deletions(self._store, wanted=lambda: bool(self.running))
         while self.running and (self._expire_submissions() or self._forget_sent()):
             pass

@@ -16,10 +16,14 @@ from stalwart.store import (
     BlobMissing,
     CannotCalculateChanges,
     FsBlobs,
+    GrantRow,
     NewMessage,
     NewRecipient,
     NewSubmission,
+    NotFound,
     Store,
+    add_grant,
+    add_token,
     add_upload,
     cancel_submission,
     changes,
@@ -30,6 +34,7 @@ from stalwart.store import (
     destroy_mailbox,
     enqueue,
     find_upload,
+    get_grant,
     list_queue,
     list_submissions,
     queue_control,
@@ -106,6 +111,32 @@ class HousekeepingTests(SynchronousTestCase):
         self.clock.advance(DAY)
         with self.store.read() as s:
             self.assertEqual(list_queue(s, finished=True), [])
+
+    def test_tokens_expire(self) -> None:
+        """Tokens that have expired, and what they belonged to, go within the hour."""
+        self.service.startService()
+        with self.store.write() as s:
+            create_domain(s, "example.org")
+            account = create_account(s, "ada@example.org", password_hash="x")
+            row = GrantRow(
+                account_id=account.id,
+                credential_version=1,
+                client_row_id=None,
+                client_id="phone",
+                client_name="Phone",
+                scope=("openid",),
+                signed_in_at=0,
+                address="192.0.2.1",
+            )
+            grant = add_grant(s, row)
+            add_token(s, "t", "access", grant, ("openid",), expires_at=s.now() + 3600)
+        self.clock.advance(3600)
+        with self.store.read() as s:
+            self.assertEqual(get_grant(s, grant).client_id, "phone")
+        self.time += 3600
+        self.clock.advance(3600)
+        with self.store.read() as s:
+            self.assertRaises(NotFound, get_grant, s, grant)
 
     def test_uploads_expire(self) -> None:
         """An upload that nothing names is gone within an hour after its time; its octets too."""

@@ -19,6 +19,9 @@ from stalwart.store import Session, Store
 _TTL = 300.0
 _MOST = 4096
 
+_Key = tuple[int, int | None, int | None, int | None]
+"""What a principal is loaded by: its account, credential, grant and token."""
+
 
 class Authenticator:
     """Answers who an Authorization field stands for. Safe to use from any thread.
@@ -50,7 +53,7 @@ class Authenticator:
         self._lock = threading.Lock()
         self._verified: OrderedDict[bytes, tuple[float, Principal]] = OrderedDict()
         # Principals as the store has them, with the directory's version that goes for.
-        self._current: dict[tuple[int, int | None], tuple[int, Principal | None]] = {}
+        self._current: dict[_Key, tuple[int, Principal | None]] = {}
         self._forgotten = 0
         outcomes = metrics.sign_ins if metrics is not None else None
         self._ok, self._cached, self._failed = (
@@ -130,12 +133,12 @@ class Authenticator:
 
     def _loaded(self, s: Session, principal: Principal) -> Principal | None:
         if not s.is_snapshot:  # what a transaction sees may be undone, and its versions be given out again
-            return load_principal(s, principal.account_id, principal.credential_id)
-        key, version = (principal.account_id, principal.credential_id), s.directory_version()
+            return _load(s, _key(principal))
+        key, version = _key(principal), s.directory_version()
         known = self._current.get(key)
         if known is not None and known[0] == version:
             return known[1]
-        found = load_principal(s, *key)
+        found = _load(s, key)
         if len(self._current) >= self._most:
             self._current.clear()
         self._current[key] = version, found
@@ -167,3 +170,12 @@ class Authenticator:
             self._verified.move_to_end(digest)
             while len(self._verified) > self._most:
                 self._verified.popitem(last=False)
+
+
+def _key(principal: Principal) -> _Key:
+    return principal.account_id, principal.credential_id, principal.grant_id, principal.token_id
+
+
+def _load(s: Session, key: _Key) -> Principal | None:
+    account_id, credential_id, grant_id, token_id = key
+    return load_principal(s, account_id, credential_id, grant_id=grant_id, token_id=token_id)

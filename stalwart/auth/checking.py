@@ -24,6 +24,7 @@ from stalwart.store import (
     find_account,
     find_credential,
     find_principal,
+    find_token,
     find_totp,
     note_use,
     principal_of_account,
@@ -40,7 +41,12 @@ class FallbackAdmin(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CodeNeeded(Exception):
-    """The password is right, and the account asks for a code of its second factor."""
+    """The password is right, and the account asks for a code of its second factor: see `Checker.check_code`."""
+
+    def __init__(self, account_id: int, credential_version: int) -> None:
+        super().__init__(account_id)
+        self.account_id = account_id
+        self.credential_version = credential_version
 
 
 class _Password(msgspec.Struct, frozen=True, kw_only=True):
@@ -98,6 +104,9 @@ class Checker:
         Blocks. StoreError.
         """
         user, secret = credentials.user, credentials.secret.reveal()
+        if credentials.is_token:
+            found_by = self._by_token(secret)
+            return found_by if found_by is None or client is None or found_by.may_come_from(client) else None
         with self._store.read() as s:
             found = None if credentials.is_api_key else self._account(s, user, secret)
             if found is None:
@@ -123,6 +132,22 @@ class Checker:
             return None
         return self._by_parts(found, password, code)
 
+    def check_code(self, account_id: int, credential_version: int, code: str) -> Principal | None:
+        """Who signs in by a code, whose password was found right by this version; None if the code is wrong.
+
+        Also None where the account, its password or its second factor has changed meanwhile. Blocks. StoreError.
+        """
+        with self._store.read() as s:
+            principal = load_principal(s, account_id, None)
+            if principal is None or principal.credential_version != credential_version:
+                return None
+            account = find_account(s, principal.address)
+            totp = find_totp(s, principal.principal_id)
+        if account is None or totp is None:
+            return None
+        found = _Password(account=account, principal_id=principal.principal_id, totp=totp)
+        return principal if self._take_code(found, totp, code) else None
+
     # Who it may be, in a snapshot.
 
     def _with_password(self, s: Session, user: str) -> _Password | None:
@@ -146,6 +171,11 @@ class Checker:
         holder = find_principal(s, "apiKey", name)
         row = None if holder is None else find_credential(s, holder.id, secret)
         return None if row is None else load_principal(s, 0, row.id)
+
+    def _by_token(self, token: str) -> Principal | None:
+        with self._store.read() as s:
+            row = find_token(s, token)
+            return None if row is None else load_principal(s, 0, None, token_id=row.id)
 
     # Whether it is.
 
@@ -175,7 +205,7 @@ class Checker:
             return None
         if found.totp is not None:
             if not code:
-                raise CodeNeeded
+                raise CodeNeeded(account.id, account.credential_version)
             if not self._take_code(found, found.totp, code):
                 return None
         if self._passwords.is_dated(account.password_hash):

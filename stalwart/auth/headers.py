@@ -1,4 +1,4 @@
-"""What an Authorization field says: Basic credentials, or an API key as a Bearer token. Pure."""
+"""What an Authorization field says: Basic credentials, or as a Bearer token an API key or an access token. Pure."""
 
 from __future__ import annotations
 
@@ -13,15 +13,20 @@ from stalwart.config.secret import Secret
 
 # RFC 6750 §2.1: one b64token. Base64's own alphabet is part of it, URL-safe or not.
 _API_KEY = re.compile(rb"[ \t]*bearer +api_([A-Za-z0-9+/_-]+={0,2})[ \t]*", re.IGNORECASE)
+_TOKEN = re.compile(rb"[ \t]*bearer +([A-Za-z0-9._~+/-]{1,500}=*)[ \t]*", re.IGNORECASE)
 _BEARER = re.compile(rb"[ \t]*bearer(?: .*)?", re.IGNORECASE | re.DOTALL)
 
 
 class Credentials(msgspec.Struct, frozen=True, kw_only=True):
-    """What somebody says who they are, before anybody checked it. Without `is_api_key` it may be anybody's."""
+    """What somebody says who they are, before anybody checked it. Without `is_api_key` it may be anybody's.
+
+    With `is_token` the secret is an access token of OAuth, and says itself for whom; `user` is empty then.
+    """
 
     user: str
     secret: Secret
     is_api_key: bool = False
+    is_token: bool = False
 
 
 def parse_authorization(authorization: bytes) -> Credentials:
@@ -29,10 +34,18 @@ def parse_authorization(authorization: bytes) -> Credentials:
     match = _API_KEY.fullmatch(authorization)
     if match is not None:
         return _api_key(match[1])
+    match = _TOKEN.fullmatch(authorization)
+    if match is not None and not match[1].startswith(b"api_"):
+        return Credentials(user="", secret=Secret(match[1].decode("ascii")), is_token=True)
     if _BEARER.fullmatch(authorization):
-        raise AuthMalformed("the Bearer token is no API key")
+        raise AuthMalformed("the Bearer token is neither an API key nor an access token")
     basic = parse_basic(authorization)
     return Credentials(user=basic.user, secret=basic.password)
+
+
+def is_bearer(authorization: bytes) -> bool:
+    """Whether the scheme of the field is Bearer, whatever follows."""
+    return _BEARER.fullmatch(authorization) is not None
 
 
 def api_key_token(name: str, secret: str) -> str:

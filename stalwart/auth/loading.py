@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import msgspec
 
+from stalwart.auth.oauth.scopes import permissions_of
 from stalwart.auth.principal import Principal
 from stalwart.store import (
     CredentialRow,
+    GrantRow,
     NotFound,
     Session,
+    TokenRow,
     effective_permissions,
     get_account,
     get_credential,
+    get_grant,
     get_principal,
+    get_token,
     has_expired,
     principal_of_account,
 )
@@ -21,9 +26,27 @@ NOT_BY_APP_PASSWORDS = frozenset({"authenticate-oauth", "manage-passwords"})
 """What an app password doesn't let its owner do: whoever finds one must not be able to make others."""
 
 
-def load_principal(s: Session, account_id: int, credential_id: int | None) -> Principal | None:
-    """Who signs in by the password of an account, or by an app password or API key; None if nobody can by now."""
+LETS_CLIENTS_IN = "authenticate-oauth"
+"""What a user needs for OAuth clients to sign in for them."""
+
+
+def load_principal(
+    s: Session,
+    account_id: int,
+    credential_id: int | None,
+    *,
+    grant_id: int | None = None,
+    token_id: int | None = None,
+) -> Principal | None:
+    """Who signs in by the password of an account, or by an app password or API key; None if nobody can by now.
+
+    With `token_id` it is by that access token, with `grant_id` by what an account lets an OAuth client do.
+    """
     try:
+        if token_id is not None:
+            return _by_token(s, get_token(s, token_id))
+        if grant_id is not None:
+            return _by_grant(s, get_grant(s, grant_id))
         if credential_id is None:
             return _by_password(s, account_id)
         return _by_credential(s, get_credential(s, credential_id))
@@ -69,6 +92,26 @@ def _by_credential(s: Session, row: CredentialRow) -> Principal | None:
         return None
     return msgspec.structs.replace(
         found, credential_version=0, credential_id=row.id, networks=row.networks, expires_at=row.expires_at
+    )
+
+
+def _by_token(s: Session, token: TokenRow) -> Principal | None:
+    grant = get_grant(s, token.grant_id)
+    found = None if token.kind != "access" else _by_grant(s, grant, token.scope)
+    if found is None:
+        return None
+    expires_at = token.expires_at if found.expires_at is None else min(found.expires_at, token.expires_at)
+    return msgspec.structs.replace(found, token_id=token.id, expires_at=expires_at)
+
+
+def _by_grant(s: Session, grant: GrantRow, scope: tuple[str, ...] | None = None) -> Principal | None:
+    """Who lets the client in, with the permissions that both the scope leaves and they have themselves."""
+    found = load_principal(s, grant.account_id, grant.credential_id)
+    if found is None or found.credential_version != grant.credential_version or not found.may(LETS_CLIENTS_IN):
+        return None
+    scope = grant.scope if scope is None else scope
+    return msgspec.structs.replace(
+        found, permissions=found.permissions & permissions_of(scope), grant_id=grant.id, scope=frozenset(scope)
     )
 
 

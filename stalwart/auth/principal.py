@@ -16,7 +16,8 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True):
     `account_id` is 0 for those who have no mailbox: API keys of nobody, and the fallback administrator, whose
     `principal_id` is 0, too. `credential_id` is None for a password, and `credential_version` is the one that the
     password had when it was verified, 0 where there was none. `expires_at` is in epoch seconds. Without `networks` the
-    credentials count from anywhere.
+    credentials count from anywhere. With `grant_id` an OAuth client has signed in for them, by the access token of
+    `token_id`: `permissions` are those that its `scope` leaves.
     """
 
     account_id: int
@@ -28,6 +29,9 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True):
     credential_id: int | None = None
     networks: tuple[str, ...] = ()
     expires_at: int | None = None
+    grant_id: int | None = None
+    token_id: int | None = None
+    scope: frozenset[str] = frozenset()
 
     @property
     def is_admin(self) -> bool:

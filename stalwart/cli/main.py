@@ -19,10 +19,13 @@ from stalwart.cli.dkim import dkim
 from stalwart.cli.domain import domain
 from stalwart.cli.group import group
 from stalwart.cli.importing import import_mail
+from stalwart.cli.oauth_client import oauth_client
+from stalwart.cli.oauth_key import oauth_key
 from stalwart.cli.policy import policy
 from stalwart.cli.queue import queue
 from stalwart.cli.reload import reload
 from stalwart.cli.role import role
+from stalwart.cli.token import token
 from stalwart.store import StoreError
 
 
@@ -57,6 +60,9 @@ stalwart.add_command(dkim)
 stalwart.add_command(ban)
 stalwart.add_command(cert)
 stalwart.add_command(import_mail)
+stalwart.add_command(oauth_client)
+stalwart.add_command(oauth_key)
+stalwart.add_command(token)
 stalwart.add_command(policy)
 stalwart.add_command(queue)
 stalwart.add_command(reload)

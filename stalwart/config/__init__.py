@@ -11,6 +11,7 @@ from stalwart.config.http_settings import Hsts, HttpSettings
 from stalwart.config.jmap_settings import JmapSettings, ObjectQuotas
 from stalwart.config.kinds import IPNetwork, LogFormat, LogLevel
 from stalwart.config.loader import SYSTEM_FILE, find_config, load
+from stalwart.config.oauth_settings import OAuthSettings
 from stalwart.config.relay_settings import RelaySettings
 from stalwart.config.reloading import Reload, plan_reload
 from stalwart.config.rules import (
@@ -63,6 +64,7 @@ __all__ = [
     "Listener",
     "LogFormat",
     "LogLevel",
+    "OAuthSettings",
     "ObjectQuotas",
     "Origin",
     "Rate",

@@ -33,6 +33,7 @@ from stalwart.config.kinds import (
     whole,
 )
 from stalwart.config.lookup_kinds import LookupTables
+from stalwart.config.oauth_settings import OAuthSettings
 from stalwart.config.relay_settings import RelaySettings
 from stalwart.config.rules import RuleNames
 from stalwart.config.schema import Group, Key, Table
@@ -404,6 +405,14 @@ class Declared(msgspec.Struct, frozen=True, kw_only=True):
             doc="An administrator who lies in this file and not in the store, for when there is no other. They have "
             "all permissions and no mailbox. See docs/accounts.md.",
             reloaded=True,
+        ),
+    ]
+    oauth: Annotated[
+        OAuthSettings,
+        Group(
+            name="oauth",
+            doc="OAuth 2 and OpenID Connect: how clients sign in for users. Their URLs, and the issuer's name, begin "
+            "with what `http.url` says. See docs/oauth.md.",
         ),
     ]
     auto_ban: Annotated[

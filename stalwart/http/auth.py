@@ -7,14 +7,17 @@ from typing import Protocol, TypeVar
 
 from twisted.internet.defer import Deferred
 
-from stalwart.auth import AuthMalformed, Principal, parse_authorization
+from stalwart.auth import AuthMalformed, Principal, is_bearer, parse_authorization
+from stalwart.auth.oauth.scopes import scope_giving
+from stalwart.http.base_url import base_url
 from stalwart.http.guarding import charge_account, charge_anonymous, check_sign_in, refund_anonymous
 from stalwart.http.problem import Problem
 from stalwart.http.request import Request
 
 T = TypeVar("T")
 
-_CHALLENGE = (("WWW-Authenticate", 'Basic realm="Stalwart Server", charset="UTF-8"'),)
+_REALM = 'realm="Stalwart Server"'
+_BASIC = ("WWW-Authenticate", f'Basic {_REALM}, charset="UTF-8"')
 
 
 class ChecksSignIn(Protocol):
@@ -37,17 +40,35 @@ class RunsInThread(Protocol):
         """Run `function` in a thread."""
 
 
-def unauthorized(detail: str) -> Problem:
-    """A 401 with the challenges that this server takes (RFC 9110 §11.6.1, RFC 7617 §2.1)."""
-    return Problem(401, detail, headers=_CHALLENGE)
+async def unauthorized(request: Request, detail: str) -> Problem:
+    """A 401 with the challenges that this server takes (RFC 9110 §11.6.1, RFC 7617 §2.1, RFC 6750 §3).
+
+    Whoever came with a Bearer token is told of that alone: a browser would ask its user for a password.
+    """
+    base = await base_url(request)
+    bearer = f"Bearer {_REALM}"
+    if base and '"' not in base:
+        bearer += f', resource_metadata="{base}/.well-known/oauth-protected-resource"'  # RFC 9728 §5.1
+    if any(is_bearer(value) for value in request.header_values(b"authorization")):
+        return Problem(401, detail, headers=(("WWW-Authenticate", f'{bearer}, error="invalid_token"'),))
+    return Problem(401, detail, headers=(_BASIC, ("WWW-Authenticate", bearer)))
 
 
 def require(principal: Principal, permission: str) -> None:
     """Raise Problem 403, which names the permission, unless the principal has it."""
-    if not principal.may(permission):
-        raise Problem(
-            403, f"This needs the permission {permission}, which you don't have.", extra={"permission": permission}
-        )
+    if principal.may(permission):
+        return
+    headers: tuple[tuple[str, str], ...] = ()
+    if principal.token_id is not None:
+        # RFC 6750 §3.1
+        value = f'Bearer {_REALM}, error="insufficient_scope", scope="{scope_giving(permission)}"'
+        headers = (("WWW-Authenticate", value),)
+    raise Problem(
+        403,
+        f"This needs the permission {permission}, which you don't have.",
+        headers=headers,
+        extra={"permission": permission},
+    )
 
 
 async def authenticate(
@@ -57,26 +78,35 @@ async def authenticate(
 
     Raises Problem 401, 403; notes the principal in `request.principal` (and so in the log).
     """
+    principal = await identify(request, authenticator, pool, "authenticate", permission)
+    require(principal, "authenticate")
+    require(principal, permission)
+    return principal
+
+
+async def identify(request: Request, authenticator: ChecksSignIn, pool: RunsInThread, *permissions: str) -> Principal:
+    """Who sends this request, whatever they may do; brought up to date if they don't seem to have the permissions.
+
+    Raises Problem 401; notes the principal in `request.principal`.
+    """
     values = request.header_values(b"authorization")
     if len(values) != 1 and request.site.guard is not None:
         charge_anonymous(request.site.guard, request)
     if not values:
-        raise unauthorized("Sign in to use this.")
+        raise await unauthorized(request, "Sign in to use this.")
     if len(values) > 1:
         raise Problem(400, "There is more than one Authorization field in this request.")
     value = values[0]
     principal = authenticator.cached(value)
     if principal is None or not principal.may_come_from(request.client_address):
         principal = await _verify(request, value, authenticator.verify, pool)
-    elif not (principal.may("authenticate") and principal.may(permission)):
+    elif not principal.permissions.issuperset(permissions):
         # They may have been given it a moment ago.
         principal = await _verify(request, value, authenticator.recheck, pool)
     first = request.principal is None  # else a password was changed under way, and this is the same request
     request.principal = principal
     if first and request.site.guard is not None:
         charge_account(request.site.guard, request, principal.account_id or principal.address)
-    require(principal, "authenticate")
-    require(principal, permission)
     return principal
 
 
@@ -87,21 +117,26 @@ async def _verify(
     guard = request.site.guard
     charged = guard is not None and charge_anonymous(guard, request)
     try:
-        name = ""
+        name, is_token = "", False
         if guard is not None:
-            name = parse_authorization(value).user
-            check_sign_in(guard, request, name)
+            credentials = parse_authorization(value)
+            name, is_token = credentials.user, credentials.is_token
+            if not is_token:
+                check_sign_in(guard, request, name)
         principal = await pool.run(lambda: verify(value, request.client_address))
     except AuthMalformed as error:
-        raise unauthorized(
-            "The Authorization field is not of a form this server takes: send Basic, or an API key as Bearer."
-        ) from error
+        detail = "The Authorization field is not of a form this server takes: Basic, or Bearer with a token or API key."
+        raise await unauthorized(request, detail) from error
     if principal is None:
-        if guard is not None:
+        # Nobody guesses a token, and every client comes with an old one now and then: no reason for a ban.
+        if guard is not None and not is_token:
             guard.sign_in_failed(request.client_address, name)
-        raise unauthorized("The name or the password is wrong.")
+        if is_bearer(value):
+            raise await unauthorized(request, "This token or API key is unknown, has expired or was revoked.")
+        raise await unauthorized(request, "The name or the password is wrong.")
     if guard is not None:
         if charged:
             refund_anonymous(guard, request)
-        guard.sign_in_succeeded(request.client_address, name)
+        if not is_token:
+            guard.sign_in_succeeded(request.client_address, name)
     return principal

@@ -73,6 +73,11 @@ class Incoming(Asked, server.Request):
         return [value for field, value in self.header_fields if field == name]
 
     @property
+    def query(self) -> bytes:
+        """The query as it was sent, b"" for none."""
+        return self._query
+
+    @property
     def query_args(self) -> dict[str, list[str]]:
         """The query's parameters, decoded, blank ones kept. Raises Problem 400 for more than 100 or bad UTF-8."""
         try:

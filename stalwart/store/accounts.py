@@ -10,6 +10,7 @@ from stalwart.store.addresses import normalise_address, normalise_domain, withou
 from stalwart.store.errors import AlreadyExists, InvalidAddress, NoSuchDomain, NotFound, StillInUse
 from stalwart.store.identities import create_identity, drop_identities
 from stalwart.store.mailboxes import create_standard_mailboxes
+from stalwart.store.oauth_tables import oauth_grant
 from stalwart.store.prepared import Prepared
 from stalwart.store.principals import create_principal, set_roles
 from stalwart.store.rows import AccountKind, AccountRow
@@ -86,6 +87,7 @@ _TAKE_AWAY = (
     delete(principal).where(principal.c.account_id == bindparam("account")),
     delete(share).where(or_(share.c.guest_id == bindparam("account"), share.c.owner_id == bindparam("account"))),
     delete(push_subscription).where(push_subscription.c.account_id == bindparam("account")),
+    delete(oauth_grant).where(oauth_grant.c.account_id == bindparam("account")),
     delete(type_state).where(type_state.c.account_id == bindparam("account")),
     # Nothing is sent any more in its name, which may be another's soon; what is done stays for the operator to see.
     delete(queue_message).where(

@@ -67,6 +67,9 @@ class SubscriptionRow(msgspec.Struct, frozen=True, kw_only=True):
     credential_id: int | None = None
     """The app password or API key that it was made with, which takes it along; None: the password."""
 
+    grant_id: int | None = None
+    """What its account lets the OAuth client do that made it, which takes it along, too."""
+
     device_client_id: str
     url: str
     p256dh: bytes | None

@@ -33,12 +33,12 @@ metadata = MetaData(
 )
 
 # SQLite gives out row ids only for a column that is exactly INTEGER.
-_Id = BigInteger().with_variant(Integer(), "sqlite")
+Id = BigInteger().with_variant(Integer(), "sqlite")
 
 domain = Table(
     "domain",
     metadata,
-    Column("id", _Id, primary_key=True),
+    Column("id", Id, primary_key=True),
     Column("name", Text, nullable=False, unique=True),  # A-labels, lower case
     Column("created_at", BigInteger, nullable=False),
     sqlite_autoincrement=True,
@@ -47,7 +47,7 @@ domain = Table(
 account = Table(
     "account",
     metadata,
-    Column("id", _Id, primary_key=True),
+    Column("id", Id, primary_key=True),
     Column("address", Text, nullable=False, unique=True),  # normalised; also in `address`, unless it is `DELETED`
     Column("name", Text, nullable=False),
     Column("password_hash", Text, nullable=False),
@@ -70,7 +70,7 @@ IS_LIVE = account.c.address.contains("@")
 principal = Table(
     "principal",
     metadata,
-    Column("id", _Id, primary_key=True),
+    Column("id", Id, primary_key=True),
     Column("kind", Text, nullable=False),  # see PrincipalKind
     Column("name", Text, nullable=False),  # of an individual or group: the address of its account
     Column("description", Text, nullable=False),
@@ -79,7 +79,7 @@ principal = Table(
     Column("created_at", BigInteger, nullable=False),
     # Where its mail lies; NULL: it has no mailbox.
     Column("account_id", ForeignKey("account.id", ondelete="CASCADE"), unique=True),
-    Column("owner_id", _Id, ForeignKey("principal.id", ondelete="CASCADE")),  # for whom an API key signs in
+    Column("owner_id", Id, ForeignKey("principal.id", ondelete="CASCADE")),  # for whom an API key signs in
     UniqueConstraint("kind", "name"),
     Index("ix_principal_owner", "owner_id"),
     sqlite_autoincrement=True,
@@ -122,7 +122,7 @@ principal_permission = Table(
 credential = Table(
     "credential",
     metadata,
-    Column("id", _Id, primary_key=True),
+    Column("id", Id, primary_key=True),
     Column("principal_id", ForeignKey("principal.id", ondelete="CASCADE"), nullable=False),
     Column("name", Text, nullable=False),
     Column("hash", LargeBinary, nullable=False),
@@ -193,9 +193,9 @@ tombstone = Table(
 mailbox = Table(
     "mailbox",
     metadata,
-    Column("id", _Id, primary_key=True),
+    Column("id", Id, primary_key=True),
     Column("account_id", ForeignKey("account.id", ondelete="CASCADE"), nullable=False),
-    Column("parent_id", _Id, ForeignKey("mailbox.id")),  # NULL: top level
+    Column("parent_id", Id, ForeignKey("mailbox.id")),  # NULL: top level
     Column("name", Text, nullable=False),  # NFC
     Column("role", Text),
     Column("sort_order", BigInteger, nullable=False),
@@ -237,7 +237,7 @@ Index(
 thread = Table(
     "thread",
     metadata,
-    Column("id", _Id, primary_key=True),
+    Column("id", Id, primary_key=True),
     Column("account_id", ForeignKey("account.id", ondelete="CASCADE"), nullable=False),
     Column("emails", BigInteger, nullable=False),
     Column("unread_elsewhere", BigInteger, nullable=False),  # unread e-mails that are not only in the trash
@@ -277,7 +277,7 @@ thread_mailbox = Table(
 email = Table(
     "email",
     metadata,
-    Column("id", _Id, primary_key=True),
+    Column("id", Id, primary_key=True),
     Column("account_id", ForeignKey("account.id", ondelete="CASCADE"), nullable=False),
     Column("thread_id", ForeignKey("thread.id"), nullable=False),
     Column("blob_hash", Text, nullable=False),
@@ -304,7 +304,7 @@ email = Table(
 email_content = Table(
     "email_content",
     metadata,
-    Column("email_id", _Id, ForeignKey("email.id", ondelete="CASCADE"), primary_key=True, autoincrement=False),
+    Column("email_id", Id, ForeignKey("email.id", ondelete="CASCADE"), primary_key=True, autoincrement=False),
     Column("summary", LargeBinary, nullable=False),  # JSON of the JMAP properties, ready to send
     Column("structure", LargeBinary, nullable=False),  # MIME tree with offsets into the message
 )
@@ -366,7 +366,7 @@ upload = Table(
 identity = Table(
     "identity",
     metadata,
-    Column("id", _Id, primary_key=True),
+    Column("id", Id, primary_key=True),
     Column("account_id", ForeignKey("account.id", ondelete="CASCADE"), nullable=False),
     Column("email", Text, nullable=False),  # an address of the account, normalised
     Column("name", Text, nullable=False),
@@ -386,7 +386,7 @@ identity = Table(
 email_submission = Table(
     "email_submission",
     metadata,
-    Column("id", _Id, primary_key=True),
+    Column("id", Id, primary_key=True),
     Column("account_id", ForeignKey("account.id", ondelete="CASCADE"), nullable=False),
     Column("identity_id", BigInteger, nullable=False),
     Column("email_id", BigInteger, nullable=False),
@@ -438,11 +438,12 @@ subscription = Table(
 push_subscription = Table(
     "push_subscription",
     metadata,
-    Column("id", _Id, primary_key=True),
+    Column("id", Id, primary_key=True),
     Column("account_id", ForeignKey("account.id", ondelete="CASCADE"), nullable=False),
     Column("credential_version", BigInteger, nullable=False),
-    # The app password or API key that it was made with; NULL: the password itself.
+    # The app password or API key that it was made with; NULL: the password itself, or a token of `grant_id`.
     Column("credential_id", ForeignKey("credential.id", ondelete="CASCADE")),
+    Column("grant_id", ForeignKey("oauth_grant.id", ondelete="CASCADE")),
     Column("device_client_id", Text, nullable=False),
     Column("url", Text, nullable=False),
     Column("p256dh", LargeBinary),  # both or none
@@ -453,6 +454,7 @@ push_subscription = Table(
     Column("types", Text),  # sorted, with spaces; NULL: all
     Index("ix_push_subscription_account", "account_id"),
     Index("ix_push_subscription_credential", "credential_id"),
+    Index("ix_push_subscription_grant", "grant_id"),
     sqlite_autoincrement=True,
 )
 
@@ -463,12 +465,14 @@ stream_ticket = Table(
     Column("hash", LargeBinary, primary_key=True),
     Column("account_id", ForeignKey("account.id", ondelete="CASCADE"), nullable=False),
     Column("credential_version", BigInteger, nullable=False),
-    # The app password or API key that it was made with; NULL: the password itself.
+    # The app password or API key that it was made with; NULL: the password itself, or the token of `token_id`.
     Column("credential_id", ForeignKey("credential.id", ondelete="CASCADE")),
+    Column("token_id", ForeignKey("oauth_token.id", ondelete="CASCADE")),
     Column("purpose", Text, nullable=False),  # "eventsource", "websocket", "cookie"
     Column("expires_at", BigInteger, nullable=False),
     Index("ix_stream_ticket_account", "account_id"),
     Index("ix_stream_ticket_credential", "credential_id"),
+    Index("ix_stream_ticket_token", "token_id"),
     Index("ix_stream_ticket_expires", "expires_at"),
     sqlite_with_rowid=False,
 )
@@ -500,7 +504,7 @@ lookup = Table(
 ban = Table(
     "ban",
     metadata,
-    Column("id", _Id, primary_key=True),
+    Column("id", Id, primary_key=True),
     Column("network", Text, nullable=False, unique=True),  # an address or network in canonical form
     Column("reason", Text, nullable=False),
     Column("since", BigInteger, nullable=False),
@@ -513,7 +517,7 @@ ban = Table(
 queue_message = Table(
     "queue_message",
     metadata,
-    Column("id", _Id, primary_key=True),
+    Column("id", Id, primary_key=True),
     # Whose it is; NULL: the server's own, or the account is gone.
     Column("account_id", ForeignKey("account.id", ondelete="SET NULL")),
     Column("submission_id", BigInteger),  # NULL: no EmailSubmission (any more)
@@ -550,7 +554,7 @@ Index(
 queue_recipient = Table(
     "queue_recipient",
     metadata,
-    Column("id", _Id, primary_key=True),
+    Column("id", Id, primary_key=True),
     Column("message_id", ForeignKey("queue_message.id", ondelete="CASCADE"), nullable=False),
     Column("address", Text, nullable=False),
     Column("notify", Text),  # as in RFC 3461 §4.1, upper case: "NEVER", or of "SUCCESS,FAILURE,DELAY"
@@ -586,7 +590,7 @@ Index(
 queue_report = Table(
     "queue_report",
     metadata,
-    Column("id", _Id, primary_key=True),
+    Column("id", Id, primary_key=True),
     Column("message_id", ForeignKey("queue_message.id", ondelete="CASCADE"), nullable=False),
     Column("blob_hash", Text, nullable=False),
     Column("kind", Text, nullable=False, server_default="dsn"),  # "dsn", "mdn"
@@ -601,7 +605,7 @@ queue_control = Table("queue_control", metadata, Column("is_paused", Boolean, nu
 dkim_key = Table(
     "dkim_key",
     metadata,
-    Column("id", _Id, primary_key=True),
+    Column("id", Id, primary_key=True),
     Column("domain_id", ForeignKey("domain.id", ondelete="CASCADE"), nullable=False),
     Column("selector", Text, nullable=False),
     Column("algorithm", Text, nullable=False),  # "rsa-sha256", "ed25519-sha256"
@@ -653,4 +657,25 @@ mta_sts_policy = Table(
     Index("ix_mta_sts_policy_expires", "expires_at"),
     Index("ix_mta_sts_policy_fetched", "fetched_at"),
     sqlite_with_rowid=False,
+)
+
+# People who signed in with a browser. Only hashes of their tokens are kept.
+browser_session = Table(
+    "browser_session",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("hash", LargeBinary, nullable=False, unique=True),
+    Column("account_id", ForeignKey("account.id", ondelete="CASCADE"), nullable=False),
+    Column("credential_version", BigInteger, nullable=False),
+    Column("needs_code", Boolean, nullable=False),
+    Column("attempts", BigInteger, nullable=False),  # codes that were tried
+    Column("signed_in_at", BigInteger, nullable=False),
+    Column("used_at", BigInteger, nullable=False),
+    Column("ends_at", BigInteger, nullable=False),
+    Column("address", Text, nullable=False),
+    Column("agent", Text, nullable=False),
+    Column("purpose", LargeBinary),  # hash of what the password was asked for
+    Index("ix_browser_session_account", "account_id"),
+    Index("ix_browser_session_ends", "ends_at"),
+    sqlite_autoincrement=True,
 )

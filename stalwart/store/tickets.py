@@ -18,6 +18,7 @@ _TICKET = select(
     stream_ticket.c.account_id,
     stream_ticket.c.credential_version,
     stream_ticket.c.credential_id,
+    stream_ticket.c.token_id,
     stream_ticket.c.purpose,
     stream_ticket.c.expires_at,
 ).where(stream_ticket.c.hash == bindparam("ticket_hash"))
@@ -30,12 +31,14 @@ _REVOKE = delete(stream_ticket).where(stream_ticket.c.account_id == bindparam("a
 class TicketRow(msgspec.Struct, frozen=True, kw_only=True):
     """What a ticket stands for: an account, as long as its password is of this version.
 
-    With `credential_id` it is an app password or an API key that must be there still, and the version is 0.
+    With `credential_id` it is an app password or an API key that must be there still, and the version is 0. With
+    `token_id` it lets in as far as this access token does.
     """
 
     account_id: int
     credential_version: int
     credential_id: int | None = None
+    token_id: int | None = None
     purpose: Purpose
 
 
@@ -61,6 +64,7 @@ def find_ticket(s: Session, ticket: bytes) -> TicketRow | None:
         account_id=row.account_id,
         credential_version=row.credential_version,
         credential_id=row.credential_id,
+        token_id=row.token_id,
         purpose=row.purpose,
     )
 

@@ -115,7 +115,7 @@ class PushSender:
         """Those whose credentials still count; the others wait until they do, or are removed with them."""
         found = []
         for row in rows:
-            principal = load_principal(s, row.account_id, row.credential_id)
+            principal = load_principal(s, row.account_id, row.credential_id, grant_id=row.grant_id)
             if principal is not None:
                 accounts = accounts_of(principal, store.shared_with(s, row.account_id), self._limits).values()
                 found.append(_Loaded(row=row, principal=principal, accounts=told_of(accounts)))

@@ -139,7 +139,7 @@ class Streams:
             row = store.find_ticket(s, ticket)
             if row is None or row.purpose != purpose:
                 return None
-            principal = load_principal(s, row.account_id, row.credential_id)
+            principal = load_principal(s, row.account_id, row.credential_id, token_id=row.token_id)
         if principal is None or principal.credential_version != row.credential_version:
             return None
         if purpose != "cookie":

@@ -10,6 +10,7 @@ from twisted.logger import Logger
 from stalwart.auth import Authenticator, Principal
 from stalwart.http import Problem, Request, authenticate, unauthorized
 from stalwart.http.auth import RunsInThread
+from stalwart.http.base_url import base_url
 from stalwart.http.guarding import concurrency_fields
 from stalwart.jmap.blobs import Blobs, NoSuchBlob, UploadForbidden
 from stalwart.jmap.engine import Caller, Engine
@@ -122,9 +123,11 @@ class Surface:
 
     async def base_url(self, request: Request) -> str:
         """How the client reached this server, without a slash at the end."""
-        url = request.settings.url
-        configured = await url(request) if url is not None else None
-        return configured or f"{request.scheme}://{request.authority or self.hostname}"
+        return await base_url(request, self.hostname)
+
+    def sign_ins_of(self, request: Request) -> RunsInThread:
+        """Where the passwords are checked that a client sends. Raises Crowded when it runs something for too many."""
+        return self._sign_ins.of(client_key(request.client_address))
 
     async def sign_in(self, request: Request, permission: str | None = None) -> Principal:
         """Who sends the request, who must have a mailbox and this permission (without it, the one asked for before).
@@ -132,7 +135,7 @@ class Surface:
         Raises Problem: 401, 403, or 429 when too many sign-ins of the client wait already.
         """
         request.permission = permission or request.permission
-        pool = self._sign_ins.of(client_key(request.client_address))
+        pool = self.sign_ins_of(request)
         try:
             principal = await authenticate(request, self.authenticator, pool, request.permission)
         except Crowded as error:
@@ -160,7 +163,7 @@ class Surface:
                 renewed = await self.sign_in(request)
                 return await self.turns.run(renewed.account_id, lambda: function(renewed))
         except SignInExpired as error:
-            raise unauthorized(str(error)) from error
+            raise await unauthorized(request, str(error)) from error
         except RequestError as error:
             raise problem(error) from error
         except NoSuchBlob as error:

@@ -51,6 +51,7 @@ class Tickets(Endpoint):
                 account_id=principal.account_id,
                 credential_version=principal.credential_version,
                 credential_id=principal.credential_id,
+                token_id=principal.token_id,
                 purpose=purpose,
             )
             with self._jmap.store.write() as s:

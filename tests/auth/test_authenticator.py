@@ -118,7 +118,7 @@ class AuthenticatorTests(StoreTestCase):
 
     def test_malformed(self) -> None:
         """Other schemes are AuthMalformed, and never cached."""
-        self.assertRaises(AuthMalformed, self.auth.verify, b"Bearer abc")
+        self.assertRaises(AuthMalformed, self.auth.verify, b"Bearer a b")
         self.assertIsNone(self.auth.cached(b"Bearer abc"))
 
     def test_cached(self) -> None:

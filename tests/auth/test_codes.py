@@ -83,7 +83,8 @@ class HeaderTests(SynchronousTestCase):
         for value in (
             b"",
             b"Bearer",
-            b"Bearer abc",
+            b"Bearer a b",
+            b"Bearer a,b",
             b"Bearer api_",
             b"Bearer api_!!!!",
             b"Bearer api_" + base64.b64encode(b"nocolon"),

@@ -99,6 +99,8 @@ def read_answers(octets: bytes, methods: Sequence[str] = ()) -> list[Answer]:
         headers: dict[str, str] = {}
         for line in lines:
             name, _, value = line.partition(": ")
+            if name.lower() == "www-authenticate" and name.lower() in headers:
+                value = f"{headers.pop(name.lower())}, {value}"  # RFC 9110 §11.6.1: a list
             assert name.lower() not in headers, line
             headers[name.lower()] = value
         body = b""

@@ -16,6 +16,11 @@ _ANNA = Principal(
     account_id=1, address="anna@example.org", name="Anna", permissions=frozenset({"authenticate"}), credential_version=1
 )
 
+_CHALLENGES = (
+    'Basic realm="Stalwart Server", charset="UTF-8", Bearer realm="Stalwart Server", '
+    'resource_metadata="http://a/.well-known/oauth-protected-resource"'
+)
+
 
 class Threadless:
     """Runs what it is given at once, and counts."""
@@ -85,10 +90,21 @@ class SignIn(SynchronousTestCase):
 
     def test_challenge(self) -> None:
         """Who isn't known, or sends another scheme or nothing, is asked to sign in."""
-        for values in ((), ("Basic bad",), ("Bearer x",), ("",)):
+        for values in ((), ("Basic bad",), ("Digest x",), ("",)):
             answer = self.ask(*values)
             self.assertEqual(answer.problem()["status"], 401)
-            self.assertEqual(answer.headers["www-authenticate"], 'Basic realm="Stalwart Server", charset="UTF-8"')
+            self.assertEqual(answer.headers["www-authenticate"], _CHALLENGES)
+
+    def test_bearer(self) -> None:
+        """Whoever comes with a Bearer token is told of that alone: no browser asks its user for a password."""
+        for value in ("Bearer x", "bearer", "Bearer a b"):
+            answer = self.ask(value)
+            self.assertEqual(answer.problem()["status"], 401)
+            self.assertEqual(
+                answer.headers["www-authenticate"],
+                'Bearer realm="Stalwart Server", resource_metadata="http://a/.well-known/oauth-protected-resource", '
+                'error="invalid_token"',
+            )
 
     def test_two(self) -> None:
         """Two Authorization fields are one too many."""

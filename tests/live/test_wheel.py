@@ -83,6 +83,10 @@ class WheelTests(SynchronousTestCase):
                             f"http://127.0.0.1:{port}/jmap/session", auth=("ada@example.org", PASSWORD), timeout=10
                         )
                         self.assertEqual(answer.json()["username"], "ada@example.org")
+                        page = requests.get(
+                            f"http://127.0.0.1:{port}/login", headers={"Accept-Language": "de"}, timeout=10
+                        )
+                        self.assertIn("Anmelden", page.text)  # templates and catalogues are there
                         break
                     except requests.ConnectionError:
                         time.sleep(0.1)

@@ -27,6 +27,7 @@ from stalwart.store import (
     ids_with_header,
     list_domains,
     migrate,
+    oauth_grants,
     principals,
     query_emails,
     recipients,
@@ -90,7 +91,7 @@ class SchemaTests(StoreTestCase):
         engine = create_engine(f"sqlite:///{path}")
         metadata.create_all(engine)
         with engine.begin() as connection:
-            for statement in (*search.DDL, *recipients.DDL, *shares.DDL, *principals.DDL):
+            for statement in (*search.DDL, *recipients.DDL, *shares.DDL, *principals.DDL, *oauth_grants.DDL):
                 connection.exec_driver_sql(statement)
         engine.dispose()
         self.assertEqual(sorted(schema_of(self.path).items()), sorted(schema_of(path).items()))

@@ -43,8 +43,8 @@ def _fetch(call: Call, rows: Sequence[int] | None) -> Mapping[int, SubscriptionR
         row.id: row
         for row in store.list_subscriptions(call.session, call.principal.account_id)
         # RFC 8620 §7.2.1: only those created with the same credentials
-        if (row.credential_version, row.credential_id)
-        == (call.principal.credential_version, call.principal.credential_id)
+        if (row.credential_version, row.credential_id, row.grant_id)
+        == (call.principal.credential_version, call.principal.credential_id, call.principal.grant_id)
     }
     return found if rows is None else {row: found[row] for row in rows if row in found}
 
@@ -164,6 +164,7 @@ def _create(call: Call, creation: Creation, arguments: UserSetArguments) -> int:
             account_id=principal.account_id,
             credential_version=principal.credential_version,
             credential_id=principal.credential_id,
+            grant_id=principal.grant_id,
             device_client_id=values["deviceClientId"],
             url=values["url"],
             p256dh=p256dh,

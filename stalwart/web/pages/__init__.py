@@ -1,0 +1,28 @@
+"""The pages that people see in a browser: sign-in, consent, device codes, sign-out. They have no scripts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from twisted.web.resource import IResource
+
+from stalwart.web.pages.authorize import Authorize
+from stalwart.web.pages.desk import Desk
+from stalwart.web.pages.device import Device
+from stalwart.web.pages.login import Login
+from stalwart.web.pages.logout import Logout
+
+__all__ = ["Desk", "pages"]
+
+
+def pages(desk: Desk) -> Mapping[str, IResource]:
+    """What is to be put into a listener's resource tree, by path."""
+    login = Login(desk)
+    login.putChild(b"authorize", Login(desk, back="/authorize"))
+    login.putChild(b"device", Login(desk, back="/device"))
+    return {
+        "/login": login,
+        "/logout": Logout(desk),
+        "/authorize": Authorize(desk),
+        "/device": Device(desk),
+    }
