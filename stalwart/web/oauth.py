@@ -18,6 +18,7 @@ from stalwart.auth.oauth.registration import register
 from stalwart.auth.oauth.scopes import OPENID
 from stalwart.http import Problem, Request, Response, authenticate, unauthorized
 from stalwart.http.auth import identify
+from stalwart.http.guarding import charge_anonymous
 from stalwart.store import Session
 from stalwart.web.oauth_surface import FormEndpoint, OAuth, OAuthEndpoint
 
@@ -121,6 +122,8 @@ class Introspect(FormEndpoint):
 class UserInfo(OAuthEndpoint):
     """`/auth/userinfo`. OpenID Connect Core §5.3"""
 
+    charged = False  # whoever signs in is charged for it
+
     async def get(self, request: Request) -> Response:
         """The claims about the user whose access token this is."""
         oauth = self.oauth
@@ -155,10 +158,14 @@ class UserInfo(OAuthEndpoint):
 class Register(OAuthEndpoint):
     """`/auth/register`. RFC 7591 §3"""
 
+    charged = False  # whoever signs in is charged for it
+
     async def admit(self, request: Request) -> None:
         """Let in who may register clients, before the body is read."""
         oauth = self.oauth
         if not request.header_values(b"authorization"):
+            if request.site.guard is not None:
+                charge_anonymous(request.site.guard, request)
             if oauth.settings.anonymous_registration:
                 return
             refusal = await unauthorized(

@@ -68,6 +68,7 @@ class RedirectTests(SynchronousTestCase):
             "http://localhost/cb",
             "org.example.app:/cb",
             "org.example.app:cb",
+            "org.example.app://cb",
         ):
             check_redirect(uri)
             self.assertTrue(is_native(uri), uri)
@@ -109,6 +110,8 @@ class RedirectTests(SynchronousTestCase):
             "app:/cb",
             "org.example.app://evil/cb\r\n",
             "org.example.app:/a/../b",
+            "org.example.app:///cb",
+            "org.example.app:",
         ):
             self.assertRaises(BadRedirect, check_redirect, uri)
 

@@ -147,7 +147,7 @@ def approve(
     address: str,
     settings: OAuthSettings,
 ) -> str:
-    """The user agrees: gives where to send the browser, with a code. `s` is a transaction.
+    """The user agrees: gives where to send the browser, with a code. `s` is the transaction in which `begin` read it.
 
     `address` is the browser's, `signed_in_at` when the user typed their password. Whoever may not let clients in is
     answered with access_denied.
