@@ -186,7 +186,7 @@ class PagesTests(SynchronousTestCase):
             browser.press("Allow")
             self.exchange(browser, redirect_uri)
 
-            device = self.post("/auth/device", client_id="Living room TV")
+            device = self.post("/auth/device", client_id="Living-room-TV")
             browser.open(device["verification_uri"])
             found += browser.look("device")
             browser.enter("bbbb-bbbb")
@@ -200,7 +200,7 @@ class PagesTests(SynchronousTestCase):
             self.assertEqual(browser.heading, "The device was refused")
             found += browser.look("device-refused")
             answer = self.post(
-                "/auth/token", grant_type=_DEVICE_GRANT, client_id="Living room TV", device_code=device["device_code"]
+                "/auth/token", grant_type=_DEVICE_GRANT, client_id="Living-room-TV", device_code=device["device_code"]
             )
             self.assertEqual(answer["error"], "access_denied")
 

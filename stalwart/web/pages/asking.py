@@ -23,7 +23,7 @@ SCOPE_TEXTS = {
     scopes.JMAP_SUBMISSION: "Send mail in your name",
     scopes.JMAP_VACATION: "Read and change your out-of-office reply",
     scopes.ACCOUNT: "Change your password and the other ways to sign in to your account",
-    scopes.ADMIN: "Do everything that you may do here, the administration of this server included",
+    scopes.ADMIN: "Administer this server, as far as you may",
 }
 """What each scope means to a user."""
 

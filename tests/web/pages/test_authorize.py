@@ -189,7 +189,7 @@ class AuthorizeTests(PagesBed):
         self.assertEqual(self.browser.send({"decision": "allow", "token": "x"}).status, 200)
         # What was shown for one request is not agreed to for another.
         self.browser.path = self.path(scope="admin")
-        self.assertIn("administration", text_of(self.browser.submit(page, decision="allow")))
+        self.assertIn("Administer this server", text_of(self.browser.submit(page, decision="allow")))
         other = Browser(self.http)
         other.path = self.path()
         self.assertTrue(other.submit(page, decision="allow").headers["location"].startswith("/login/"))

@@ -22,7 +22,7 @@ class DeviceTests(PagesBed):
     def start(self) -> tuple[str, str]:
         """A device asks; gives its own code and the user's."""
         with self.store.write() as s:
-            client = lookup_client(s, "tv <b>", self.oauth)
+            client = lookup_client(s, "TV<i>", self.oauth)
             assert client is not None
             parameters = parse_parameters(b"scope=urn:ietf:params:oauth:scope:mail")
             answer = device.start(
@@ -46,9 +46,9 @@ class DeviceTests(PagesBed):
         device_code, code = self.start()
         page = self.type(code)
         words = text_of(page)
-        for part in ("tv <b>", "Not verified.", "198.51.100.9", code, ADDRESS, "Read, change and delete your mail"):
+        for part in ("TV<i>", "Not verified.", "198.51.100.9", code, ADDRESS, "Read, change and delete your mail"):
             self.assertIn(part, words)
-        self.assertNotIn(b"<b>", page.body)
+        self.assertNotIn(b"<i>", page.body)
         answer = self.browser.submit(page, decision="allow")
         self.assertIn("The device is connected", text_of(answer))
         is_decided, grant_id = self.decided(device_code)
