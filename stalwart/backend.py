@@ -50,6 +50,7 @@ from stalwart.store import (
     ensure_signing_key,
     open_blobs,
 )
+from stalwart.web.api import account_api
 from stalwart.web.jmap import Jmap
 from stalwart.web.jmap_announcer import Announcer
 from stalwart.web.jmap_push_client import PushClient
@@ -309,7 +310,12 @@ def http_tree(backend: Backend, settings: Settings, reactor: Any, metrics: Metri
             pool=backend.pool,
             reactor=reactor,
             metrics=metrics,
-            more={**jmap.resources(streams), **oauth_resources(oauth), **pages(desk)},
+            more={
+                **jmap.resources(streams),
+                **oauth_resources(oauth),
+                **pages(desk),
+                **account_api(desk, settings.hostname),
+            },
         )
 
     return tree
