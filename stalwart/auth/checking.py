@@ -26,12 +26,16 @@ from stalwart.store import (
     find_principal,
     find_token,
     find_totp,
+    get_grant,
+    note_grant_use,
     note_use,
     principal_of_account,
     replace_password_hash,
     use_recovery_code,
     use_totp_step,
 )
+
+_USED_EVERY = 60  # seconds
 
 
 class FallbackAdmin(msgspec.Struct, frozen=True, kw_only=True):
@@ -106,8 +110,7 @@ class Checker:
         """
         user, secret = credentials.user, credentials.secret.reveal()
         if credentials.is_token:
-            found_by = self._by_token(secret)
-            return found_by if found_by is None or client is None or found_by.may_come_from(client) else None
+            return self._by_token(secret, client)
         with self._store.read() as s:
             found = None if credentials.is_api_key else self._account(s, user, secret)
             if found is None:
@@ -179,10 +182,17 @@ class Checker:
         row = None if holder is None else find_credential(s, holder.id, secret)
         return None if row is None else load_principal(s, 0, row.id)
 
-    def _by_token(self, token: str) -> Principal | None:
+    def _by_token(self, token: str, client: str | None) -> Principal | None:
         with self._store.read() as s:
             row = find_token(s, token)
-            return None if row is None else load_principal(s, 0, None, token_id=row.id)
+            principal = None if row is None else load_principal(s, 0, None, token_id=row.id)
+            if row is None or principal is None or (client is not None and not principal.may_come_from(client)):
+                return None
+            grant = get_grant(s, row.grant_id)
+        if client is not None and (grant.last_used_at or 0) + _USED_EVERY <= self._store.clock():
+            with self._store.write() as s:
+                note_grant_use(s, grant.id, client)
+        return principal
 
     # Whether it is.
 

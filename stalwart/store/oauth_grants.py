@@ -67,7 +67,8 @@ class GrantRow(msgspec.Struct, frozen=True, kw_only=True):
     """That an account lets a client do what `scope` names. Times are in epoch seconds.
 
     It counts as long as the account's password is of `credential_version`, or the API key of `credential_id` is there.
-    `address` is where it was last used from; `client_row_id` None: the client isn't registered.
+    `address` is where it was last used from; `last_used_at` is right to some minutes, since what was verified is
+    remembered, and None before tokens were fetched. `client_row_id` None: the client isn't registered.
     """
 
     id: int = 0
@@ -143,7 +144,7 @@ def end_grants(s: Session, account_id: int) -> int:
 
 
 def note_grant_use(s: Session, grant_id: int, address: str) -> None:
-    """Note that tokens were fetched for it just now, and where from."""
+    """Note that tokens were fetched for it, or one was used, just now, and where from."""
     s.connection.execute(_USED, {"in_grant": grant_id, "at": s.now(), "from_address": address})
 
 

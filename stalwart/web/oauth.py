@@ -33,6 +33,8 @@ _CACHED = (("Cache-Control", "private, max-age=300"),)
 class Token(FormEndpoint):
     """`/auth/token`. RFC 6749 §3.2"""
 
+    proves = True
+
     async def answer(self, request: Request, parameters: Parameters) -> tokens.TokenAnswer:
         """The tokens. Raises OAuthError."""
         oauth, authorization = self.oauth, request.header(b"authorization")
@@ -93,6 +95,7 @@ class Introspect(FormEndpoint):
     """`/auth/introspect`. RFC 7662"""
 
     cors = False  # only servers ask
+    proves = True
 
     async def answer(self, request: Request, parameters: Parameters) -> Mapping[str, Any]:
         """What there is to know of the token. Raises OAuthError; Problem 401, 403."""

@@ -140,6 +140,9 @@ class OAuthEndpoint(Endpoint):
 class FormEndpoint(OAuthEndpoint):
     """A page that takes a form; subclasses say what they answer to its parameters."""
 
+    proves: ClassVar[bool] = False
+    """Whether an answer proves that the client isn't just anybody, so that it isn't charged."""
+
     async def post(self, request: Request) -> Response:
         """Answer the form in the body, or refuse it in the way of RFC 6749 §5.2."""
         try:
@@ -148,7 +151,7 @@ class FormEndpoint(OAuthEndpoint):
             if error.reason is not None:
                 _log.warn("{reason}; asked from {client}", reason=error.reason, client=request.client_address)
             return self.refusal(error)
-        if request.rate_fields and request.site.guard is not None:
+        if self.proves and request.rate_fields and request.site.guard is not None:
             refund_anonymous(request.site.guard, request)
         return self.json(answer)
 

@@ -123,6 +123,16 @@ class AccessTests(OAuthBed):
         self.assertEqual(answer.status, 401)
         self.assertIn('error="invalid_token"', answer.headers["www-authenticate"])
 
+    def test_last_use(self) -> None:
+        """When an authorisation was last used, and from where, is kept."""
+        token = self.tokens()["access_token"]
+        self.later(400)
+        self.assertEqual(self.session(token).status, 200)
+        with self.store.read() as s:
+            (row,) = store.list_grants(s, self.account.id)
+        self.assertEqual((row.last_used_at, row.created_at), (int(self.now), int(self.now) - 400))
+        self.assertEqual(row.address, "192.0.2.7")
+
     def test_other_process(self) -> None:
         """What another process revokes ends here with the next request."""
         token = self.tokens()["access_token"]

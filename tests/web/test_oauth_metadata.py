@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import json
 from typing import Any
+from urllib.parse import urlencode
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from stalwart import store
 from stalwart.auth import GuardRules
@@ -12,8 +16,24 @@ from stalwart.auth.oauth.signing import make_key
 from stalwart.config import Rate
 from stalwart.http import SiteSettings
 from tests.http.bed import Answer
-from tests.web.oauth_bed import ISSUER, REDIRECT, SECRET, OAuthBed, basic
+from tests.web.oauth_bed import DEVICE_GRANT, ISSUER, REDIRECT, SECRET, OAuthBed, basic
 
+# Forms of names and values that mean something.
+_NAMES = [
+    "grant_type",
+    "client_id",
+    "client_secret",
+    "code",
+    "refresh_token",
+    "device_code",
+    "token",
+    "scope",
+    "resource",
+]
+_VALUES = f"authorization_code refresh_token {DEVICE_GRANT} phone webmail {SECRET} openid x \u00e4".split()
+_FORMS = st.lists(st.tuples(st.sampled_from(_NAMES), st.sampled_from([*_VALUES, ""])), max_size=6).map(
+    lambda pairs: urlencode(pairs).encode()
+)
 WELL_KNOWN = ("oauth-authorization-server", "openid-configuration", "oauth-protected-resource")
 
 
@@ -125,6 +145,18 @@ class FormTests(OAuthBed):
             self.error(self.octets("/auth/token", fine, kind=kind), "invalid_request")
         self.error(self.octets("/auth/token?client_id=phone", fine), "invalid_request")
 
+    @settings(deadline=None, max_examples=60)
+    @given(
+        st.sampled_from(["token", "device", "revoke", "introspect", "register"]),
+        st.one_of(st.binary(max_size=80), _FORMS),
+        st.sampled_from([None, "Basic x", "Bearer x", basic("webmail", SECRET), basic("phone", "")]),
+    )
+    def test_any_octets(self, page: str, body: bytes, authorization: str | None) -> None:
+        """Whatever is sent is answered, or refused in good order."""
+        answer = self.octets(f"/auth/{page}", body, authorization=authorization)
+        self.assertIn(answer.status, (200, 400, 401), answer.body)
+        json.loads(answer.body)
+
     def test_empty(self) -> None:
         """A parameter without a value counts as left out; unknown ones are ignored. RFC 6749 §3.1"""
         body = b"grant_type=refresh_token&client_id=phone&refresh_token=x&scope=&scope&code=&x=y&&"
@@ -151,6 +183,15 @@ class FormTests(OAuthBed):
         for _ in range(5):
             token = json.loads(self.refresh(token).body)["refresh_token"]
         self.assertEqual([self.refresh("x").status for _ in range(4)], [400, 400, 400, 429])
+
+    def test_rates_of_anybody(self) -> None:
+        """What anybody is answered who knows the name of a public client counts, too."""
+        self.http.guard.configure(GuardRules(anonymous=Rate(count=2, period=60.0)))
+        self.http.site.guard = self.http.guard
+        self.assertEqual([self.form("/auth/device", client_id="phone").status for _ in range(3)], [200, 200, 429])
+        self.http.clock.advance(60)
+        statuses = [self.form("/auth/revoke", client_id="phone", token="x").status for _ in range(3)]
+        self.assertEqual(statuses, [200, 200, 429])
 
     def test_busy(self) -> None:
         """A store that is busy is temporarily_unavailable, with the time to try again."""
