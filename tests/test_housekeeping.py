@@ -11,6 +11,7 @@ from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from stalwart.auth.browser import LIFETIME_SECONDS, begin_session
 from stalwart.housekeeping import Housekeeping
 from stalwart.store import (
     BlobMissing,
@@ -35,6 +36,7 @@ from stalwart.store import (
     enqueue,
     find_upload,
     get_grant,
+    list_browser_sessions,
     list_queue,
     list_submissions,
     queue_control,
@@ -137,6 +139,21 @@ class HousekeepingTests(SynchronousTestCase):
         self.clock.advance(3600)
         with self.store.read() as s:
             self.assertRaises(NotFound, get_grant, s, grant)
+
+    def test_browsers_expire(self) -> None:
+        """Sign-ins of browsers whose time is up go every day."""
+        self.service.startService()
+        with self.store.write() as s:
+            create_domain(s, "example.org")
+            account = create_account(s, "ada@example.org", password_hash="x")
+            begin_session(s, account.id, 1, address="192.0.2.1", agent="")
+        self.clock.advance(600)
+        with self.store.read() as s:
+            self.assertEqual(len(list_browser_sessions(s, account.id)), 1)
+        self.time += LIFETIME_SECONDS
+        self.clock.advance(86_400)
+        with self.store.read() as s:
+            self.assertEqual(list_browser_sessions(s, account.id), [])
 
     def test_uploads_expire(self) -> None:
         """An upload that nothing names is gone within an hour after its time; its octets too."""

@@ -134,7 +134,7 @@ def chromium(*, scripts: bool = True, language: str = "en", pictures: Path | Non
     """A browser of its own, which is closed afterwards."""
     options = ChromeOptions()
     options.binary_location = "/usr/bin/chromium"
-    for argument in (*_ARGUMENTS, f"--window-size={_SIZE[0]},{_SIZE[1]}"):
+    for argument in _ARGUMENTS:
         options.add_argument(argument)
     if os.geteuid() == 0:
         options.add_argument("--no-sandbox")  # which Chromium needs another user for
@@ -147,6 +147,9 @@ def chromium(*, scripts: bool = True, language: str = "en", pictures: Path | Non
     try:
         driver.set_page_load_timeout(SECONDS)
         driver.set_script_timeout(SECONDS)
+        # No window is as narrow as a phone.
+        metrics = {"width": _SIZE[0], "height": _SIZE[1], "deviceScaleFactor": 1, "mobile": False}
+        driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
         yield Browser(driver, pictures)
     finally:
         driver.quit()

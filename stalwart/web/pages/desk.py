@@ -121,7 +121,7 @@ class Desk:
                 charge_account(guard, request, session.principal.account_id)
         return Visitor(
             base=base,
-            language=choose_language([locale], request.header(b"accept-language") or b""),
+            language=choose_language([locale, *_ui_locales(request)], request.header(b"accept-language") or b""),
             token=token,
             session=session,
             step=found if isinstance(found, CodeStep) else None,
@@ -247,6 +247,14 @@ def query_of(request: Request) -> str:
 def with_query(path: str, query: str) -> str:
     """A target of ours with a query as it was sent."""
     return f"{path}?{query}" if query else path
+
+
+def _ui_locales(request: Request) -> list[str]:
+    """The languages that a client says its user prefers (OpenID Connect Core §3.1.2.1)."""
+    try:
+        return (parse_parameters(query_of(request).encode()).get("ui_locales") or "").split()
+    except OAuthError:
+        return []
 
 
 def _cookie(request: Request, name: str) -> str | None:

@@ -167,9 +167,8 @@ class Login(Page):
         return redirect(self._here(request))
 
     async def _check(self, request: Request, check: Callable[[], T]) -> T:
-        pool = self.desk.jmap.sign_ins_of(request)
         try:
-            return await pool.run(check)
+            return await self.desk.jmap.sign_ins_of(request).run(check)
         except Crowded as error:
             raise Problem(
                 429,

@@ -120,6 +120,15 @@ class PageTests(PagesBed):
         self.assertIn("Geben Sie Ihr Passwort ein.", text_of(browser.submit(answer, username=ADDRESS)))
         self.assertIn("Das hat nicht geklappt", text_of(browser.get("/authorize")))
 
+    def test_client(self) -> None:
+        """A client may say which language its user prefers, before the browser does; what it says may be anything."""
+        for query, word in (
+            ("ui_locales=fr+de-AT+en", "Anmelden"),
+            ("ui_locales=fr", "Sign in"),
+            ("ui_locales=%ff", "Sign in"),
+        ):
+            self.assertIn(word, text_of(self.browser.get(f"/login/authorize?{query}")), query)
+
     def test_account(self) -> None:
         """Who has signed in gets the language of their account, whatever the browser wants."""
         with self.store.write() as s:

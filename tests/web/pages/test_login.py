@@ -8,9 +8,10 @@ from hypothesis import strategies as st
 from twisted.logger import capturedLogs
 
 from stalwart import store
-from stalwart.auth import GuardRules, generate_totp_secret
+from stalwart.auth import GuardRules, Passwords, generate_totp_secret
 from stalwart.config import Rate
-from stalwart.store import Grants
+from stalwart.ops.lanes import Crowded
+from stalwart.store import Grants, StoreBusy
 from tests.web.pages.bed import ADDRESS, Browser, PagesBed, text_of
 from tests.web.test_jmap import PASSWORD
 
@@ -125,6 +126,44 @@ class LoginTests(PagesBed):
         for secret in (PASSWORD, "a-wrong-one", self.browser.session):
             self.assertNotIn(secret, logged)
 
+    def test_same_work(self) -> None:
+        """A name that doesn't exist costs as much work as one that does: one password checked."""
+        checked: list[str] = []
+        verify = Passwords.verify
+
+        def count(passwords: Passwords, password_hash: str, password: str) -> bool:
+            checked.append(password)
+            return verify(passwords, password_hash, password)
+
+        self.patch(Passwords, "verify", count)
+        for name in (ADDRESS, "nobody@example.org", "not an address"):
+            checked.clear()
+            self.browser.sign_in("wrong", name)
+            self.assertEqual(checked, ["wrong"], name)
+
+    def test_busy(self) -> None:
+        """When the store can't answer, a page says when to come back."""
+
+        def busy(key: object, function: object) -> None:
+            raise StoreBusy("busy")
+
+        page = self.browser.get("/login")
+        self.patch(self.jmap.turns, "run", busy)
+        answer = self.browser.submit(page, username=ADDRESS, password=PASSWORD)
+        self.assertEqual((answer.status, answer.headers["retry-after"]), (503, "5"))
+        self.assertIn("This didn't work", text_of(answer))
+
+    def test_crowded(self) -> None:
+        """When too many sign-ins of an address wait already, a page says so."""
+
+        def crowded(request: object) -> None:
+            raise Crowded("100 wait")
+
+        page = self.browser.get("/login")
+        self.patch(self.jmap, "sign_ins_of", crowded)
+        answer = self.browser.submit(page, username=ADDRESS, password=PASSWORD)
+        self.assertEqual((answer.status, answer.headers["retry-after"]), (429, "5"))
+
     def test_methods(self) -> None:
         """HEAD gives the fields of GET; other methods are refused with those there are."""
         self.assertEqual(self.browser.ask("HEAD", "/login").status, 200)
@@ -206,6 +245,14 @@ class ForgeryTests(PagesBed):
             other = Browser(self.http)
             answer = other.get("/login", Cookie=cookie)
             self.assertEqual("Signed in as" in text_of(answer), counts, cookie)
+
+    @settings(max_examples=100, deadline=None)
+    @given(st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=200))
+    def test_any_cookie(self, cookie: str) -> None:
+        """Whatever cookies a request brings, the form comes, and nobody is signed in."""
+        answer = Browser(self.http).get("/login", Cookie=cookie)
+        self.assertEqual(answer.status, 200)
+        self.assertNotIn("Signed in as", text_of(answer))
 
     def test_fields(self) -> None:
         """Every page forbids scripts, frames and being stored, and tells no other site where the user was."""
