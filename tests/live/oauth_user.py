@@ -15,25 +15,25 @@ class BrowserUser:
 
     def __init__(self, base_url: str) -> None:
         self._base_url = base_url
-        self._http = requests.Session()
-        self._http.trust_env = False
+        self.http = requests.Session()
+        self.http.trust_env = False
 
     def close(self) -> None:
         """Leave the browser."""
-        self._http.close()
+        self.http.close()
 
     def visit(self, url: str, *, decision: str = "allow") -> str:
         """Open a link and fill in the forms on the way; gives where the browser ends up.
 
         That is the client's redirect URI with its answer, which isn't opened, or the page that says it is done.
         """
-        answer = self._http.get(url, allow_redirects=False, timeout=30)
+        answer = self.http.get(url, allow_redirects=False, timeout=30)
         for _ in range(10):
             if answer.is_redirect:
                 url = urljoin(url, answer.headers["Location"])
                 if not url.startswith(f"{self._base_url}/"):
                     return url
-                answer = self._http.get(url, allow_redirects=False, timeout=30)
+                answer = self.http.get(url, allow_redirects=False, timeout=30)
                 continue
             assert answer.status_code == 200, (url, answer.status_code, answer.text)
             form = FormReader()
@@ -46,5 +46,5 @@ class BrowserUser:
             elif "user_code" not in values:
                 return url
             url = urljoin(url, form.action)
-            answer = self._http.post(url, data=values, allow_redirects=False, timeout=30)
+            answer = self.http.post(url, data=values, allow_redirects=False, timeout=30)
         raise AssertionError(f"{url} leads in a circle")
