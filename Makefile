@@ -61,8 +61,8 @@ testssl: $(VENV)/installed-test programs
 	$(BIN)/python -m tests.live.testssl
 
 # What the tests run beside the daemon, as Debian package and program; only the programs are needed, no running service.
-PROGRAMS := postfix:/usr/sbin/postfix haproxy:/usr/sbin/haproxy pebble:/usr/bin/pebble-challtestsrv testssl.sh:/usr/bin/testssl \
-  chromium:/usr/bin/chromium chromium-driver:/usr/bin/chromedriver
+PROGRAMS := postfix:/usr/sbin/postfix haproxy:/usr/sbin/haproxy nsd:/usr/sbin/nsd testssl.sh:/usr/bin/testssl \
+  pebble:/usr/bin/pebble-challtestsrv chromium:/usr/bin/chromium chromium-driver:/usr/bin/chromedriver
 programs:
 	@missing=; for each in $(PROGRAMS); do test -x "$${each#*:}" || missing="$$missing $${each%%:*}"; done; \
 	  [ -z "$$missing" ] || { \

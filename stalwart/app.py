@@ -6,7 +6,7 @@ import resource
 import secrets
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, NoReturn
 
@@ -33,7 +33,7 @@ from stalwart.ops.metrics import Metrics
 from stalwart.ops.networks import Networks
 from stalwart.ops.threads import ThreadPool
 from stalwart.store import StoreError
-from stalwart.tls import BadCertificate, Certificates, CertificateWatch
+from stalwart.tls import BadCertificate, Certificates, CertificateWatch, Credential
 
 _log = Logger(namespace="stalwart")
 
@@ -41,6 +41,8 @@ _log = Logger(namespace="stalwart")
 _MESSAGE_MEMORY = 300_000_000
 # File descriptors for databases, blobs being written, logs.
 _OTHER_DESCRIPTORS = 256
+# A look at files that a dead server has doesn't hold up the end.
+_LAST_LOOK_SECONDS = 1.0
 
 
 class StartFailed(Exception):
@@ -158,7 +160,7 @@ class Daemon(Service):
         if self._backend is not None:
             self._backend.close()
             self._backend = None
-        self._watch_pool.stop()
+        self._watch_pool.stop(_LAST_LOOK_SECONDS)
         _log.info("stopped")
         self._output.flush()
 
@@ -212,9 +214,13 @@ class Daemon(Service):
         if backend is None:
             return self._refuse(["the daemon is starting or stopping"])
         try:
-            plan = plan_reload(self._settings, self._load())
+            # Hundreds of certificates take their time.
+            loaded, prepared = await self._watch_pool.run(self._read)
+            plan = plan_reload(self._settings, loaded)
         except ConfigErrors as errors:
             return self._refuse(str(errors).splitlines())
+        except BadCertificate as error:
+            return self._refuse([str(error)])
         answers, rules = backend.answers(plan.settings), guard_rules(plan.settings)
         wanted = site_settings(plan.settings, answers, self._reactor)
         if not force:
@@ -225,17 +231,15 @@ class Daemon(Service):
             )
             if lockouts := await self._lockouts(before, after, rules, plan.settings.listeners):
                 return self._refuse(lockouts)
-            if self._backend is not backend:
-                return self._refuse(["the daemon has stopped meanwhile"])
-        try:
-            self._certificates.replace(plan.settings.certificates)
-        except BadCertificate as error:
-            return self._refuse([str(error)])
+        if self._backend is not backend:
+            return self._refuse(["the daemon has stopped meanwhile"])
+        self._certificates.replace(plan.settings.certificates, prepared)
         self._watch.configure(plan.settings.certificates, certificate_sources(plan.settings))
         # From here on nothing can fail.
         self._settings, self._site_settings = plan.settings, wanted
         for site in self._sites:
             site.settings = wanted
+        backend.discovery.configure(plan.settings)
         self._guard.configure(rules)
         backend.authenticator.set_fallback(fallback_admin(plan.settings))
         for service, listener in zip(self._listeners, plan.settings.listeners, strict=True):
@@ -255,6 +259,11 @@ class Daemon(Service):
             _log.warn("{left}", left=left)
             lines.append(left)
         return Answer(done=True, lines=tuple(lines))
+
+    def _read(self) -> tuple[Settings, Mapping[Certificate, Credential]]:
+        """The configuration as it is now, its certificates loaded. Raises ConfigErrors, BadCertificate."""
+        settings = self._load()
+        return settings, self._certificates.prepare(settings.certificates)
 
     def _configure_issuing(self, settings: Settings) -> None:
         """Have other names ordered; which takes its time, and fails by itself."""

@@ -51,11 +51,13 @@ from stalwart.store import (
     open_blobs,
 )
 from stalwart.web.api import account_api
+from stalwart.web.discovery import Discovery
 from stalwart.web.jmap import Jmap
 from stalwart.web.jmap_announcer import Announcer
 from stalwart.web.jmap_push_client import PushClient
 from stalwart.web.jmap_push_sender import PushSender
 from stalwart.web.jmap_streams import Streams
+from stalwart.web.local_domains import LocalDomains
 from stalwart.web.oauth import resources as oauth_resources
 from stalwart.web.oauth_surface import OAuth
 from stalwart.web.pages import Desk, pages
@@ -132,6 +134,7 @@ class Backend:
             policies=StoredPolicies(self.store, self.pool, self.writer),
         )
         self._queue = self._queue_runner(settings)
+        self.discovery = Discovery(settings, LocalDomains(self.store, self.pool, time.monotonic))
         self.authenticator = Authenticator(
             self.store,
             Passwords(),
@@ -315,6 +318,7 @@ def http_tree(backend: Backend, settings: Settings, reactor: Any, metrics: Metri
                 **oauth_resources(oauth),
                 **pages(desk),
                 **account_api(desk, settings.hostname),
+                **backend.discovery.resources(),
             },
         )
 

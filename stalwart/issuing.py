@@ -89,11 +89,12 @@ class Issuing:
         folders = [
             Path(store_path(provider, self._data_path)) for provider in providers if provider.challenge == "tls-alpn-01"
         ]
-        self._certificates.challenges.find_challenge = SharedChallenges(folders, clock=time.time).find
+        self._certificates.challenges.find_challenge = SharedChallenges(folders).find
 
     def _responders(self, provider: AcmeProvider, folder: str) -> Sequence[IResponder]:
         if provider.challenge == "tls-alpn-01":
-            return (TlsAlpn01Responder(self._certificates.challenges, Path(folder), clock=time.time),)
+            challenges = self._certificates.challenges
+            return (TlsAlpn01Responder(challenges, Path(folder), pool=self._pool, clock=time.time),)
         return (self.responder.tokens,)
 
     def _thumbprint(self, host: str) -> str | None:

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, maybeDeferred, succeed
 from twisted.internet.task import Clock
 from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
@@ -21,6 +21,17 @@ from stalwart.ops.metrics import Metrics
 from stalwart.tls import Certificates, self_signed
 from stalwart.tls.acme.alpn01 import TlsAlpn01Responder
 from stalwart.tls.acme.failures import AcmeFailure
+
+
+class Pool:
+    """Runs blocking work in place."""
+
+    def __init__(self, reactor: object, size: int, name: str) -> None:
+        self.start = self.stop = lambda: None
+
+    def run(self, function: Callable[[], Any]) -> Deferred[Any]:
+        """As a pool of threads does, but now."""
+        return maybeDeferred(function)
 
 
 class Service:
@@ -67,6 +78,7 @@ class IssuingTests(SynchronousTestCase):
     def setUp(self) -> None:
         """Two providers: one for each challenge."""
         self.patch(issuing, "AcmeService", Service)
+        self.patch(issuing, "ThreadPool", Pool)
         self.root = Path(self.mktemp()).absolute()
         self.root.mkdir(parents=True)
         self.settings = self.load('[acme.doors]\nchallenge = "tls-alpn-01"\ndomains = ["b.example.org"]\n')
@@ -115,7 +127,7 @@ class IssuingTests(SynchronousTestCase):
         find = self.certificates.challenges.find_challenge
         assert find is not None
         self.assertIsNone(find("b.example.org"))
-        doors.start_responding("b.example.org", object(), Response())
+        self.successResultOf(doors.start_responding("b.example.org", object(), Response()))
         self.assertIsNotNone(find("b.example.org"))
         self.successResultOf(Deferred.fromCoroutine(self.issuing.configure(self.load("").acme)))
         find = self.certificates.challenges.find_challenge

@@ -15,7 +15,9 @@ from stalwart.cli.opening import become_owner, load_settings
 from stalwart.cli.output import as_json, as_time, table
 from stalwart.config import AcmeProvider, Settings
 from stalwart.net.control import RenewCommand
+from stalwart.tls.acme.errors import AcmeError
 from stalwart.tls.acme.folder import StoreFolder, store_path
+from stalwart.tls.acme.identifiers import identifier
 from stalwart.tls.acme.importing import BadImport, import_certificate
 from stalwart.tls.inventory import Listed, list_certificates
 
@@ -30,8 +32,8 @@ _file = click.Path(exists=True, dir_okay=False, path_type=Path)
 def cert() -> None:
     """Certificates of the configuration (`certificate.<id>`), and those that an authority issues (`acme.<id>`).
 
-    `list`, `show` and `import` read and write what is on the disk, whether or not the daemon runs; a running one serves
-    what was imported within seconds.
+    `list` and `show` read what is on the disk and change nothing, `import` writes there. None of them needs a running
+    daemon, which serves what was imported within seconds.
     """
 
 
@@ -59,7 +61,7 @@ def show_all(config_path: str | None, json_wanted: bool) -> None:
     ]
     table(("NAME", "SOURCE", "FROM", "NOT AFTER", "ISSUER", "KEY", "RENEWED"), rows)
     for one in found:
-        for line in _failure(one):
+        for line in _trouble(one):
             click.echo(f"{one.name}: {line}")
 
 
@@ -160,14 +162,11 @@ def _read(path: Path) -> bytes:
 
 
 def _normal(name: str) -> str:
-    """A host name as the configuration has it."""
-    name = name.strip().lower().removesuffix(".")
-    if name.isascii():
-        return name
+    """A host name or an IP address as the configuration has it."""
     try:
-        return name.encode("idna").decode("ascii")
-    except UnicodeError:
-        return name
+        return identifier(name.strip()).value
+    except AcmeError:
+        return name  # which no certificate has
 
 
 def _names(one: Listed) -> tuple[str, ...]:
@@ -187,8 +186,10 @@ def _renewal(one: Listed, now: float) -> str:
     return "due now" if one.next_renewal <= now else as_time(one.next_renewal)
 
 
-def _failure(one: Listed) -> Iterator[str]:
+def _trouble(one: Listed) -> Iterator[str]:
     failure = one.failure
+    if one.hindrance is not None:
+        yield one.hindrance
     if failure is not None and failure.reason == "interrupted":
         yield f"an order began at {as_time(failure.at)}: it is under way, or the daemon ended in the middle of it"
     elif failure is not None:
@@ -214,8 +215,8 @@ def _lines(one: Listed, now: float) -> Iterator[tuple[str, str]]:
         yield "not after", _until(one, now)
     if one.next_renewal is not None:
         yield "renewed", _renewal(one, now)
-    for line in _failure(one):
-        yield "failure", line
+    for line in _trouble(one):
+        yield "trouble", line
 
 
 def _plain(one: Listed) -> dict[str, Any]:

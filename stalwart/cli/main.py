@@ -16,6 +16,7 @@ from stalwart.cli.ban import ban
 from stalwart.cli.cert import cert
 from stalwart.cli.config import check, config
 from stalwart.cli.dkim import dkim
+from stalwart.cli.dns import dns
 from stalwart.cli.domain import domain
 from stalwart.cli.group import group
 from stalwart.cli.importing import import_mail
@@ -57,6 +58,7 @@ stalwart.add_command(role)
 stalwart.add_command(group)
 stalwart.add_command(domain)
 stalwart.add_command(dkim)
+stalwart.add_command(dns)
 stalwart.add_command(ban)
 stalwart.add_command(cert)
 stalwart.add_command(import_mail)

@@ -4,12 +4,21 @@ from stalwart.config.acme_kinds import RenewBefore
 from stalwart.config.acme_settings import LETS_ENCRYPT, AcmeProvider
 from stalwart.config.addresses import Address, TcpAddress, UnixAddress
 from stalwart.config.cache_settings import CacheSettings
+from stalwart.config.discovery_settings import (
+    Autoconfig,
+    MailService,
+    MtaSts,
+    MtaStsOfDomain,
+    SecurityTxt,
+    WellKnown,
+)
 from stalwart.config.errors import ConfigError, ConfigErrors, ConfigWarning
 from stalwart.config.guard_kinds import Rate
 from stalwart.config.guard_settings import AutoBan
 from stalwart.config.http_settings import Hsts, HttpSettings
 from stalwart.config.jmap_settings import JmapSettings, ObjectQuotas
 from stalwart.config.kinds import IPNetwork, LogFormat, LogLevel
+from stalwart.config.listener_settings import Listener, SocketOptions
 from stalwart.config.loader import SYSTEM_FILE, find_config, load
 from stalwart.config.oauth_settings import OAuthSettings
 from stalwart.config.relay_settings import RelaySettings
@@ -26,17 +35,9 @@ from stalwart.config.rules import (
     UsedStore,
 )
 from stalwart.config.secret import Secret
-from stalwart.config.settings import (
-    Certificate,
-    Entry,
-    FsStore,
-    Listener,
-    Origin,
-    Settings,
-    SocketOptions,
-    SqliteStore,
-)
+from stalwart.config.settings import Certificate, Entry, Origin, Settings
 from stalwart.config.sources import CertificateSource, UnusableFile, certificate_sources
+from stalwart.config.store_settings import FsStore, SqliteStore
 from stalwart.config.submission_settings import SubmissionSettings
 from stalwart.config.tls_settings import TlsOptions
 
@@ -48,6 +49,7 @@ __all__ = [
     "AcmeProvider",
     "Address",
     "AutoBan",
+    "Autoconfig",
     "CacheSettings",
     "Certificate",
     "CertificateSource",
@@ -64,6 +66,9 @@ __all__ = [
     "Listener",
     "LogFormat",
     "LogLevel",
+    "MailService",
+    "MtaSts",
+    "MtaStsOfDomain",
     "OAuthSettings",
     "ObjectQuotas",
     "Origin",
@@ -76,6 +81,7 @@ __all__ = [
     "RuleNames",
     "RuleText",
     "Secret",
+    "SecurityTxt",
     "Settings",
     "SocketOptions",
     "SourceText",
@@ -86,6 +92,7 @@ __all__ = [
     "UnixAddress",
     "UnusableFile",
     "UsedStore",
+    "WellKnown",
     "certificate_sources",
     "find_config",
     "load",

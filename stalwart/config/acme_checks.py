@@ -9,8 +9,9 @@ from stalwart.config import pem
 from stalwart.config.acme_settings import AcmeProvider
 from stalwart.config.document import ReadFile, cannot_read
 from stalwart.config.errors import KeyPath, describe, key_text, quoted
+from stalwart.config.listener_settings import Listener
 from stalwart.config.report import Report
-from stalwart.config.settings import Certificate, Listener
+from stalwart.config.settings import Certificate
 
 
 def check_acme(
@@ -113,6 +114,12 @@ def _check_challenge(
     if provider.challenge == "http-01" and not speaking:
         report.error(
             (*path, "challenge"), found='"http-01"', wanted="a listener of protocol http, which answers the CA"
+        )
+    elif provider.challenge == "http-01" and all(listener.tls_implicit for listener in speaking):
+        report.warn(
+            (*path, "challenge"),
+            "http-01 comes to port 80 without TLS, and every listener of protocol http has tls.implicit: add one "
+            "without it, or set challenge to tls-alpn-01. A proxy that ends TLS or adds it may do, too",
         )
     if provider.challenge == "tls-alpn-01" and not any(listener.tls_implicit for listener in speaking):
         report.error(

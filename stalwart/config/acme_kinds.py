@@ -40,6 +40,9 @@ def _read_renew_before(value: object, folder: str) -> RenewBefore:
     elif isinstance(value, str) and _DECIMAL.fullmatch(value):
         fraction = float(value)
     if fraction is None:
+        if isinstance(value, int) or (isinstance(value, str) and value.strip().isdigit()):
+            # Milliseconds, as elsewhere, are never meant: the certificate would end before it is renewed.
+            raise BadValue
         return RenewBefore(seconds=DURATION.read(value, folder))
     if not _LEAST_PART <= fraction <= _MOST_PART:
         raise BadValue(f"a part of the lifetime from {_LEAST_PART} to {_MOST_PART}")

@@ -74,10 +74,10 @@ class AcmeProvider(msgspec.Struct, frozen=True, kw_only=True):
         RenewTime | None,
         Key(
             name="renew-before",
-            doc="How long before its end a certificate is renewed: a duration, or a part of its lifetime from 0.05 to "
-            "0.75. If the CA says when it wants that (ARI, RFC 9773), the earlier of both counts. Not set: when the CA "
-            "wants it, else when a third of the lifetime is left. A duration of more than three quarters of the "
-            "lifetime counts as a third.",
+            doc="How long before its end a certificate is renewed: a duration with its unit, or a part of its lifetime "
+            "from 0.05 to 0.75. If the CA says when it wants that (ARI, RFC 9773), the earlier of both counts. Not "
+            "set: when the CA wants it, else when a third of the lifetime is left. A duration of more than three "
+            "quarters of the lifetime counts as a third.",
             example='"1/3"',
         ),
     ] = None

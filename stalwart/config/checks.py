@@ -8,15 +8,18 @@ import ipaddress
 from collections.abc import Sequence
 from typing import TypeVar
 
-from stalwart.config import pem
+from stalwart.config import kinds, pem
 from stalwart.config.addresses import Address, TcpAddress, collide
 from stalwart.config.authentication_settings import FallbackAdminSettings
+from stalwart.config.discovery_settings import Autoconfig, MtaStsOfDomain, SecurityTxt
 from stalwart.config.errors import KeyPath, describe, key_text, quoted
 from stalwart.config.http_settings import HttpSettings
+from stalwart.config.listener_settings import Listener
 from stalwart.config.relay_settings import RelaySettings
 from stalwart.config.report import Report
 from stalwart.config.rules import CheckRule, RuleFault, RuleNames, UsedStore
-from stalwart.config.settings import Certificate, FsStore, Listener, SqliteStore
+from stalwart.config.settings import Certificate
+from stalwart.config.store_settings import FsStore, SqliteStore
 from stalwart.config.tls_settings import PROTOCOLS
 
 Store = SqliteStore | FsStore
@@ -110,6 +113,7 @@ def _check_tls_options(listener: Listener, path: KeyPath, report: Report) -> Non
             wanted = f'a cipher suite of {name} to remain, or "{name}" in disable-protocols'
             report.error((*path, "disable-ciphers"), found=f"all those of {name}", wanted=wanted)
     if options.client_ca is None:
+        _check_unasked(path, report)
         return
     try:
         pem.read_chain(options.client_ca)
@@ -117,6 +121,15 @@ def _check_tls_options(listener: Listener, path: KeyPath, report: Report) -> Non
         report.error((*path, "client-ca"), found="PEM text", wanted=str(error))
     if not listener.tls_implicit and ("server", "listener", listener.id, "tls", "client-ca") in report.document.lines:
         report.warn((*path, "client-ca"), "this listener has no TLS (tls.implicit): nobody is asked for a certificate")
+
+
+def _check_unasked(path: KeyPath, report: Report) -> None:
+    """Whoever says what clients need certificates for must not find that nobody is asked for one."""
+    auth = (*path, "client-auth")
+    misread = any(error.key.endswith((".client-ca", ".client-auth")) for error in report.errors)
+    if auth in report.document.lines and not misread:
+        wanted = f"{key_text((*path, 'client-ca'))} beside it, without which nobody is asked"
+        report.error(auth, found="it alone", wanted=wanted)
 
 
 def check_http(http: HttpSettings, listeners: Sequence[Listener], report: Report) -> None:
@@ -168,6 +181,46 @@ def check_fallback_admin(admin: FallbackAdminSettings, report: Report) -> None:
         present, absent = ("user", "secret") if admin.secret is None else ("secret", "user")
         path = ("authentication", "fallback-admin", present)
         report.error(path, found="it alone", wanted=f"authentication.fallback-admin.{absent} beside it")
+
+
+def check_discovery(
+    autoconfig: Sequence[Autoconfig],
+    policies: Sequence[MtaStsOfDomain],
+    told: SecurityTxt,
+    now: datetime.datetime | None,
+    report: Report,
+) -> None:
+    """Tables are named after domains; security.txt has a date of expiry, which is to come, within a year."""
+    for entry in autoconfig:
+        if entry.id != "default":
+            _check_domain(("autoconfig", entry.id), entry.id, "; or default", report)
+    for policy in policies:
+        _check_domain(("session", "mta-sts", "domain", policy.id), policy.id, "", report)
+    path = ("well-known", "security", "expires")
+    if told.contact and told.expires is None:
+        report.error(path, found=None, wanted="a date beside well-known.security.contact (RFC 9116 section 2.5.5)")
+    if told.expires is None or now is None:
+        return
+    if told.expires <= now:
+        report.warn(
+            path,
+            f"security.txt expired on {told.expires:%Y-%m-%d}: nobody goes by it any more; look through "
+            "it, and set another date",
+        )
+    elif told.expires - now > datetime.timedelta(days=366):
+        report.warn(
+            path, "this is more than a year from now: what stands in security.txt grows old (RFC 9116 section 2.5.5)"
+        )
+
+
+def _check_domain(path: KeyPath, name: str, otherwise: str, report: Report) -> None:
+    try:
+        sound = kinds.HOSTNAME.read(name, "") == name and name != "default"
+    except kinds.BadValue:
+        sound = False
+    if not sound:
+        wanted = f'a domain in lower case such as "example.org" (an international one in its xn-- form){otherwise}'
+        report.error(path, found=describe(name), wanted=wanted)
 
 
 def check_scan_paths(patterns: Sequence[str], report: Report) -> None:

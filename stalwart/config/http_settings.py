@@ -139,8 +139,8 @@ class HttpSettings(msgspec.Struct, frozen=True, kw_only=True):
         Key(
             name="redirect-https",
             object_name="redirectHttps",
-            doc="Send requests without TLS to the same URL with `https`, except those of ACME challenges and of health "
-            "checks.",
+            doc="Send requests without TLS to the same URL with `https`, except those of ACME challenges, of health "
+            "checks, and of mail clients for `config-v1.1.xml`, which they ask for by both (docs/discovery.md).",
             example="true",
         ),
     ] = False

@@ -16,8 +16,9 @@ from stalwart.config.errors import ConfigErrors, describe, key_text
 from stalwart.config.reader import Reader
 from stalwart.config.report import Report
 from stalwart.config.rules import DEFAULT_LOOKUPS, CheckRule, RuleNames, no_check
-from stalwart.config.settings import Declared, Entry, FsStore, Origin, Settings, SqliteStore
+from stalwart.config.settings import Declared, Entry, Origin, Settings
 from stalwart.config.spellings import unify
+from stalwart.config.store_settings import FsStore, SqliteStore
 from stalwart.config.unknown import known_keys, report_unknown
 
 SYSTEM_FILE = "/etc/stalwart/stalwart.toml"
@@ -79,6 +80,7 @@ def load(
     checks.check_scan_paths(declared.auto_ban.scan_paths, report)
     checks.check_relay(declared.relay, report)
     checks.check_fallback_admin(declared.fallback_admin, report)
+    checks.check_discovery(declared.autoconfig, declared.mta_sts_domains, declared.well_known.security, now, report)
     checks.check_loopback(declared.http, declared.listeners, report)
     names = rule_names(declared)
     asked = checks.check_rules(declared.http, check_rule, names, report)

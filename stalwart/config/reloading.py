@@ -8,9 +8,11 @@ import msgspec
 
 from stalwart.config.acme_settings import AcmeProvider
 from stalwart.config.errors import key_text
+from stalwart.config.listener_settings import Listener
 from stalwart.config.loader import rule_names
 from stalwart.config.schema import members
-from stalwart.config.settings import Certificate, Declared, Entry, FsStore, Listener, Settings, SqliteStore
+from stalwart.config.settings import Certificate, Declared, Entry, Settings
+from stalwart.config.store_settings import FsStore, SqliteStore
 
 _FALLBACK_ADMIN = "authentication.fallback-admin"
 

@@ -254,9 +254,11 @@ def _setting(
 
 
 def every_setting(struct: type[msgspec.Struct]) -> Iterator[Setting]:
-    """All settings, and after each table those that its entries fall back on."""
-    for section in sections(struct):
+    """All settings, and after each table those that its entries fall back on, unless these are declared themselves."""
+    found = tuple(sections(struct))
+    declared = {setting.path for section in found for setting in section.settings}
+    for section in found:
         yield from section.settings
         for setting in section.settings:
-            if setting.fallback is not None:
+            if setting.fallback is not None and setting.fallback not in declared:
                 yield msgspec.structs.replace(setting, path=setting.fallback, fallback=None, used_by=setting.path)

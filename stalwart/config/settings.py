@@ -14,181 +14,21 @@ import msgspec
 from stalwart.config.acme_settings import AcmeProvider
 from stalwart.config.authentication_settings import FallbackAdminSettings
 from stalwart.config.cache_settings import CacheSettings
+from stalwart.config.discovery_settings import Autoconfig, MtaSts, MtaStsOfDomain, WellKnown
 from stalwart.config.errors import ConfigWarning
 from stalwart.config.guard_kinds import ListedNetwork
 from stalwart.config.guard_settings import AutoBan
 from stalwart.config.http_settings import HttpSettings
 from stalwart.config.jmap_settings import JmapSettings, ObjectQuotas
-from stalwart.config.kinds import (
-    Duration,
-    Hostname,
-    ListenAddress,
-    LogFormat,
-    LogLevel,
-    Network,
-    Path,
-    Pem,
-    Protocol,
-    SecretPem,
-    whole,
-)
+from stalwart.config.kinds import Hostname, LogFormat, LogLevel, Pem, SecretPem, whole
+from stalwart.config.listener_settings import Listener
 from stalwart.config.lookup_kinds import LookupTables
 from stalwart.config.oauth_settings import OAuthSettings
 from stalwart.config.relay_settings import RelaySettings
 from stalwart.config.rules import RuleNames
 from stalwart.config.schema import Group, Key, Table
+from stalwart.config.store_settings import FsStore, SqliteStore, Storage
 from stalwart.config.submission_settings import SubmissionSettings
-from stalwart.config.tls_settings import TlsOptions
-
-
-class SocketOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """What is set on a listener's sockets and on the connections they accept."""
-
-    reuse_addr: Annotated[
-        bool,
-        Key(
-            name="reuse-addr",
-            doc="Bind although connections of an earlier process are still in TIME_WAIT (`SO_REUSEADDR`).",
-            example="true",
-            inherited=True,
-        ),
-    ] = True
-    reuse_port: Annotated[
-        bool,
-        Key(
-            name="reuse-port",
-            doc="Let other processes bind the same address and share its connections (`SO_REUSEPORT`).",
-            example="false",
-            inherited=True,
-        ),
-    ] = False
-    send_buffer_size: Annotated[
-        Annotated[int, whole(1, 2**31 - 1, "octets")] | None,
-        Key(
-            name="send-buffer-size",
-            doc="The kernel's send buffer of a connection (`SO_SNDBUF`). Not set: the system's choice.",
-            example="262144",
-            inherited=True,
-        ),
-    ] = None
-    recv_buffer_size: Annotated[
-        Annotated[int, whole(1, 2**31 - 1, "octets")] | None,
-        Key(
-            name="recv-buffer-size",
-            doc="The kernel's receive buffer of a connection (`SO_RCVBUF`). Not set: the system's choice.",
-            example="262144",
-            inherited=True,
-        ),
-    ] = None
-    tos: Annotated[
-        Annotated[int, whole(0, 255)] | None,
-        Key(
-            name="tos",
-            doc="The type of service octet of outgoing packets (`IP_TOS`, `IPV6_TCLASS`).",
-            example="16",
-            inherited=True,
-        ),
-    ] = None
-    ttl: Annotated[
-        Annotated[int, whole(1, 255)] | None,
-        Key(
-            name="ttl",
-            doc="The time to live of outgoing packets, in hops (`IP_TTL`, `IPV6_UNICAST_HOPS`).",
-            example="64",
-            inherited=True,
-        ),
-    ] = None
-    linger: Annotated[
-        Duration | None,
-        Key(
-            name="linger",
-            doc="How long closing a connection waits for unsent data (`SO_LINGER`). "
-            "Not set: the system sends it in the background.",
-            example='"10s"',
-            inherited=True,
-        ),
-    ] = None
-    backlog: Annotated[
-        Annotated[int, whole(1, 1_000_000)],
-        Key(
-            name="backlog",
-            doc="How many connections may wait to be accepted; the system may set a lower limit (`somaxconn`).",
-            example="1024",
-            inherited=True,
-        ),
-    ] = 1024
-    nodelay: Annotated[
-        bool,
-        Key(
-            name="nodelay",
-            doc="Send small pieces at once instead of collecting them (`TCP_NODELAY`).",
-            example="true",
-            inherited=True,
-        ),
-    ] = True
-
-
-class Listener(msgspec.Struct, frozen=True, kw_only=True):
-    """Addresses that one service is offered on."""
-
-    id: str
-    protocol: Annotated[
-        Protocol,
-        Key(
-            name="protocol",
-            doc="What is spoken: `http` serves JMAP and everything beside it, `lmtp` takes in mail. "
-            "`https` is read as `http` and does not switch on TLS; `tls.implicit` does.",
-            example='"http"',
-        ),
-    ]
-    bind: Annotated[
-        tuple[ListenAddress, ...],
-        Key(
-            name="bind",
-            doc="Where to listen: one or several of `ip:port`, `[v6]:port` and `unix:/path`. `[::]:443` listens on all "
-            "addresses, IPv4 too; port 0 takes any free port. Two listeners cannot have the same address.",
-            example='["192.0.2.1:443", "[2001:db8::1]:443"]',
-        ),
-    ]
-    tls_implicit: Annotated[
-        bool,
-        Key(
-            name="tls.implicit",
-            doc="TLS from the first octet on, with the certificates under `certificate`.",
-            example="true",
-            inherited=True,
-        ),
-    ] = False
-    tls: Annotated[
-        TlsOptions, Group(name="tls", doc="How TLS is spoken, by `tls.implicit`.", inherited=True, reloaded=True)
-    ] = TlsOptions()
-    max_connections: Annotated[
-        Annotated[int, whole(1, 10_000_000)],
-        Key(
-            name="max-connections",
-            doc="How many connections may be open at the same time; further ones are closed at once.",
-            example="8192",
-            inherited=True,
-            reloaded=True,
-        ),
-    ] = 8192
-    proxy_trusted_networks: Annotated[
-        tuple[Network, ...],
-        Key(
-            name="proxy.trusted-networks",
-            doc="The addresses and networks of proxies that speak the PROXY protocol (version 1 or 2) to this "
-            "listener. Connections from there must begin with its header, which tells the client's address; in those "
-            "from elsewhere it is not looked for. The peer of a Unix socket belongs to loopback. An empty array: none, "
-            "whatever `server.proxy.trusted-networks` says.",
-            example='["192.0.2.7", "10.0.0.0/8"]',
-            inherited=True,
-            may_be_empty=True,
-            reloaded=True,
-        ),
-    ] = ()
-    socket: Annotated[SocketOptions, Group(name="socket", doc="Options of the listener's sockets.", inherited=True)] = (
-        SocketOptions()
-    )
 
 
 class Certificate(msgspec.Struct, frozen=True, kw_only=True):
@@ -220,67 +60,6 @@ class Certificate(msgspec.Struct, frozen=True, kw_only=True):
             example="true",
         ),
     ] = False
-
-
-class SqliteStore(msgspec.Struct, frozen=True, kw_only=True, tag="sqlite", tag_field="type"):
-    """A SQLite database."""
-
-    id: str
-    path: Annotated[
-        Path,
-        Key(
-            name="path",
-            doc="The database file. It is made if it is missing; it must lie on a local disk.",
-            example='"/var/lib/stalwart/stalwart.sqlite"',
-        ),
-    ]
-
-
-class FsStore(msgspec.Struct, frozen=True, kw_only=True, tag="fs", tag_field="type"):
-    """A folder of files, for blobs."""
-
-    id: str
-    path: Annotated[
-        Path,
-        Key(
-            name="path",
-            doc="The folder. It is made if it is missing.",
-            example='"/var/lib/stalwart/blobs"',
-        ),
-    ]
-
-
-class Storage(msgspec.Struct, frozen=True, kw_only=True):
-    """Which store holds what, by the stores' ids."""
-
-    data: Annotated[
-        str | None,
-        Key(
-            name="data",
-            doc="The store, of type `sqlite`, of accounts, mailboxes and all that is known about messages.",
-            example='"main"',
-            default="`stalwart.sqlite` under `$STALWART_HOME`, or under `./stalwart-data`",
-        ),
-    ] = None
-    blob: Annotated[
-        str | None,
-        Key(
-            name="blob",
-            doc="The store, of type `fs` or `sqlite`, of the messages themselves and of uploads.",
-            example='"files"',
-            default="the folder `blobs` beside the database of `storage.data`",
-        ),
-    ] = None
-    fts: Annotated[
-        str | None,
-        Key(
-            name="fts",
-            doc="The store of the full-text index. The index is written in the same transaction as the mail, so that "
-            "this can only be the store that `storage.data` names.",
-            example='"main"',
-            default="the store of `storage.data`",
-        ),
-    ] = None
 
 
 class Declared(msgspec.Struct, frozen=True, kw_only=True):
@@ -455,6 +234,39 @@ class Declared(msgspec.Struct, frozen=True, kw_only=True):
     submission: Annotated[
         SubmissionSettings,
         Group(name="submission", doc="What one account may send, by JMAP's EmailSubmission."),
+    ]
+    autoconfig: Annotated[
+        tuple[Autoconfig, ...],
+        Table(
+            name="autoconfig",
+            doc='What mail clients are told of the services of a domain: `[autoconfig."example.org"]`, or '
+            "`[autoconfig.default]` for what other domains, and keys that an entry leaves open, have. IMAP, POP3 and "
+            "SMTP are other programs' and are told of only where their `host` is set. See docs/discovery.md.",
+            inherits="autoconfig.default",
+            reloaded=True,
+        ),
+    ]
+    mta_sts: Annotated[
+        MtaSts,
+        Group(
+            name="session.mta-sts",
+            doc="The MTA-STS policy: how other servers shall deliver to the domains of this one (RFC 8461). They look "
+            "for it only when there is a TXT record `_mta-sts` in the domain.",
+            reloaded=True,
+        ),
+    ]
+    mta_sts_domains: Annotated[
+        tuple[MtaStsOfDomain, ...],
+        Table(
+            name="session.mta-sts.domain",
+            doc='The policy of one domain, `[session.mta-sts.domain."example.org"]`, where it is another.',
+            inherits="session.mta-sts",
+            reloaded=True,
+        ),
+    ]
+    well_known: Annotated[
+        WellKnown,
+        Group(name="well-known", doc="Small documents about this server.", reloaded=True),
     ]
     storage: Annotated[Storage, Group(name="storage", doc="Which store holds what.")]
     stores: Annotated[

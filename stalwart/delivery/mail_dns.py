@@ -14,6 +14,7 @@ from twisted.names import dns
 from stalwart.ops.dns_resolver import DnsResolver
 
 QUERY_SECONDS = 15.0
+_CODES = {dns.EFORMAT: "FORMERR", dns.ESERVER: "SERVFAIL", dns.ENOTIMP: "NOTIMP", dns.EREFUSED: "REFUSED"}
 _RETRIES = (2, 4)  # seconds until a query is repeated, and until it is given up
 
 
@@ -24,14 +25,20 @@ class DnsFailed(Exception):
 class DnsAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """The payloads of the records of the type asked for; `exists` is False for NXDOMAIN.
 
-    `is_secure`: DNSSEC proves it, says a resolver that is trusted. `canonical` is the name at the end of aliases
-    (A-labels in lower case, RFC 1034 §3.6.2), None if the name that was asked for is none.
+    `is_secure`: DNSSEC proves it, says a resolver that is trusted; `claims_secure`: says whoever answered. `aliases`
+    are the names that CNAME records lead to from the one that was asked for, in order (A-labels in lower case).
     """
 
     payloads: tuple[Any, ...] = ()
     exists: bool = True
     is_secure: bool = False
-    canonical: str | None = None
+    claims_secure: bool = False
+    aliases: tuple[str, ...] = ()
+
+    @property
+    def canonical(self) -> str | None:
+        """The name at the end of the aliases (RFC 1034 §3.6.2); None if the name that was asked for is none."""
+        return self.aliases[-1] if self.aliases else None
 
 
 class MailDns(Shape):
@@ -56,6 +63,8 @@ class ResolverDns:
         if self._resolver is None:
             servers = [(self._trusted, self._port)] if self._trusted else None
             self._resolver = DnsResolver(self._reactor, servers=servers, retries=_RETRIES)
+        if not name.isascii():  # an alias may lead to whatever octets its owner likes
+            raise DnsFailed(f"the DNS names {name!r}, which is no host")
         query = dns.Query(name.encode("ascii"), kind, dns.IN)
         try:
             message = await self._bounded(self._resolver, "queryUDP", query)
@@ -68,12 +77,13 @@ class ResolverDns:
         except OSError as error:
             raise DnsFailed(f"the DNS could not be asked for {name}: {error}") from None
         if message.rCode not in (dns.OK, dns.ENAME):
-            raise DnsFailed(f"the DNS server says RCODE {message.rCode} for {name}")
+            raise DnsFailed(f"the DNS server says {_CODES.get(message.rCode, 'RCODE')} ({message.rCode}) for {name}")
         return DnsAnswer(
             payloads=tuple(record.payload for record in message.answers if record.type == kind),
             exists=message.rCode == dns.OK,
             is_secure=self._trusted is not None and bool(message.authenticData),
-            canonical=_canonical(name, message.answers),
+            claims_secure=bool(message.authenticData),
+            aliases=_aliases(name, message.answers),
         )
 
     def close(self) -> None:
@@ -86,17 +96,19 @@ class ResolverDns:
         return asked.addTimeout(QUERY_SECONDS, self._reactor)
 
 
-def _canonical(name: str, answers: Sequence[dns.RRHeader]) -> str | None:
-    """Where the aliases among the answers lead from a name."""
-    aliases: dict[str, str] = {}
+def _aliases(name: str, answers: Sequence[dns.RRHeader]) -> tuple[str, ...]:
+    """Where the aliases among the answers lead from a name, step by step; a ring back to it leads nowhere."""
+    leads: dict[str, str] = {}
     for record in answers:
         if record.type == dns.CNAME:
             payload: Any = record.payload
-            aliases[_text(record.name)] = _text(payload.name)
-    start = found = name.lower().rstrip(".")
-    for _ in aliases:  # as many steps as there are: a ring ends somewhere
-        found = aliases.get(found, found)
-    return None if found == start else found
+            leads[_text(record.name)] = _text(payload.name)
+    found: list[str] = []
+    start = at = name.lower().rstrip(".")
+    while at in leads:
+        at = leads.pop(at)
+        found.append(at)
+    return () if at == start else tuple(found)
 
 
 def _text(name: dns.Name) -> str:

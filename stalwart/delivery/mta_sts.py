@@ -165,7 +165,7 @@ class PolicyCache:
         except DnsFailed:
             return known
         number = read_record([b"".join(payload.data).decode("utf-8", "replace") for payload in answer.payloads])
-        # RFC 8461 §5.1: a policy that is kept holds although its record is gone, lest somebody hide it.
+        # RFC 8461 §3.3: a policy that is kept holds although its record is gone, lest somebody hide it.
         if number is None:
             return known
         now = self._now()

@@ -6,7 +6,7 @@ too: if the server dies after it, the recipients may have the message although n
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import Protocol
 
@@ -18,7 +18,7 @@ from twisted.python.failure import Failure
 from stalwart.delivery.local import Mailroom, Pool, Recipient, Transfer, Writer
 from stalwart.delivery.outgoing import Begun, Kind, Outcome, Outgoing, OutRecipient
 from stalwart.delivery.queue_journal import QueueJournal
-from stalwart.delivery.queue_outcomes import Outcomes
+from stalwart.delivery.queue_outcomes import Outcomes, Telling
 from stalwart.delivery.queue_reports import Result, told_of
 from stalwart.delivery.queue_schedule import attempt_of
 from stalwart.delivery.replies import LmtpError, Reply, reply
@@ -232,10 +232,17 @@ class Attempts:
             for each, _ in found
         }
 
+        results: dict[int, list[Result]] = {}
+        for each, recipient in found:
+            result = Result(recipient=each, attempt=attempts[each.id])
+            results.setdefault(recipient.account_id, []).append(result)
+        tellings = await self._tellings(message, results, now)
+
         def also(session: Session, account_id: int, _: StoredEmail) -> None:
-            for each, recipient in found:
-                if recipient.account_id == account_id:
-                    queue.record(session, each.id, attempts[each.id])
+            for result in results[account_id]:
+                queue.record(session, result.recipient.id, result.attempt)
+            if account_id in tellings:
+                tellings[account_id].queue(session)
 
         transfer = Transfer(
             id=delivery_id,
@@ -247,17 +254,32 @@ class Attempts:
         )
         outcomes = await self._mailroom.deliver(transfer, content, also)
         ended: list[_Ended] = []
-        done: list[Result] = []
-        for (each, _), outcome in zip(found, outcomes, strict=True):
+        stored_for: set[int] = set()
+        for (each, recipient), outcome in zip(found, outcomes, strict=True):
             if outcome.reply.positive:
                 self._journal.attempted(message, each, attempts[each.id], "accepted")
-                done.append(Result(recipient=each, attempt=attempts[each.id]))
+                stored_for.add(recipient.account_id)
             else:
                 ended.append(self._refused(each, outcome.reply))
-        # RFC 3461 §5.2.4: who asked for it is told of success.
-        if told_of(message, done, now):
-            await self._outcomes.tell(message, done)
+        for account_id in stored_for & tellings.keys():
+            tellings[account_id].log()
         return ended
+
+    async def _tellings(
+        self, message: QueueMessageRow, results: Mapping[int, Sequence[Result]], now: int
+    ) -> dict[int, Telling]:
+        """The reports of success, by account: each is queued with the mail itself, so that no crash comes between.
+
+        Raises StoreError if a report can't be kept, such as DiskFull: all of it is tried again later then.
+        """
+        tellings: dict[int, Telling] = {}
+        for account_id, some in results.items():
+            # RFC 3461 §5.2.3: who asked for it is told of success.
+            if told_of(message, some, now):
+                telling = await self._outcomes.prepare(message, some)
+                if telling is not None:
+                    tellings[account_id] = telling
+        return tellings
 
     def _refused(self, recipient: QueueRecipientRow, answer: Reply) -> _Ended:
         kind: Kind = "permanent" if answer.code >= 500 else "temporary"
@@ -322,4 +344,4 @@ def _resolve(now: int, session: Session) -> list[QueueRecipientRow]:
     for each in maybe_sent:
         queue.record(session, each.id, again)
     queue.give_back(session, [each.id for each in rows if each.ending_at is None], now)
-    return maybe_sent
+    return [each for each in maybe_sent if each.status == "queued"]  # who was canceled meanwhile isn't tried again

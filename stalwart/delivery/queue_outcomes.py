@@ -16,7 +16,7 @@ from twisted.python.failure import Failure
 
 from stalwart.delivery.local import Pool, Writer
 from stalwart.delivery.queue_journal import QueueJournal
-from stalwart.delivery.queue_reports import Result, build_report, late_as_well, told_of
+from stalwart.delivery.queue_reports import Result, build_report, is_sent_back_whole, late_as_well, told_of
 from stalwart.mail.build_fields import InvalidValue
 from stalwart.store import (
     BlobMissing,
@@ -27,6 +27,7 @@ from stalwart.store import (
     QueueMessageRow,
     Session,
     Store,
+    StoreError,
     enqueue,
     queue,
     queue_reports,
@@ -46,6 +47,24 @@ class _Untold(msgspec.Struct, frozen=True, kw_only=True):
     """Why the sender is told nothing, though a report was due."""
 
     reason: str
+
+
+class Telling:
+    """A report that lies on disk and is queued in the transaction that notes what it is about."""
+
+    def __init__(self, message: QueueMessageRow, report: _Report, journal: QueueJournal) -> None:
+        self._message = message
+        self._report = report
+        self._journal = journal
+        self._told: int | _Untold | None = None
+
+    def queue(self, session: Session) -> None:
+        """In the transaction: have it sent, unless nobody may get it any more."""
+        self._told = _tell(self._message, self._report, session)
+
+    def log(self) -> None:
+        """After the commit: say what became of it."""
+        _log_report(self._journal, self._message, self._report, self._told)
 
 
 class Outcomes:
@@ -111,6 +130,24 @@ class Outcomes:
         else:
             self._log(message, report, told)
 
+    async def prepare(self, message: QueueMessageRow, results: Sequence[Result]) -> Telling | None:
+        """Make the report about results before they are noted; None if none is due, or none can be made.
+
+        Raises StoreError, such as DiskFull: what is to be noted would meet the same.
+        """
+        report: _Report | _Untold | None
+        try:
+            report = await self._pool.run(partial(self._report, message, results))
+        except StoreError:
+            raise
+        except Exception as error:  # noqa: BLE001 - no fault in this may keep the mail itself back
+            self._journal.trouble(f"making the report about message {message.id}", Failure())
+            report = _Untold(reason=f"{type(error).__name__}: {error}")
+        if isinstance(report, _Report):
+            return Telling(message, report, self._journal)
+        self._log(message, report, None)
+        return None
+
     async def tell(self, message: QueueMessageRow, results: Sequence[Result]) -> None:
         """Have the sender told of results that are noted already, if a report is due."""
         for left in reversed(range(_REPORT_TRIES)):
@@ -133,11 +170,7 @@ class Outcomes:
         await deferLater(self._reactor, _AGAIN_SECONDS, lambda: None)
 
     def _log(self, message: QueueMessageRow, report: _Report | _Untold | None, told: int | _Untold | None) -> None:
-        for one in (report, told):
-            if isinstance(one, _Untold):
-                self._journal.unreported(message, one.reason)
-        if isinstance(report, _Report) and isinstance(told, int):
-            self._journal.reported(message, told, report.actions)
+        _log_report(self._journal, message, report, told)
 
     def _report(self, message: QueueMessageRow, results: Sequence[Result]) -> _Report | _Untold | None:
         """In a thread: make the report to the sender, if one is due, and put it on disk."""
@@ -148,8 +181,9 @@ class Outcomes:
                 told += told_of(message, late_as_well(session, message, results), now)
         if not told:
             return None
+        is_whole = is_sent_back_whole(message, told)
         try:
-            original = self._store.blobs.get(message.blob_hash, 0, None if message.ret == "FULL" else _MOST_HEADER)
+            original = self._store.blobs.get(message.blob_hash, 0, None if is_whole else _MOST_HEADER)
         except BlobMissing:
             original = b""
         try:
@@ -173,6 +207,16 @@ class Outcomes:
             needs_smtputf8=not message.return_path.isascii(),
         )
         return _Report(new=new, actions={action for _, action in told})
+
+
+def _log_report(
+    journal: QueueJournal, message: QueueMessageRow, report: _Report | _Untold | None, told: int | _Untold | None
+) -> None:
+    for one in (report, told):
+        if isinstance(one, _Untold):
+            journal.unreported(message, one.reason)
+    if isinstance(report, _Report) and isinstance(told, int):
+        journal.reported(message, told, report.actions)
 
 
 # In a transaction

@@ -62,6 +62,12 @@ def late_as_well(session: Session, message: QueueMessageRow, results: Sequence[R
     ]
 
 
+def is_sent_back_whole(message: QueueMessageRow, told: Sequence[tuple[Result, Action]]) -> bool:
+    """Whether the report carries all of the message, and not only its header."""
+    # RFC 3461 §4.3: RET=FULL goes for failures; without a word the header has to do.
+    return message.ret == "FULL" and any(action == "failed" for _, action in told)
+
+
 def build_report(
     message: QueueMessageRow,
     told: Sequence[tuple[Result, Action]],
@@ -72,8 +78,7 @@ def build_report(
     random_token: Callable[[], str],
 ) -> bytes:
     """The report as mail to the message's return path, to be sent with an empty one. Raises InvalidValue."""
-    # RFC 3461 §4.3: RET=FULL goes for failures; without a word the header has to do.
-    is_whole = message.ret == "FULL" and any(action == "failed" for _, action in told)
+    is_whole = is_sent_back_whole(message, told)
     end = _HEADER_END.search(original)
     shown = original if is_whole or end is None else original[: end.start()] + b"\r\n"
     report = Report(

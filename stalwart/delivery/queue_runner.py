@@ -26,6 +26,7 @@ from stalwart.store.queue_rows import DueRecipient
 _POLL_SECONDS = 1.0
 _FIGURES_SECONDS = 10.0
 _STOP_SECONDS = 5.0
+_AGAIN_SECONDS = 10.0
 
 
 class Reactor(Protocol):
@@ -44,6 +45,7 @@ class _Group(msgspec.Struct, frozen=True, kw_only=True):
     message_id: int
     destination: str
     size: int
+    account_id: int | None
     recipient_ids: tuple[int, ...]
 
 
@@ -77,6 +79,7 @@ class QueueRunner(Service):
         self._slots = Slots(limits, clock)
         self._running: set[Deferred[None]] = set()
         self._starting: Deferred[None] | None = None
+        self._pause: Deferred[None] | None = None
         self._looking: Deferred[None] | None = None
         self._look_again = False
         self._poll: IDelayedCall | None = None
@@ -97,6 +100,8 @@ class QueueRunner(Service):
         if self._poll is not None:
             self._poll.cancel()
             self._poll = None
+        if self._pause is not None:
+            self._pause.callback(None)
         return Deferred.fromCoroutine(self._stop())
 
     def close(self) -> None:
@@ -106,10 +111,21 @@ class QueueRunner(Service):
             self._watch = None
 
     async def _resolve(self) -> None:
-        try:
-            await self._attempts.resolve()
-        except Exception:  # noqa: BLE001 - those recipients stay as they are until the next start
-            self._journal.trouble("giving back what was interrupted", Failure())
+        # Nothing begins before this: what is under way later would look interrupted, too.
+        while self.running:
+            try:
+                await self._attempts.resolve()
+                return
+            except Exception:  # noqa: BLE001 - such as a full disk
+                self._journal.trouble("giving back what was interrupted", Failure())
+            self._pause = Deferred()
+            again = self._reactor.callLater(_AGAIN_SECONDS, self._pause.callback, None)
+            try:
+                await self._pause
+            finally:
+                self._pause = None
+                if again.active():
+                    again.cancel()
 
     def _started(self) -> None:
         self._starting = None
@@ -188,7 +204,7 @@ class QueueRunner(Service):
         for group in found.groups:
             if not self.running:
                 return
-            slot = self._slots.begin(group.destination, group.size)
+            slot = self._slots.begin(group.destination, group.size, group.account_id)
             if slot is None:
                 continue  # it is found again when an attempt has ended
             begun: QueueMessageRow | None = None
@@ -204,6 +220,7 @@ class QueueRunner(Service):
         """In the thread: as many groups as there is room for, those first that wait longest."""
         groups: list[_Group] = []
         later: list[int] = []
+        others: dict[frozenset[int | None], frozenset[str]] = {}  # where other accounts than those send
         with self._store.read() as s:
             now = s.now()
             figures = queue_figures(s) if with_figures else None
@@ -214,11 +231,13 @@ class QueueRunner(Service):
                     later.append(at)
                     continue
                 attempts = room.of(destination)
-                if attempts > 0:
+                full = room.full(destination)
+                if full and full not in others:
+                    others[full] = queue.destinations_without(s, now, full)
+                if attempts > 0 and (not full or destination in others[full]):
                     most = self._limits.recipients
-                    found = _grouped(queue.due(s, now, destination, attempts * most), most)[:attempts]
-                    groups += found
-                    room.take(destination, len(found))
+                    found = _grouped(queue.due(s, now, destination, attempts * most, without=full), most)
+                    groups += [each for each in found if room.take(destination, each.account_id)]
         return _Found(groups=groups, next_at=min(later, default=None), figures=figures)
 
     # Attempts
@@ -250,6 +269,7 @@ def _grouped(due: Sequence[DueRecipient], most: int) -> list[_Group]:
                 message_id=message_id,
                 destination=recipients[0].destination,
                 size=recipients[0].size,
+                account_id=recipients[0].account_id,
                 recipient_ids=tuple(each.id for each in recipients[start : start + most]),
             )
             for start in range(0, len(recipients), most)

@@ -1,14 +1,14 @@
 """How many attempts go on at the same time, and for whom: servers that hang must not keep mail from those that answer.
 
 An attempt that lasts long moves to a lane of its own, and its destination begins there from then on, one attempt at a
-time, until one ends soon again.
+time, until one ends soon again. No account gets all that there is.
 """
 
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
-from collections.abc import Callable
-from typing import Literal
+from collections.abc import Callable, Mapping
+from typing import Final, Literal
 
 import msgspec
 
@@ -18,6 +18,10 @@ _MOST_KNOWN = 10_000
 
 Pace = Literal["quick", "unknown", "slow"]
 """Of a destination: whether its last attempt ended soon; `unknown` if there was none since the start."""
+
+# An account begins nothing at servers of such a pace while it has so many attempts in their lane, nor while it has half
+# of the lane's memory: who sends to many that hang leaves the rest to others.
+_PER_ACCOUNT: Final[Mapping[Pace, int]] = {"quick": 12, "unknown": 8, "slow": 50}
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,6 +45,7 @@ class Slot(msgspec.Struct, eq=False):
 
     destination: str
     octets: int
+    account_id: int | None
     began_at: float
     is_slow: bool
 
@@ -54,16 +59,16 @@ class Slots:
         self._running: set[Slot] = set()
         self._paces: OrderedDict[str, Pace] = OrderedDict()
 
-    def begin(self, destination: str, size: int) -> Slot | None:
-        """Take what an attempt at a message of that size needs; None if the memory is used up.
+    def begin(self, destination: str, size: int, account_id: int | None) -> Slot | None:
+        """Take what an attempt at an account's message of that size needs; None if the memory is used up.
 
-        A message that is larger than all of the memory goes alone.
+        A message that is larger than what an account may have of the memory counts no more than that.
         """
-        octets = min(size, self._limits.memory)
+        octets = min(size, self._limits.memory // 2)
         is_slow = self._paces.get(destination) == "slow"
-        if octets > self._free_octets(is_slow):
+        if octets > self._free_octets(is_slow, account_id):
             return None
-        slot = Slot(destination, octets, self._clock(), is_slow)
+        slot = Slot(destination, octets, account_id, self._clock(), is_slow)
         self._running.add(slot)
         return slot
 
@@ -92,7 +97,7 @@ class Slots:
             if slot.is_slow or slot.began_at > before or slot.destination == LOCAL:
                 continue
             self._paces[slot.destination] = "slow"
-            if self._free_slow() > 0 and slot.octets <= self._free_octets(True):
+            if self._may_be_slow(slot.account_id) and slot.octets <= self._free_octets(True, slot.account_id):
                 slot.is_slow = moved = True
         return moved
 
@@ -106,24 +111,51 @@ class Slots:
             slow=self._free_slow(),
             busy=Counter(slot.destination for slot in self._running),
             paces=dict(self._paces),
+            slow_of=self._slow_of(),
+            ordinary_of=Counter(
+                slot.account_id for slot in self._running if not slot.is_slow and slot.destination != LOCAL
+            ),
         )
 
     def _free_slow(self) -> int:
         return self._limits.slow - sum(slot.is_slow for slot in self._running)
 
-    def _free_octets(self, is_slow: bool) -> int:
-        return self._limits.memory - sum(slot.octets for slot in self._running if slot.is_slow == is_slow)
+    def _slow_of(self) -> Counter[int | None]:
+        return Counter(slot.account_id for slot in self._running if slot.is_slow)
+
+    def _may_be_slow(self, account_id: int | None) -> bool:
+        return self._free_slow() > 0 and self._slow_of()[account_id] < _PER_ACCOUNT["slow"]
+
+    def _free_octets(self, is_slow: bool, account_id: int | None) -> int:
+        lane = [slot for slot in self._running if slot.is_slow == is_slow]
+        free = self._limits.memory - sum(slot.octets for slot in lane)
+        if self._limits.slow_after is None:
+            return free
+        own = sum(slot.octets for slot in lane if slot.account_id == account_id)
+        return min(free, self._limits.memory // 2 - own)
 
 
 class Room:
     """What could begin at one moment, counted down as it is given away; in any thread."""
 
-    def __init__(self, limits: Limits, *, free: int, slow: int, busy: Counter[str], paces: dict[str, Pace]) -> None:
+    def __init__(
+        self,
+        limits: Limits,
+        *,
+        free: int,
+        slow: int,
+        busy: Counter[str],
+        paces: dict[str, Pace],
+        slow_of: Counter[int | None],
+        ordinary_of: Counter[int | None],
+    ) -> None:
         self._limits = limits
         self._free = free
         self._slow = slow
         self._busy = busy
         self._paces = paces
+        self._slow_of = slow_of
+        self._ordinary_of = ordinary_of
 
     def of(self, destination: str) -> int:
         """How many attempts may begin there. Mail within this server waits for nobody else's."""
@@ -137,15 +169,30 @@ class Room:
             return min(1 - busy, self._slow)
         return min(1 - busy, self._free - limits.attempts // 5)
 
-    def take(self, destination: str, attempts: int) -> None:
-        """Give so many away."""
-        self._busy[destination] += attempts
+    def full(self, destination: str) -> frozenset[int | None]:
+        """The accounts that may begin nothing there, since they have their share already."""
+        if destination == LOCAL or self._limits.slow_after is None:
+            return frozenset()
+        pace = self._pace(destination)
+        share = self._slow_of if pace == "slow" else self._ordinary_of
+        return frozenset(account_id for account_id, count in share.items() if count >= _PER_ACCOUNT[pace])
+
+    def take(self, destination: str, account_id: int | None) -> bool:
+        """Give one of these away; False if there is none, or the account has its share already."""
+        if self.of(destination) <= 0:
+            return False
+        if account_id in self.full(destination):
+            return False
+        self._busy[destination] += 1
         if destination == LOCAL:
-            return
+            return True
         if self._pace(destination) == "slow":
-            self._slow -= attempts
+            self._slow_of[account_id] += 1
+            self._slow -= 1
         else:
-            self._free -= attempts
+            self._ordinary_of[account_id] += 1
+            self._free -= 1
+        return True
 
     def _pace(self, destination: str) -> Pace:
         return "quick" if self._limits.slow_after is None else self._paces.get(destination, "unknown")

@@ -42,6 +42,8 @@ _CORS_EXPOSED = (
 )
 _CORS_SECONDS = b"3600"
 _HEALTH = b"/healthz/"
+_AUTOCONFIG = (b"/mail/config-v1.1.xml", b"/.well-known/autoconfig/mail/config-v1.1.xml")
+_AUTODISCOVER = b"/autodiscover/autodiscover.xml"
 
 
 class BadField(ValueError):
@@ -180,9 +182,12 @@ def may_redirect(path: bytes) -> bool:
     """Whether a path may be sent to https.
 
     Not the challenges of ACME: they prove that port 80 is ours (RFC 8555 §8.3), when there is no certificate yet. Not
-    the health pages: who asks for them takes a redirect for an answer.
+    the health pages: who asks for them takes a redirect for an answer. Not what mail clients ask for over http because
+    names such as autoconfig.example.org often have no certificate; Autodiscover sends them to https by itself.
     """
-    return path.startswith(b"/") and not path.startswith((ACME_CHALLENGES, _HEALTH))
+    if not path.startswith(b"/") or path.startswith((ACME_CHALLENGES, _HEALTH)):
+        return False
+    return path not in _AUTOCONFIG and path.lower() != _AUTODISCOVER
 
 
 def redirect_target(authority: str, path: bytes, query: bytes, port: int) -> str:

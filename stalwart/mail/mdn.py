@@ -38,7 +38,7 @@ def parse(message: bytes) -> Notification | None:
         return None
     fields = read_group(decode_part(message, part)[:_MOST_OCTETS].replace(b"\r\n", b"\n").strip())
     ids = parse_message_ids(fields.get("original-message-id", ""))
-    # RFC 8098 §3.1: From MUST be the person whom it is about
+    # RFC 8098 §3: From MUST be the person whom it is about
     authors = {
         address.email.lower()
         for field in header_fields(message, root)

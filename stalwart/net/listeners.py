@@ -159,8 +159,8 @@ class ListenerService(Service):
         )
         if self._certificates.without_any:
             _log.warn(
-                'listener "{listener}": there is no certificate: a self-signed one is used, which clients will not'
-                " trust; set certificate.<id>.cert and certificate.<id>.private-key",
+                'listener "{listener}": no certificate is there: until one is (of certificate.<id>, or ordered by '
+                "acme.<id>), a self-signed one is used, which clients will not trust",
                 listener=self.listener.id,
             )
         return TlsFactory(self._tls, inside, self._reactor)

@@ -16,16 +16,16 @@ from zope.interface import implementer
 LONGEST_WAIT = 86_400.0
 
 
-def retry_after_seconds(value: bytes, now: float) -> float | None:
-    """How long Retry-After asks to wait (RFC 9110 §10.2.3), at most a day; None if it can't be read.
+def retry_after_seconds(value: bytes, now: float, longest: float = LONGEST_WAIT) -> float | None:
+    """How long Retry-After asks to wait (RFC 9110 §10.2.3), at most `longest`; None if it can't be read.
 
     `now` is seconds since the epoch.
     """
     value = value.strip()
     if value.isdigit():
-        return min(float(value[:9]), LONGEST_WAIT)
+        return min(float(value[:9]), longest)
     at = http_date(value)
-    return None if at is None else min(max(0.0, at - now), LONGEST_WAIT)
+    return None if at is None else min(max(0.0, at - now), longest)
 
 
 def http_date(value: bytes) -> float | None:
@@ -99,6 +99,7 @@ class _Counted(ProtocolWrapper):
 
 class _Bounding(WrappingFactory[_Counted]):
     protocol = _Counted
+    noisy = False  # a line in the log for each request, and one for its end
 
     def __init__(self, wrapped: Factory, reactor: Any, *, octets: int, seconds: float) -> None:
         super().__init__(wrapped)  # type: ignore[no-untyped-call]

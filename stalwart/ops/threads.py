@@ -78,15 +78,18 @@ class ThreadPool:
         for thread in self._threads:
             thread.start()
 
-    def stop(self) -> None:
-        """Finish what was queued, then end the threads. Blocks until they have ended."""
+    def stop(self, seconds: float | None = None) -> None:
+        """Finish what was queued, then end the threads. Blocks until they have ended, or for so many `seconds`.
+
+        What has not ended by then ends with the process: for work that may wait for ever and leaves nothing undone.
+        """
         if not self._running:
             return
         self._running = False
         for _ in self._threads:
             self._jobs.put(None)
         for thread in self._threads:
-            thread.join()
+            thread.join(seconds)
 
     def run(self, function: Callable[[], T]) -> Deferred[T]:
         """Run `function` in a thread; its result or exception fires the Deferred on the reactor thread."""

@@ -1,4 +1,4 @@
-"""MTA-STS policies of other domains, kept until they are too old (RFC 8461 §5.1), also over a restart."""
+"""MTA-STS policies of other domains, kept until they are too old (RFC 8461 §3.3), also over a restart."""
 
 from __future__ import annotations
 

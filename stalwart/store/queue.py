@@ -60,15 +60,34 @@ _DUE_DESTINATIONS = Prepared(
     ).where(_DESTINATIONS.c.name.is_not(None))
 )
 _DUE = Prepared(
-    select(_r.id, _r.message_id, _r.destination, _m.size)
+    select(_r.id, _r.message_id, _r.destination, _m.size, _m.account_id)
     .join_from(queue_recipient, queue_message, _m.id == _r.message_id)
     .where(
         _r.next_attempt_at.is_not(None),
         _r.destination == bindparam("destination"),
         _r.next_attempt_at <= bindparam("now"),
+        func.coalesce(_m.account_id, 0).not_in(
+            select(func.json_each(bindparam("others")).table_valued("value").c.value)
+        ),
     )
     .order_by(_r.next_attempt_at, _r.id)
     .limit(bindparam("most"))
+)
+# From the messages, which are far fewer than the recipients where one has many.
+_DESTINATIONS_OF = Prepared(
+    select(_r.destination)
+    .distinct()
+    .where(
+        _r.next_attempt_at <= bindparam("now"),
+        _r.message_id.in_(
+            select(_m.id).where(
+                _m.finished_at.is_(None),
+                func.coalesce(_m.account_id, 0).not_in(
+                    select(func.json_each(bindparam("others")).table_valued("value").c.value)
+                ),
+            )
+        ),
+    )
 )
 _BEGIN = (
     update(queue_recipient)
@@ -82,7 +101,17 @@ _IS_HELD = select(_m.is_held).where(_m.id == _r.message_id).scalar_subquery()
 _GIVE_BACK = (
     update(queue_recipient)
     .where(_r.id.in_(_AMONG), _r.begun_at.is_not(None))
-    .values(begun_at=None, ending_at=None, next_attempt_at=case((_IS_HELD, None), else_=bindparam("at")))
+    .values(
+        begun_at=None,
+        ending_at=None,
+        next_attempt_at=case((or_(_IS_HELD, _r.status == "canceled"), None), else_=bindparam("at")),
+    )
+)
+_CANCELED = (
+    select(_m.id, _m.account_id, _m.submission_id)
+    .distinct()
+    .join_from(queue_recipient, queue_message, _m.id == _r.message_id)
+    .where(_r.id.in_(_AMONG), _r.status == "canceled")
 )
 _BEGUN = select(queue_recipient).where(_r.begun_at.is_not(None)).order_by(_r.id)
 _RECIPIENT = select(queue_recipient, _m.is_held, _m.account_id, _m.submission_id).join_from(
@@ -103,7 +132,11 @@ _RECORD = (
         peer=bindparam("new_peer"),
     )
 )
-_WAITING = select(_r.id).where(_r.message_id == bindparam("message"), _r.status == "queued").limit(1)
+_WAITING = (
+    select(_r.id)
+    .where(_r.message_id == bindparam("message"), or_(_r.status == "queued", _r.begun_at.is_not(None)))
+    .limit(1)
+)
 _FINISH = update(queue_message).where(_m.id == bindparam("message")).values(finished_at=bindparam("now"))
 _PAUSED = select(queue_control.c.is_paused)
 _OF_SUBMISSION = select(_m.id).where(_m.submission_id == bindparam("submission"))
@@ -218,10 +251,24 @@ def due_destinations(s: Session) -> list[tuple[str, int]]:
     return _DUE_DESTINATIONS.run(s.driver, {}).fetchall()
 
 
-def due(s: Session, now: int, destination: str, limit: int) -> list[DueRecipient]:
-    """Recipients at a destination whose time has come, who waits longest first; none that is held or under way."""
-    rows = _DUE.run(s.driver, {"destination": destination, "now": now, "most": limit})
-    return [DueRecipient(id=row[0], message_id=row[1], destination=row[2], size=row[3]) for row in rows]
+def destinations_without(s: Session, now: int, others: Iterable[int | None]) -> frozenset[str]:
+    """Where somebody's time has come to whom another account sends than these (None: the server itself)."""
+    rows = _DESTINATIONS_OF.run(s.driver, {"now": now, "others": _listed(each or 0 for each in others)})
+    return frozenset(row[0] for row in rows)
+
+
+def due(
+    s: Session, now: int, destination: str, limit: int, *, without: Iterable[int | None] = ()
+) -> list[DueRecipient]:
+    """Recipients at a destination whose time has come, who waits longest first; none that is held or under way.
+
+    Those are left out to whom these accounts send (None: the server itself).
+    """
+    others = _listed(each or 0 for each in without)
+    rows = _DUE.run(s.driver, {"destination": destination, "now": now, "most": limit, "others": others})
+    return [
+        DueRecipient(id=row[0], message_id=row[1], destination=row[2], size=row[3], account_id=row[4]) for row in rows
+    ]
 
 
 def begin(s: Session, message_id: int, recipient_ids: Iterable[int]) -> QueueMessageRow | None:
@@ -247,8 +294,14 @@ def end(s: Session, recipient_ids: Iterable[int]) -> None:
 
 
 def give_back(s: Session, recipient_ids: Iterable[int], at: int) -> None:
-    """Undo `begin` for who was not tried after all; they wait until `at` again, unless the message is held by now."""
-    s.connection.execute(_GIVE_BACK, {"ids": _listed(recipient_ids), "at": at})
+    """Undo `begin` for who was not tried after all; they wait until `at` again, unless the message is held by now, or
+    they were canceled.
+    """
+    ids = _listed(recipient_ids)
+    s.connection.execute(_GIVE_BACK, {"ids": ids, "at": at})
+    for row in s.connection.execute(_CANCELED, {"ids": ids}).all():
+        finish_if_done(s, row.id)
+        touch_submission(s, row.account_id, row.submission_id)
     s.queued = True
 
 
@@ -262,24 +315,28 @@ def unresolved(s: Session) -> list[QueueRecipientRow]:
 def record(s: Session, recipient_id: int, attempt: Attempt) -> bool:
     """Note what came of an attempt; gives whether the message is done with that. Raises NotFound.
 
-    If the message was put on hold meanwhile, the recipient isn't tried again by itself.
+    If the message was put on hold meanwhile, the recipient isn't tried again by itself; if it was canceled, they are
+    canceled unless it has reached them, or was refused for good.
     """
     row = s.connection.execute(_ONE, {"recipient": recipient_id}).one_or_none()
     if row is None:
         raise NotFound(f"recipient {recipient_id} is not in the queue")
+    status = attempt.status
+    if row.status == "canceled" and status in ("queued", "expired"):
+        status = "canceled"
     s.connection.execute(
         _RECORD,
         {
             "recipient": recipient_id,
-            "new_status": attempt.status,
-            "next_at": attempt.next_attempt_at if attempt.status == "queued" and not row.is_held else None,
+            "new_status": status,
+            "next_at": attempt.next_attempt_at if status == "queued" and not row.is_held else None,
             "at": attempt.at,
             "new_reply": attempt.reply,
             "new_peer": attempt.peer,
         },
     )
     touch_submission(s, row.account_id, row.submission_id)
-    return attempt.status != "queued" and finish_if_done(s, row.message_id)
+    return status != "queued" and finish_if_done(s, row.message_id)
 
 
 def is_paused(s: Session) -> bool:

@@ -26,7 +26,7 @@ _WAIT_UNTIL = (
 _MAY_GO = update(queue_message).where(_m.id == bindparam("message")).values(not_before=bindparam("at"))
 _CANCEL = (
     update(queue_recipient)
-    .where(_r.message_id == bindparam("message"), _r.status == "queued", _r.begun_at.is_(None))
+    .where(_r.message_id == bindparam("message"), _r.status == "queued")
     .values(status="canceled", next_attempt_at=None)
     .returning(_r.id)
 )
@@ -81,7 +81,10 @@ def retry(s: Session, message_id: int) -> None:
 
 
 def cancel(s: Session, message_id: int) -> int:
-    """Give up all recipients that wait, telling nobody; gives how many. An attempt under way goes on. NotFound."""
+    """Give up all recipients that wait, telling nobody; gives how many. NotFound.
+
+    An attempt under way goes on, and is the last: what it reaches or what refuses it for good is noted as ever.
+    """
     message = _unfinished(s, message_id)
     canceled = list(s.connection.scalars(_CANCEL, {"message": message_id}))
     if canceled:

@@ -102,12 +102,13 @@ class QueueMessageRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DueRecipient(msgspec.Struct, frozen=True, kw_only=True):
-    """A recipient whose time has come. `size` is the message's, in octets."""
+    """A recipient whose time has come. `size` is the message's, in octets, `account_id` that of who sends it."""
 
     id: int
     message_id: int
     destination: str
     size: int
+    account_id: int | None
 
 
 class Attempt(msgspec.Struct, frozen=True, kw_only=True):

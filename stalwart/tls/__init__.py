@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from stalwart.tls.certificates import Certificates
 from stalwart.tls.challenges import Challenges
-from stalwart.tls.credentials import BadCertificate, Issued, Served
+from stalwart.tls.credentials import BadCertificate, Credential, Issued, Served
 from stalwart.tls.listening import ListenerTls, TlsFactory
 from stalwart.tls.selfsigned import self_signed
 from stalwart.tls.watch import CertificateWatch
@@ -14,6 +14,7 @@ __all__ = [
     "CertificateWatch",
     "Certificates",
     "Challenges",
+    "Credential",
     "Issued",
     "ListenerTls",
     "Served",

@@ -10,6 +10,7 @@ import datetime
 import time
 from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
+from typing import TypeVar
 
 from stalwart.config import Certificate
 from stalwart.ops.metrics import Metrics
@@ -18,6 +19,8 @@ from stalwart.tls.credentials import Credential, Issued, Served, configured, iss
 from stalwart.tls.selfsigned import self_signed
 
 _MOST_SERIES = 1_000  # names that the metrics tell of
+
+T = TypeVar("T", Certificate, Issued)
 
 
 class Certificates:
@@ -40,22 +43,32 @@ class Certificates:
         self._hostname = hostname
         self._clock = clock
         self._stand_in: Credential | None = None
-        self._configured: tuple[Credential, ...] = tuple(map(configured, certificates))
-        self._issued: tuple[Credential, ...] = ()
-        self._arrange()
+        self._configured: Mapping[Certificate, Credential] = {}
+        self._issued: Mapping[Issued, Credential] = {}
+        self.replace(certificates)
 
-    def replace(self, certificates: Sequence[Certificate]) -> None:
-        """Use these of the configuration from the next handshake on; raises BadCertificate and then changes nothing."""
-        self._configured = tuple(map(configured, certificates))
+    def prepare(self, certificates: Sequence[Certificate]) -> Mapping[Certificate, Credential]:
+        """Load these of the configuration, for `replace`; may be called in a thread. Raises BadCertificate."""
+        return _loaded(certificates, self._configured, configured)
+
+    def replace(
+        self, certificates: Sequence[Certificate], prepared: Mapping[Certificate, Credential] | None = None
+    ) -> None:
+        """Use these of the configuration from the next handshake on; raises BadCertificate and then changes nothing.
+
+        What isn't served already and isn't in `prepared` is loaded here, which takes half a millisecond for each.
+        """
+        self._configured = _loaded(certificates, {**self._configured, **(prepared or {})}, configured)
         self._arrange()
 
     def set_issued(self, certificates: Sequence[Issued]) -> None:
         """Use these beside those of the configuration; raises BadCertificate and then changes nothing."""
-        self._issued = tuple(map(issued, certificates))
+        # Of many names one is renewed at a time: the others' are neither read again nor given new contexts.
+        self._issued = _loaded(certificates, self._issued, issued)
         self._arrange()
 
     def _arrange(self) -> None:
-        every = (*self._configured, *self._issued)
+        every = (*self._configured.values(), *self._issued.values())
         by_name: dict[str, Credential] = {}
         for credential in every:
             for name in credential.names:
@@ -92,7 +105,7 @@ class Certificates:
 
     def configured_ones(self) -> Sequence[Credential]:
         """Those of the configuration."""
-        return self._configured
+        return tuple(self._configured.values())
 
     def _self_signed(self) -> Credential:
         if self._stand_in is None:
@@ -102,3 +115,10 @@ class Certificates:
                 "the self-signed certificate", cert.encode(), key.encode(), default=False, source="self-signed"
             )
         return self._stand_in
+
+
+def _loaded(
+    certificates: Sequence[T], known: Mapping[T, Credential], load_one: Callable[[T], Credential]
+) -> Mapping[T, Credential]:
+    """The credentials of all, in their order; those that are known stay the same, with the contexts made of them."""
+    return {each: known.get(each) or load_one(each) for each in certificates}

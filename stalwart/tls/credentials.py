@@ -107,10 +107,11 @@ def load(where: str, chain_pem: bytes, key_pem: bytes, *, default: bool, source:
     """Read PEM. Raises BadCertificate, whose text begins with `where`."""
     try:
         chain = x509.load_pem_x509_certificates(chain_pem)
-        key = load_pem_private_key(key_pem, password=None)
+        # Checking an RSA key takes half a second. One that was issued was checked when it was read, in a thread.
+        key = load_pem_private_key(key_pem, password=None, unsafe_skip_rsa_key_validation=source == "issued")
         names = _names(chain[0])
         ours = _public(key) == chain[0].public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    except (ValueError, TypeError, UnsupportedAlgorithm, x509.InvalidVersion) as error:
+    except (ValueError, TypeError, UnsupportedAlgorithm, x509.InvalidVersion, x509.DuplicateExtension) as error:
         raise BadCertificate(f"{where} can't be read: {error}") from error
     if not ours:
         raise BadCertificate(f"{where}: the private key does not belong to the certificate")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Literal
 
 import msgspec
@@ -13,6 +13,7 @@ from cryptography.x509.oid import NameOID
 
 from stalwart.config import AcmeProvider, Settings
 from stalwart.tls.acme.folder import StoreFolder, store_path
+from stalwart.tls.acme.pair import BadPair, Pair
 from stalwart.tls.acme.policy import Failure, NameState, due
 
 Source = Literal["configured", "issued", "self-signed"]
@@ -36,7 +37,8 @@ class Listed(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """A certificate that is there or wanted. Times are unix seconds.
 
     `by` is the key of the configuration that it comes from; `name` is the host name that it is wanted for, or the first
-    that it has. `self-signed` means that none is there: one that nobody trusts stands in.
+    that it has. `self-signed` means that none is there: one that nobody trusts stands in. `hindrance` is what keeps one
+    from being used or ordered.
     """
 
     name: str
@@ -46,10 +48,14 @@ class Listed(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     certificate: Details | None = None
     next_renewal: float | None = None
     failure: Failure | None = None
+    hindrance: str | None = None
 
 
 def list_certificates(settings: Settings, now: float) -> list[Listed]:
-    """Those of the configuration, then those of each ACME provider. Raises OSError for a folder that can't be read."""
+    """Those of the configuration, then those of each ACME provider; nothing on the disk is changed.
+
+    Raises OSError for a folder that can't be read.
+    """
     found = list(_configured(settings))
     for provider in settings.acme:
         found += _ordered(settings, provider, now)
@@ -58,7 +64,7 @@ def list_certificates(settings: Settings, now: float) -> list[Listed]:
 
 def _configured(settings: Settings) -> Iterator[Listed]:
     for configured in settings.certificates:
-        details = describe(x509.load_pem_x509_certificate(configured.cert.encode("ascii")))
+        details = describe(x509.load_pem_x509_certificate(configured.cert.encode()))
         name = details.names[0] if details.names else settings.hostname
         yield Listed(
             name=name,
@@ -71,9 +77,10 @@ def _configured(settings: Settings) -> Iterator[Listed]:
 
 def _ordered(settings: Settings, provider: AcmeProvider, now: float) -> Iterator[Listed]:
     folder = StoreFolder(store_path(provider, settings.data.path))
-    states = folder.states()
+    states = _states(folder)
     for number, name in enumerate(provider.domains):
-        pair, state = folder.read(name), states.get(name, NameState())
+        pair, hindrance = _look(folder, name)
+        state = states.get(name, NameState())
         when = due(
             None if pair is None else pair.validity,
             state,
@@ -88,9 +95,30 @@ def _ordered(settings: Settings, provider: AcmeProvider, now: float) -> Iterator
             by=f"acme.{provider.id}",
             default=provider.default and number == 0,
             certificate=None if pair is None else describe(pair.leaf),
-            next_renewal=when.at,
+            next_renewal=when.at if provider.agree_to_terms else None,
             failure=state.failure,
+            hindrance=hindrance if provider.agree_to_terms else _without_terms(provider),
         )
+
+
+def _look(folder: StoreFolder, name: str) -> tuple[Pair | None, str | None]:
+    """The certificate, or why there is none."""
+    try:
+        return folder.look(name), None
+    except (BadPair, PermissionError, IsADirectoryError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        return None, f"what lies in {folder.path} can't be used ({reason}): the daemon puts it aside and orders anew"
+
+
+def _states(folder: StoreFolder) -> Mapping[str, NameState]:
+    try:
+        return folder.look_states()
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return {}  # the daemon puts it aside, and says so
+
+
+def _without_terms(provider: AcmeProvider) -> str:
+    return f"nothing is ordered until acme.{provider.id}.agree-to-terms is true"
 
 
 def describe(certificate: x509.Certificate) -> Details:

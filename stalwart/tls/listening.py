@@ -106,13 +106,10 @@ class ListenerTls:
         return SSL.NO_OVERLAPPING_PROTOCOLS
 
     def _verify(self, connection: SSL.Connection, certificate: X509, code: int, depth: int, ok: int) -> bool:
-        shown = certificate.to_cryptography()
         try:
-            subject = subject_text(shown)
-        except ValueError:
-            subject, ok, reason = "?", 0, "its subject can't be read"
-        else:
-            reason = reason_of(code)
+            subject, reason = subject_text(certificate.to_cryptography()), reason_of(code)
+        except Exception as error:  # noqa: BLE001 - pyOpenSSL would keep it, and with it the connection, for ever
+            subject, ok, reason = "?", 0, f"it can't be read ({error})"
         if not ok:
             protocol: TlsConnection = connection.get_app_data()
             self._refusals.certificate(protocol.client_name, subject, reason)

@@ -9,6 +9,7 @@ from twisted.logger import Logger
 
 _log = Logger(namespace="stalwart.tls")
 _TELL_AGAIN = 60.0  # seconds
+_MOST_SHOWN = 256  # characters of a subject, which anybody can make
 
 # OpenSSL's X509_V_ERR_* in an operator's words.
 _REASONS = {
@@ -53,7 +54,7 @@ class Refusals:
         self._tell(
             'listener "{listener}" refused the certificate "{subject}" of {client}: {reason}{more}',
             client=client,
-            subject=subject,
+            subject=subject if len(subject) <= _MOST_SHOWN else f"{subject[:_MOST_SHOWN]}…",
             reason=reason,
         )
 

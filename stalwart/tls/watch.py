@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import stat
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 
 import msgspec
 from twisted.application.service import Service
@@ -23,8 +25,9 @@ _SETTLED_LOOKS = 2  # a fault is told when it is still the same: files are repla
 _WARN_SECONDS = 14 * 86_400.0  # before a certificate expires; a third of its time if that is less
 _WARN_AGAIN_SECONDS = 86_400.0
 
-# Of each file inode, time of change in nanoseconds and size; None for one that isn't there.
-Print = tuple[tuple[int, int, int] | None, ...]
+# Of each file inode, times of change in nanoseconds (of what it is, of its content) and size; None for one that isn't
+# there. Whoever unpacks or copies files may set the one time to what it was: the kernel sets the other.
+Print = tuple[tuple[int, int, int, int] | None, ...]
 
 
 class _Seen(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,8 +35,13 @@ class _Seen(msgspec.Struct, frozen=True, kw_only=True):
 
     source: CertificateSource
     print: Print
-    found: Certificate | str
-    """The certificate, or why it can't be used."""
+    found: Mapping[Certificate, Credential] | str
+    """The certificate, loaded; or why it can't be used."""
+
+    @property
+    def id(self) -> str:
+        """The certificate's id."""
+        return self.source.certificate.id
 
 
 class _Fault(msgspec.Struct, frozen=True, kw_only=True):
@@ -92,7 +100,8 @@ class CertificateWatch(Service):
         self._next = None
         self._warn_of_expiry()
         sources, prints, environ = self._sources, dict(self._prints), self._environ
-        looking = self._pool.run(lambda: _read_changed(sources, prints, environ))
+        prepare = self._certificates.prepare
+        looking = self._pool.run(lambda: _read_changed(sources, prints, environ, prepare))
         looking.addCallback(self._looked, sources)
         looking.addErrback(lambda failure: _log.failure("the files of certificates can't be looked at", failure))
         looking.addBoth(self._again)
@@ -104,40 +113,43 @@ class CertificateWatch(Service):
     def _looked(self, seen: Sequence[_Seen], sources: tuple[CertificateSource, ...]) -> None:
         if not self.running or sources is not self._sources:
             return  # others are watched by now
+        usable: dict[Certificate, Credential] = {}
+        served = {credential.where: credential for credential in self._certificates.configured_ones()}
         for one in seen:
-            if isinstance(one.found, Certificate):
-                self._take(one, one.found)
-            else:
+            if isinstance(one.found, str):
                 self._note_fault(one, one.found)
+            elif (worse := self._worse(one.found, served)) is not None:
+                self._note_fault(one, worse)
+            else:
+                usable.update(one.found)
+                self._prints[one.id] = one.print
+                self._faults.pop(one.id, None)
+        self._take(usable, {one.id: one.source for one in seen})
 
-    def _take(self, seen: _Seen, found: Certificate) -> None:
-        replaced = tuple(found if one.id == found.id else one for one in self._configured)
-        if replaced != self._configured:
-            try:
-                self._certificates.replace(replaced)
-            except BadCertificate as error:
-                self._note_fault(seen, str(error))
-                return
-            self._configured = replaced
-            self._tell_replaced(seen)
-            self.on_replaced(replaced)
-        self._prints[found.id] = seen.print
-        self._faults.pop(found.id, None)
+    def _worse(self, found: Mapping[Certificate, Credential], served: Mapping[str, Credential]) -> str | None:
+        """Why what is served is better: it is in date, and what was found has expired (a backup, the wrong file)."""
+        now = self._wall()
+        for credential in found.values():
+            before = served.get(credential.where)
+            if before is not None and credential.not_after <= now < before.not_after:
+                return f"the certificate expired on {_date(credential.not_after)}, the old one has not yet"
+        return None
 
-    def _tell_replaced(self, seen: _Seen) -> None:
-        name = f"certificate.{seen.source.certificate.id}"
-        credential = next(one for one in self._certificates.configured_ones() if one.where == name)
-        _log.info(
-            "{name}: its files were replaced, and the new certificate is served from now on, for {names}, until "
-            "{not_after} ({files})",
-            name=name,
-            names=", ".join(credential.names),
-            not_after=_date(credential.not_after),
-            files=", ".join(seen.source.files),
-        )
+    def _take(self, usable: Mapping[Certificate, Credential], sources: Mapping[str, CertificateSource]) -> None:
+        """Serve all that are new at once: hundreds may be."""
+        found = {one.id: one for one in usable}
+        replaced = tuple(found.get(one.id, one) for one in self._configured)
+        new = [one for before, one in zip(self._configured, replaced, strict=True) if one != before]
+        if not new:
+            return
+        self._certificates.replace(replaced, usable)
+        self._configured = replaced
+        for one in new:
+            _tell_replaced(usable[one], sources[one.id].files)
+        self.on_replaced(replaced)
 
     def _note_fault(self, seen: _Seen, reason: str) -> None:
-        name = seen.source.certificate.id
+        name = seen.id
         before = self._faults.get(name)
         looks = 1 if before is None or (before.print, before.reason) != (seen.print, reason) else before.looks + 1
         self._faults[name] = _Fault(print=seen.print, reason=reason, looks=looks)
@@ -172,31 +184,54 @@ class CertificateWatch(Service):
 
 
 def _read_changed(
-    sources: Sequence[CertificateSource], prints: Mapping[str, Print], environ: Mapping[str, str]
+    sources: Sequence[CertificateSource],
+    prints: Mapping[str, Print],
+    environ: Mapping[str, str],
+    prepare: Callable[[Sequence[Certificate]], Mapping[Certificate, Credential]],
 ) -> list[_Seen]:
-    """Read the certificates whose files aren't those of `prints`. Runs in a thread."""
+    """Read and load the certificates whose files aren't those of `prints`. Runs in a thread."""
     seen: list[_Seen] = []
     for source in sources:
         # Taken before the reading: what is written meanwhile has another one at the next look.
         now = tuple(_print(file) for file in source.files)
         if prints.get(source.certificate.id) == now:
             continue
-        found: Certificate | str
+        found: Mapping[Certificate, Credential] | str
         try:
-            found = source.read(environ)
-        except UnusableFile as error:
+            _refuse_endless(source.files)
+            found = prepare([source.read(environ)])
+        except (UnusableFile, BadCertificate) as error:
             found = str(error)
         seen.append(_Seen(source=source, print=now, found=found))
     return seen
 
 
-def _print(file: str) -> tuple[int, int, int] | None:
+def _refuse_endless(files: Sequence[str]) -> None:
+    """Raise UnusableFile for a pipe or a device, at which the thread would wait for ever."""
+    for file in files:
+        with suppress(OSError):  # the reading says what is wrong
+            if not stat.S_ISREG(os.stat(file).st_mode):
+                raise UnusableFile(f"{file} should be a regular file")
+
+
+def _print(file: str) -> tuple[int, int, int, int] | None:
     """Of what `file` leads to: a link that is set to another file counts as a change (certbot)."""
     try:
         found = os.stat(file)
     except OSError:
         return None
-    return found.st_ino, found.st_mtime_ns, found.st_size
+    return found.st_ino, found.st_ctime_ns, found.st_mtime_ns, found.st_size
+
+
+def _tell_replaced(credential: Credential, files: Sequence[str]) -> None:
+    _log.info(
+        "{name}: its files were replaced, and the new certificate is served from now on, for {names}, until "
+        "{not_after} ({files})",
+        name=credential.where,
+        names=", ".join(credential.names),
+        not_after=_date(credential.not_after),
+        files=", ".join(files),
+    )
 
 
 def _date(seconds: float) -> str:

@@ -33,7 +33,8 @@ class WellKnown(Endpoint):
 
     async def get(self, request: Request) -> Response:
         """Send clients to the Session object, with their method and body."""
-        return Response(status=307, headers=(("Location", "/jmap/session"), ("Cache-Control", "no-cache")))
+        headers = (("Location", "/jmap/session"), ("Cache-Control", "no-cache"), ("Access-Control-Allow-Origin", "*"))
+        return Response(status=307, headers=headers)
 
 
 class SessionPage(Endpoint):

@@ -11,6 +11,7 @@ import msgspec
 from stalwart.auth import Principal
 from stalwart.http import Endpoint, Problem, Request, Response
 from stalwart.http.auth import RunsInThread
+from stalwart.http.conditions import matches
 from stalwart.jmap import permissions
 from stalwart.jmap.contents import Content
 from stalwart.jmap.errors import OverLimit
@@ -200,13 +201,6 @@ def byte_range(asked: str, size: int) -> tuple[int, int, int]:
     if start >= size:
         return 416, 0, 0
     return 206, start, end - start + 1
-
-
-def matches(condition: str, etag: str) -> bool:
-    """Whether an If-None-Match field names the tag (RFC 9110 §13.1.2)."""
-    if condition == "*":
-        return True
-    return any(one.strip().removeprefix("W/") == etag for one in condition.split(","))
 
 
 def media_type_of(asked: str) -> str:

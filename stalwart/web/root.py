@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from twisted.internet.interfaces import IReactorTime
+from twisted.web.iweb import IRequest
 from twisted.web.resource import IResource
 
 from stalwart.http import Branch
@@ -13,7 +14,8 @@ from stalwart.ops.metrics import Metrics
 from stalwart.web.acme import Challenges
 from stalwart.web.health import Live, Ready
 from stalwart.web.metrics import Prometheus
-from stalwart.web.robots import Robots
+
+AUTODISCOVER = b"autodiscover"
 
 
 def mount(root: Branch, path: str, resource: IResource) -> None:
@@ -29,6 +31,15 @@ def mount(root: Branch, path: str, resource: IResource) -> None:
     node.putChild(name, resource)
 
 
+class _Root(Branch):
+    def getChild(self, path: bytes, request: IRequest) -> IResource:
+        """Autodiscover in whatever case Outlook writes it; all other names have one."""
+        if path.lower() == AUTODISCOVER and AUTODISCOVER in self.children:
+            found: IResource = self.children[AUTODISCOVER]
+            return found
+        return super().getChild(path, request)
+
+
 def build_root(
     *,
     ping: Callable[[], object],
@@ -41,11 +52,10 @@ def build_root(
 
     `ping` asks the store (see `Ready`); `more` maps absolute paths to further surfaces, such as those of JMAP.
     """
-    root = Branch()
+    root = _Root()
     mount(root, "/healthz/live", Live())
     mount(root, "/healthz/ready", Ready(ping, pool, reactor))
     mount(root, "/metrics/prometheus", Prometheus(metrics, pool))
-    mount(root, "/robots.txt", Robots())
     mount(root, "/.well-known/acme-challenge", Challenges())
     for path, resource in (more or {}).items():
         mount(root, path, resource)

@@ -74,6 +74,15 @@ class CertTests(SynchronousTestCase):
         self.assertEqual(result.exit_code, 1, result.output)
         return result.stderr
 
+    def test_names_as_configured(self) -> None:
+        """A name is understood as the configuration understands it: IDNA 2008, and addresses in any form."""
+        self.config.write_text(
+            self.config.read_text().replace('"192.0.2.7"', '"192.0.2.7", "straße.example.org", "2001:db8::1"')
+        )
+        for name in ("straße.example.org", "xn--strae-oqa.example.org", "2001:DB8:0::1", "[2001:db8::1]"):
+            self.fine("show", name)
+        self.assertIn("no certificate has ..", self.refused("show", ".."))
+
     def take_over(self, name: str = "mail.example.org", *names: str, **options: Any) -> None:
         """Import a certificate."""
         cert, key = self.write("import", name, *names, **options)
@@ -123,6 +132,31 @@ class CertTests(SynchronousTestCase):
         told = self.listed()["jmap.example.org"]["failure"]
         self.assertEqual((told["count"], told["reason"]), (3, "dns"))
         self.assertRegex(told["retryAt"], r"^20.*Z$")
+
+    def test_unusable(self) -> None:
+        """Looking changes nothing: a file that can't be used is told of with the reason, and stays where it is."""
+        self.store.prepare()
+        broken, state = Path(self.store.path) / "mail.example.org.pem", Path(self.store.path) / "state.json"
+        for path in (broken, state):
+            path.write_text("nonsense")
+        for output in (self.fine("list"), self.fine("show", "mail.example.org")):
+            self.assertIn(f"what lies in {self.store.path} can't be used (0 certificates", output)
+        self.assertIn("orders anew", self.listed()["mail.example.org"]["hindrance"])
+        self.assertEqual({path.read_text() for path in Path(self.store.path).iterdir()}, {"nonsense"})
+        self.assertEqual(len(list(Path(self.store.path).iterdir())), 2)
+
+    def test_terms(self) -> None:
+        """A name isn't called due that nothing is ordered for."""
+        self.config.write_text(self.config.read_text().replace("agree-to-terms = true", "agree-to-terms = false"))
+        output = self.fine("list")
+        self.assertNotIn("due now", output)
+        self.assertIn("mail.example.org: nothing is ordered until acme.le.agree-to-terms is true", output)
+
+    def test_notes_in_the_file(self) -> None:
+        """Text around the PEM, in any script, is no obstacle."""
+        cert = self.root / "configured.pem"
+        cert.write_text("Gültig für die Vereinsseite\n" + cert.read_text())
+        self.assertEqual(self.listed()["own.example.org"]["source"], "configured")
 
     def test_show(self) -> None:
         """A certificate is found by each of its names, however they are written; by no others."""

@@ -63,17 +63,16 @@ class AcmeSettingsTests(SynchronousTestCase):
         self.assertEqual(load_text(HTTP + provider(directory, domains='"mailhost"')).warnings, ())
 
     def test_renew_before(self) -> None:
-        """A duration, a fraction in two spellings, and nothing that orders all the time."""
+        """A duration, a fraction in two spellings; nothing that orders all the time, nor 30 of no unit."""
         for value, wanted in (
             ('"30d"', RenewBefore(seconds=30 * 86_400.0)),
             ('"1/4"', RenewBefore(fraction=0.25)),
             ("0.25", RenewBefore(fraction=0.25)),
             ('"0.25"', RenewBefore(fraction=0.25)),
-            ("5000", RenewBefore(seconds=5.0)),
         ):
             (le,) = load_text(HTTP + provider(f"renew-before = {value}")).acme
             self.assertEqual(le.renew_before, wanted)
-        for value in ('"1/0"', '"9/10"', "0.001", '"soon"', "-0.2", "nan", "inf", "true"):
+        for value in ('"1/0"', '"9/10"', "0.001", '"soon"', "-0.2", "nan", "inf", "true", "30", '"30"'):
             self.assertEqual(len(errors_of(HTTP + provider(f"renew-before = {value}"))), 1, value)
 
     @settings(max_examples=50, deadline=None)
@@ -148,9 +147,11 @@ class ContradictionTests(SynchronousTestCase):
             self.assertEqual([e.key for e in errors_of(HTTP + provider(bundle), files=files)], ["acme.le.ca-bundle"])
 
     def test_warnings(self) -> None:
-        """Terms that aren't agreed to and an empty list of names are warned of, and nothing else is."""
+        """Terms that aren't agreed to, an empty list of names, and a port 80 that all speak TLS on; nothing else."""
         self.assertEqual(load_text(HTTP + provider()).warnings, ())
-        self.assertEqual(load_text(HTTPS + provider()).warnings, ())
+        (warning,) = load_text(HTTPS + provider()).warnings
+        self.assertEqual(warning.key, "acme.le.challenge")
+        self.assertEqual(load_text(HTTPS + provider('challenge = "tls-alpn-01"')).warnings, ())
         (warning,) = load_text(HTTP + provider().replace("agree-to-terms = true", "")).warnings
         self.assertEqual(warning.key, "acme.le.agree-to-terms")
         (warning,) = load_text(HTTP + provider(domains="[]")).warnings

@@ -204,8 +204,8 @@ class UnknownKeyTests(SynchronousTestCase):
         (error,) = errors_of("xyzzy = 1")
         self.assertEqual(
             error.wanted,
-            "one of acme, authentication, cache, certificate, http, jmap, log-format, log-level, lookup, oauth, "
-            "object-quota, relay, server, storage, store, submission, worker-pool-size",
+            "one of acme, authentication, autoconfig, cache, certificate, http, jmap, log-format, log-level, lookup, "
+            "oauth, object-quota, relay, server, session, storage, store, submission, well-known, worker-pool-size",
         )
 
     def test_unknown_table_is_one_error(self) -> None:

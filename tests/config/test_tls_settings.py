@@ -68,6 +68,19 @@ class Reading(SynchronousTestCase):
         plain = load_text(text.replace("tls.implicit = true\n", ""), files={"/etc/test/ca.pem": pair.cert})
         self.assertIn("nobody is asked", str(plain.warnings[0]))
 
+    def test_nobody_asked(self) -> None:
+        """To want certificates of clients without authorities is an error: else all would be let in."""
+        for auth in ("required", "optional"):
+            text = listener("a", '"127.0.0.1:1"', more=f'tls.implicit = true\ntls.client-auth = "{auth}"')
+            [error] = errors_of(text)
+            self.assertEqual(error.key, "server.listener.a.tls.client-auth")
+            self.assertIn("server.listener.a.tls.client-ca beside it", error.wanted)
+        pair = Pair()
+        server = '[server]\ntls.client-ca = "%{file:ca.pem}%"\n'
+        self.assertEqual(options(server + text, {"/etc/test/ca.pem": pair.cert}).client_auth, "optional")
+        [error] = errors_of(server + text)
+        self.assertEqual(error.key, "server.tls.client-ca")
+
     def test_reloaded(self) -> None:
         """They take effect at a reload; `tls.implicit` waits."""
         before = load_text(ONE)

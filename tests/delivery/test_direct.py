@@ -36,7 +36,7 @@ def a(*addresses: str, secure: bool = False, canonical: str | None = None) -> Dn
     """A or AAAA records."""
     kinds = [dns.Record_AAAA if ":" in each else dns.Record_A for each in addresses]
     payloads = tuple(kind(each) for kind, each in zip(kinds, addresses, strict=True))
-    return DnsAnswer(payloads=payloads, is_secure=secure, canonical=canonical)
+    return DnsAnswer(payloads=payloads, is_secure=secure, aliases=(canonical,) if canonical else ())
 
 
 def txt(text: str) -> DnsAnswer:
@@ -249,7 +249,7 @@ class StsTests(SynchronousTestCase):
         self.assertEqual(find(others, read_policy(POLICY)), ("temporary", "451 4.4.3"))
 
     def test_cache(self) -> None:
-        """RFC 8461 §5.1: a policy holds until it is too old, though its record, its server or the DNS is gone."""
+        """RFC 8461 §3.3: a policy holds until it is too old, though its record, its server or the DNS is gone."""
         asked = Dns({("_mta-sts.example.net", dns.TXT): txt("v=STSv1; id=1;")})
         fetched: list[str] = []
         reports: list[str] = []
@@ -366,7 +366,7 @@ class DaneTests(Bed):
         base = {
             ("example.net", dns.MX): mx((1, "mx1.example.net"), secure=True),
             ("mx1.example.net", dns.A): a("192.0.2.1", secure=True, canonical="real.example"),
-            ("mx1.example.net", dns.AAAA): DnsAnswer(is_secure=True, canonical="real.example"),
+            ("mx1.example.net", dns.AAAA): DnsAnswer(is_secure=True, aliases=("real.example",)),
         }
         there, here = ("_25._tcp.real.example", 52), ("_25._tcp.mx1.example.net", 52)
         for found, names in (
@@ -389,7 +389,7 @@ class DaneTests(Bed):
         base["mx1.example.net", dns.A] = a("192.0.2.1", secure=True)
         base["mx1.example.net", dns.AAAA] = DnsAnswer(is_secure=True)
         base["alias.example", dns.MX] = DnsAnswer(
-            payloads=base["example.net", dns.MX].payloads, is_secure=True, canonical="example.net"
+            payloads=base["example.net", dns.MX].payloads, is_secure=True, aliases=("example.net",)
         )
         (target,) = find(base | {here: tlsa(good)}, domain="alias.example")
         self.assertEqual(target.names, ("mx1.example.net", "alias.example", "example.net"))

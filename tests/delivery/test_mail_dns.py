@@ -125,6 +125,7 @@ class ResolverTests(TestCase):
         asked = ResolverDns(reactor, "127.0.0.1", self.listen(Server()))
         answer = await asked.ask("example.net", dns.MX)
         self.assertEqual((str(answer.payloads[0].name), answer.is_secure), ("mx.example.net", True))
+        self.assertEqual((answer.claims_secure, answer.aliases), (True, ()))
         asked = ResolverDns(reactor, "127.0.0.1", self.listen(Server(dns.ENAME)))
         answer = await asked.ask("example.net", dns.MX)
         self.assertEqual((answer.payloads, answer.exists), ((), False))
@@ -151,8 +152,13 @@ class ResolverTests(TestCase):
     async def test_failures(self) -> None:
         """SERVFAIL, which DNSSEC that doesn't fit is as well, is no answer."""
         asked = ResolverDns(reactor, "127.0.0.1", self.listen(Server(dns.ESERVER)))
-        with self.assertRaisesRegex(DnsFailed, "RCODE 2 for example.net"):
+        with self.assertRaisesRegex(DnsFailed, "SERVFAIL \\(2\\) for example.net"):
             await asked.ask("example.net", dns.MX)
+
+    async def test_no_host(self) -> None:
+        """A name that an alias led to, of octets beyond ASCII, is asked for no more, and no fault of this server."""
+        with self.assertRaisesRegex(DnsFailed, "no host"):
+            await ResolverDns(reactor, "127.0.0.1").ask("_25._tcp.mx\ufffd.example", 52)
 
 
 @implementer(IHostnameResolver, IReactorPluggableNameResolver)

@@ -55,7 +55,7 @@ class PolicyTests(SynchronousTestCase):
                 put_sts_policy(s, each)
 
     def test_kept(self) -> None:
-        """RFC 8461 §5.1: a policy is there until it is too old, also after a restart; a newer one takes its place."""
+        """RFC 8461 §3.3: a policy is there until it is too old, also after a restart; a newer one takes its place."""
         self.put(row("example.net"), row("example.com"))
         self.store.close()
         self.open()

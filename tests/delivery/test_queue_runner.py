@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
 from hypothesis import given, settings
@@ -18,11 +18,13 @@ from stalwart.delivery.queue_slots import Limits
 from stalwart.mail import dsn
 from stalwart.store import (
     NotFound,
+    Session,
     Store,
     create_account,
     delete_account,
     enqueue,
     get_queue_message,
+    list_queue,
     queue,
     queue_control,
     queue_reports,
@@ -38,6 +40,11 @@ def _as_deferred(waiting: Awaitable[bytes]) -> Deferred[bytes]:
         return await waiting
 
     return Deferred.fromCoroutine(wait())
+
+
+def _fail_always(*arguments: object, **named: object) -> Any:
+    """What raises whatever it is called with."""
+    raise ZeroDivisionError
 
 
 class SendTests(RunnerCase):
@@ -190,7 +197,7 @@ class SlowDisk:
 class FewAtATimeTests(RunnerCase):
     """How much goes on at once."""
 
-    limits = Limits(attempts=5, per_destination=2, memory=len(MESSAGE) * 4)
+    limits = Limits(attempts=5, per_destination=2, memory=len(MESSAGE) * 8)  # of which an account has half
 
     def test_per_destination(self) -> None:
         """One destination has few attempts at a time, others go on beside it, and all are made."""
@@ -207,7 +214,7 @@ class FewAtATimeTests(RunnerCase):
         self.assertEqual(len(self.sender.sent), 7)
 
     def test_larger_than_memory(self) -> None:
-        """A message that alone takes more memory than all may have together goes by itself."""
+        """A message that alone takes more memory than its account may have goes by itself."""
         self.sender.wait = True
         large = self.put("a@example.com", data=MESSAGE * 5)
         small = self.put("a@example.net")
@@ -256,20 +263,58 @@ class TarpitTests(RunnerCase):
         self.clock.pump([1.0] * 30)
         arrived = [each for _, each in self.sender.sent if each not in self.sender.hanging]
         self.assertEqual(len(arrived), 200)
+        self.clock.pump([1.0] * 40)
         # Each of the others was tried, and with one message only.
         self.assertEqual(len(self.sender.waiting), 50)
+
+    def test_other_accounts(self) -> None:
+        """Whoever sends to more servers that hang than there are slots keeps nobody else's mail back, though it is to
+        servers of which nothing is known, and was queued later."""
+        with self.store.write() as s:
+            joe = create_account(s, "joe@example.org", password_hash="x").id
+        self.sender.hanging = frozenset(f"tarpit{number}.example" for number in range(300))
+        for destination in sorted(self.sender.hanging):
+            self.put(f"a@{destination}")
+        self.clock.pump([1.0] * 120)
+        self.assertEqual(len(self.sender.waiting), 58)  # half of 100 that last, and of 20 without the four kept
+        self.jane, jane = joe, self.jane
+        self.put("b@example.net", return_path="joe@example.org")
+        self.put("c@example.com", return_path="joe@example.org")
+        self.jane = jane
+        self.assertEqual(self.sender.addresses[-2:], [["b@example.net"], ["c@example.com"]])
+
+    def test_servers_that_begin_to_hang(self) -> None:
+        """The same if the servers were quick at first."""
+        self.sender.hanging = frozenset(f"tarpit{number}.example" for number in range(40))
+        for destination in sorted(self.sender.hanging):
+            self.put(f"a@{destination}")
+        self.sender.hanging, hanging = frozenset(), self.sender.hanging
+        for _ in range(5):
+            self.sender.answer()
+            self.clock.advance(1)
+        self.sender.hanging = hanging
+        for number in range(160):
+            self.put(f"a@tarpit{number % 40}.example")
+        self.clock.pump([1.0] * 120)
+        with self.store.write() as s:
+            self.jane = create_account(s, "joe@example.org", password_hash="x").id
+        self.put("b@example.net", return_path="joe@example.org")
+        self.assertEqual(self.sender.addresses[-1], ["b@example.net"])
 
     def test_more_than_there_is_room_for(self) -> None:
         """Beyond the slots for servers that hang, destinations that have answered go on; nobody is forgotten."""
         self.put("a@example.net")
         self.sender.hanging = frozenset(f"tarpit{number}.example" for number in range(300))
-        for destination in sorted(self.sender.hanging):
+        with self.store.write() as s:
+            accounts = [self.jane, create_account(s, "joe@example.org", password_hash="x").id]
+        for number, destination in enumerate(sorted(self.sender.hanging)):
+            self.jane = accounts[number % 2]
             self.put(f"a@{destination}")
         self.clock.pump([1.0] * 120)
         self.assertEqual(len(self.sender.waiting), 116)  # 100 that last, and 20 without the four that are kept
         self.put("b@example.net")
         self.assertEqual(self.sender.addresses[-1], ["b@example.net"])
-        for _ in range(5):
+        for _ in range(8):
             self.sender.answer()
             self.clock.pump([1.0] * 20)
         self.assertEqual({each for _, each in self.sender.sent} - {"example.net"}, self.sender.hanging)
@@ -289,7 +334,7 @@ class TarpitTests(RunnerCase):
 
     def test_memory(self) -> None:
         """Large messages to servers that hang don't take the memory that others need."""
-        self.limits = Limits(memory=len(MESSAGE) * 2)
+        self.limits = Limits(memory=len(MESSAGE) * 4)
         self.stop()
         self.runner = self.make_runner()
         self.runner.startService()
@@ -301,6 +346,23 @@ class TarpitTests(RunnerCase):
         self.assertEqual(len(self.sender.sent), 2)
         self.clock.pump([1.0] * 12)
         self.assertEqual(self.sender.addresses[-1], ["a@example.net"])
+
+    def test_memory_of_other_accounts(self) -> None:
+        """Large messages of one account, to servers that hang, never take all memory."""
+        self.limits = Limits(memory=len(MESSAGE) * 4)
+        self.stop()
+        self.runner = self.make_runner()
+        self.runner.startService()
+        self.clock.advance(0)
+        self.sender.hanging = frozenset(f"tarpit{number}.example" for number in range(9))
+        for destination in sorted(self.sender.hanging):
+            self.put(f"a@{destination}", data=MESSAGE * 9)
+        self.clock.pump([1.0] * 40)
+        self.assertEqual(len(self.sender.waiting), 2)
+        with self.store.write() as s:
+            self.jane = create_account(s, "joe@example.org", password_hash="x").id
+        mail = self.put("a@example.net", "joe@example.org", return_path="joe@example.org")
+        self.assertEqual(self.statuses(mail), ["relayed", "delivered"])
 
     def test_relay(self) -> None:
         """One relay that takes its time doesn't get more connections for that."""
@@ -396,7 +458,7 @@ class AgainTests(RunnerCase):
         """A report that can't be made is tried some times and given up with a line in the log; the outcome is noted
         at once, and nothing is sent again."""
         self.sender.kinds["a@example.net"] = "permanent"
-        self.patch(queue_outcomes, "build_report", self.fail_always)
+        self.patch(queue_outcomes, "build_report", _fail_always)
         message = self.put("a@example.net")
         self.assertEqual(self.statuses(message), ["failed"])
         self.clock.pump([10.0] * 20)
@@ -406,17 +468,13 @@ class AgainTests(RunnerCase):
     def test_report_later(self) -> None:
         """A report that can't be queued for a moment is, soon after the outcome."""
         self.sender.kinds["a@example.net"] = "permanent"
-        self.patch(queue_outcomes, "enqueue", self.fail_always)
+        self.patch(queue_outcomes, "enqueue", _fail_always)
         message = self.put("a@example.net")
         self.assertEqual(self.statuses(message), ["failed"])
         self.patch(queue_outcomes, "enqueue", enqueue)
         self.clock.pump([10.0] * 2)
         self.assertEqual(len(self.inbox()), 1)
         self.assertTrue(self.flushLoggedErrors(ZeroDivisionError))
-
-    def fail_always(self, *arguments: object, **named: object) -> Any:
-        """What raises whatever it is called with."""
-        raise ZeroDivisionError
 
     def test_disk_full(self) -> None:
         """What became of a message is noted as soon as the store can; meanwhile it isn't sent again."""
@@ -521,11 +579,33 @@ class LocalTests(RunnerCase):
         self.assertEqual((self.statuses(message), len(self.inbox())), (["delivered", "delivered"], 1))
 
     def test_success(self) -> None:
-        """Who asked to be told of success is. RFC 3461 §5.2.4"""
+        """Who asked to be told of success is. RFC 3461 §5.2.3"""
         self.put("jane@example.org", notify="SUCCESS")
         report = dsn.parse(self.inbox()[1])
         assert report is not None
         self.assertEqual([each.action for each in report.recipients], ["delivered"])
+
+    def test_success_and_crash(self) -> None:
+        """The report of success is queued by the commit that delivers: a crash right after it loses nothing."""
+        run_batch = self.store.run_batch
+        reports: list[int] = []  # that wait, after each commit
+
+        def watched(jobs: Sequence[Callable[[Session], Any]]) -> list[Any]:
+            done = run_batch(jobs)
+            with self.store.read() as s:
+                reports.append(sum(not each.return_path for each in list_queue(s)))
+            return done
+
+        self.patch(self.store, "run_batch", watched)
+        self.put("jane@example.org", "jane+tag@example.org", notify="SUCCESS", ret="FULL")
+        self.assertEqual((reports[:2], len(self.inbox())), ([0, 1], 2))  # begun, and delivered
+
+    def test_success_unmade(self) -> None:
+        """A fault in making the report of success doesn't keep the mail back, and is logged."""
+        self.patch(queue_outcomes, "build_report", _fail_always)
+        message = self.put("jane@example.org", notify="SUCCESS")
+        self.assertEqual((self.statuses(message), len(self.inbox())), (["delivered"], 1))
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
     def test_relayed(self) -> None:
         """RFC 3461 §5.2.2: they are also told that it went to a server that won't tell; others aren't."""
@@ -693,6 +773,24 @@ class StopTests(RunnerCase):
         self.assertEqual((self.statuses(first), self.statuses(second)), (["relayed"], ["relayed"]))
         unknown = self.metrics.registry.get_sample_value("stalwart_queue_attempts_total", {"outcome": "unknown"})
         self.assertEqual(unknown, 1)
+
+    def test_killed_and_no_room(self) -> None:
+        """What was begun before a crash is given back as soon as the store takes writes again, and sent; a stop
+        meanwhile doesn't wait for that."""
+        self.runner.stopService()
+        message = self.put("a@example.net")
+        with self.store.write() as s:
+            queue.begin(s, message, [each.id for each in self.get(message).recipients])
+        run_batch = self.store.run_batch
+        self.store.run_batch = _fail_always  # type: ignore[method-assign]
+        self.restart()
+        self.clock.pump([1.0] * 25)
+        self.successResultOf(self.runner.stopService())
+        self.restart()
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 4)
+        self.store.run_batch = run_batch  # type: ignore[method-assign]
+        self.clock.pump([1.0] * 12)
+        self.assertEqual((self.statuses(message), len(self.sender.sent)), (["relayed"], 1))
 
 
 class FigureTests(RunnerCase):

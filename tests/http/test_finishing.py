@@ -352,12 +352,16 @@ class ToHttps(SynchronousTestCase):
                 self.assertEqual((answer.status, answer.headers["location"]), (308, url))
 
     def test_not_these(self) -> None:
-        """Challenges of ACME and health pages are served; https is served; the policy's refusal stands."""
+        """ACME, health and what mail clients ask for by http is served, and https; the policy's refusal stands."""
         bed = _bed(None, redirect_port=443)
         for path in ("/.well-known/acme-challenge/token", "/healthz/live"):
             self.assertEqual(bed.get(path).status, 200, path)
         for path in ("/.well-known/acme-challenge/../jmap", "/healthz/../hello", "/.well-known/acme-challenge"):
             self.assertEqual(bed.get(path).status, 308, path)
+        autoconfig = ("/mail/config-v1.1.xml", "/.well-known/autoconfig/mail/config-v1.1.xml")
+        for path in (*autoconfig, "/autodiscover/autodiscover.xml", "/Autodiscover/Autodiscover.xml"):
+            self.assertEqual(bed.get(path).status, 404, path)  # as there is nothing here
+            self.assertEqual(bed.get(path + "/").status, 308, path)
         self.assertEqual(_bed(None, redirect_port=443, tls=True).get("/hello").status, 200)
         self.assertEqual(_bed(None, redirect_port=443, policy=DenyAll()).get("/hello").status, 404)
         proxied = _bed(None, redirect_port=443, forwarded=TrustedProxies([ip_network("192.0.2.0/24")]))

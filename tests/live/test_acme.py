@@ -23,6 +23,7 @@ from stalwart.cli.main import stalwart
 from stalwart.tls.acme.alpn01 import TlsAlpn01Responder
 from tests.live.daemon import ADDRESS, PASSWORD, Daemon, free_port
 from tests.live.pebble import Pebble
+from tests.tls.acme.issuing_bed import Pool
 
 MAIL = b"From: ada@example.net\r\nTo: jane@example.org\r\nSubject: Hello\r\n\r\nHi.\r\n"
 AUTHORIZATION = "Basic " + base64.b64encode(f"{ADDRESS}:{PASSWORD}".encode()).decode()
@@ -239,7 +240,7 @@ class AcmeTests(SynchronousTestCase):
     def check_doors(self, daemon: Daemon, port: int, pebble: Pebble) -> None:
         """Answer a challenge that another process has put into the shared folder."""
         name = "a.example.org"
-        responder = TlsAlpn01Responder(Front(), daemon.home / "data" / "acme" / "doors", clock=time.time)
+        responder = TlsAlpn01Responder(Front(), daemon.home / "data" / "acme" / "doors", pool=Pool(), clock=time.time)
         for version in VERSIONS:
             asking = self.context(None, version, alpn=["acme-tls/1"])
             with self.assertRaises(OSError):

@@ -80,6 +80,22 @@ class ReloadTests(SynchronousTestCase):
         answer.read()
         return answer.status, answer.headers.get("X-Frame-Options", "")
 
+    def test_discovery(self) -> None:
+        """What others are told of this server changes with the reload, for open connections too."""
+        daemon = self.start(OPEN)
+        connection = self.connect(daemon)
+
+        def robots() -> bytes:
+            connection.request("GET", "/robots.txt")
+            return connection.getresponse().read()
+
+        self.assertEqual(robots(), b"User-agent: *\nDisallow: /\n")
+        self.rewrite(daemon, f'{OPEN}\n[well-known]\nrobots = "User-agent: none"')
+        done = self.reload(daemon)
+        self.assertEqual(done.exit_code, 0, done.stderr)
+        self.assertIn("well-known.robots", done.stdout)
+        self.assertEqual(robots(), b"User-agent: none\n")
+
     def test_open_connections(self) -> None:
         """Rules and headers hold for the next request of connections that are open, over HTTP/1.1 and HTTP/2."""
         port = free_port()

@@ -50,7 +50,7 @@ class MdnTests(SynchronousTestCase):
             self.assertEqual(found.is_displayed, shown, text)
 
     def test_nothing(self) -> None:
-        """What names no message, or speaks for another than its author (RFC 8098 §3.1), is none."""
+        """What names no message, or speaks for another than its author (RFC 8098 §3), is none."""
         self.assertIsNone(parse(mdn(message_id="")))
         self.assertIsNone(parse(mdn(author="eve@example.net")))
         self.assertIsNone(parse(b"From: bob@example.net\r\n\r\nread"))

@@ -12,6 +12,7 @@ from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
+from twisted.logger import capturedLogs
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
@@ -102,6 +103,15 @@ class BoundedTests(SynchronousTestCase):
         self.assertFalse(self.peer.transport.disconnected)
         self.clock.advance(0.2)
         self.assertTrue(self.peer.transport.disconnected)
+
+    def test_silent(self) -> None:
+        """A connection that comes and goes leaves no lines in the log."""
+        factory = self.peer.protocol.factory
+        factory.wrappedFactory.noisy = False
+        with capturedLogs() as events:
+            factory.doStart()
+            factory.doStop()
+        self.assertEqual(events, [])
 
     def test_nothing_left_behind(self) -> None:
         """A connection that has ended isn't waited for."""

@@ -73,6 +73,14 @@ class ThreadPoolTests(SynchronousTestCase):
         self.reactor.run()
         self.assertEqual(ran, [])
 
+    def test_stop_waits_no_longer_than_asked(self) -> None:
+        """Work that never ends doesn't hold up the end where a time is given."""
+        never = threading.Event()
+        self.addCleanup(never.set)
+        self.pool.run(never.wait)
+        self.pool.stop(0.01)
+        self.assertRaises(Stopped, self.pool.run, never.wait)
+
     def test_stop_finishes_what_was_queued(self) -> None:
         """What was given before the stop is done; what comes after it is refused."""
         ran: list[int] = []

@@ -231,16 +231,30 @@ class OperatorTests(QueueTestCase):
         self.assertEqual(len(self.due()), 1)
 
     def test_cancel(self) -> None:
-        """Canceling gives up who waits, but not who is being tried."""
-        message = self.put("a@example.net", "b@example.net")
-        first, _ = self.due()
+        """Canceling gives up who waits; an attempt under way is the last, and what it has reached it has reached."""
+        message = self.put("a@example.net", "b@example.net", "c@example.net")
+        first, second, _ = self.due()
         with self.store.write() as s:
-            self.begin(s, message, [first])
-            self.assertEqual(queue_control.cancel(s, message), 1)
-        self.assertEqual([each.status for each in self.get(message).recipients], ["queued", "canceled"])
+            self.begin(s, message, [first, second])
+            self.assertEqual(queue_control.cancel(s, message), 3)
+        self.assertIsNone(self.get(message).finished_at)
+        again = Attempt(at=NOW, status="queued", reply="451 later", peer="", next_attempt_at=NOW + 60)
+        with self.store.write() as s:
+            self.assertFalse(queue.record(s, second, again))
         self.assertTrue(self.finish(first))
+        self.assertEqual([each.status for each in self.get(message).recipients], ["relayed", "canceled", "canceled"])
         with self.store.write() as s:
             self.assertRaises(NotFound, queue_control.cancel, s, message)
+
+    def test_cancel_interrupted(self) -> None:
+        """Whoever was canceled while a stop or crash interrupted the attempt isn't tried again."""
+        message = self.put("a@example.net")
+        with self.store.write() as s:
+            self.begin(s, message, self.due())
+            queue_control.cancel(s, message)
+            queue.give_back(s, [each.id for each in self.get(message).recipients], NOW)
+        self.assertEqual((self.due(), [each.status for each in self.get(message).recipients]), ([], ["canceled"]))
+        self.assertIsNotNone(self.get(message).finished_at)
 
     def test_unsend(self) -> None:
         """A message is unsent whole as long as nothing of it was tried."""

@@ -41,13 +41,20 @@ class Authority:
         self.pem = self.certificate.public_bytes(Encoding.PEM).decode()
 
     def issue(
-        self, name: str, *, days: int = 30, use: x509.ObjectIdentifier = ExtendedKeyUsageOID.CLIENT_AUTH
+        self,
+        name: str,
+        *,
+        days: int = 30,
+        use: x509.ObjectIdentifier = ExtendedKeyUsageOID.CLIENT_AUTH,
+        unit: str = "",
+        units: int = 0,
     ) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
-        """A certificate and its key; one of negative `days` has expired so long ago."""
+        """A certificate and its key; one of negative `days` has expired so long ago. `unit` is in it `units` times."""
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name(
             [
                 x509.NameAttribute(NameOID.ORGANIZATION_NAME, "Example"),
+                *[x509.NameAttribute(NameOID.ORGANIZATIONAL_UNIT_NAME, unit)] * units,
                 x509.NameAttribute(NameOID.COMMON_NAME, name),
             ]
         )

@@ -121,6 +121,33 @@ class Choice(SynchronousTestCase):
         self.assertTrue(str(error).startswith('the certificate issued for "x" can\'t be read'), error)
         self.assertEqual(list(certificates.names()), ["example.org", "example.net"])
 
+    def test_kept(self) -> None:
+        """A certificate that is set again is not loaded again: hundreds may stand beside the one that is new."""
+        first, second = certificate("a", "example.org"), certificate("b", "example.net")
+        certificates = Certificates([first, second], "host")
+        given = issued("example.com")
+        certificates.set_issued([given])
+        before = {name: certificates.credential_for(name.encode()) for name in certificates.names()}
+        renewed = certificate("b", "example.net")
+        certificates.replace([first, renewed])
+        certificates.set_issued([given, issued("example.info")])
+        after = {name: certificates.credential_for(name.encode()) for name in certificates.names()}
+        kept = [name for name, credential in after.items() if credential is before.get(name)]
+        self.assertEqual(kept, ["example.org", "example.com"])
+        prepared = certificates.prepare([second])
+        certificates.replace([first, second], prepared)
+        self.assertIs(certificates.credential_for(b"example.net"), prepared[second])
+
+    def test_renewed_alone(self) -> None:
+        """One that is renewed leaves the others as they are: with many names nothing is read or made anew."""
+        certificates = Certificates([], "host")
+        kept = issued("example.net")
+        certificates.set_issued([issued("example.org"), kept])
+        before = certificates.credential_for(b"example.net"), certificates.credential_for(b"example.org")
+        certificates.set_issued([issued("example.org"), kept])
+        self.assertIs(certificates.credential_for(b"example.net"), before[0])
+        self.assertIsNot(certificates.credential_for(b"example.org"), before[1])
+
     def test_replace_is_all_or_nothing(self) -> None:
         """One bad certificate among several leaves all as they were."""
         certificates = Certificates([certificate("a", "example.org")], "host")

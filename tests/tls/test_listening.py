@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import datetime
 import ssl
+from typing import Any, cast
 
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import DNSName, SubjectAlternativeName
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from twisted.logger import capturedLogs
@@ -146,6 +149,17 @@ class Resumption(SynchronousTestCase):
             self.assertEqual((other.alert, other.tls.session_reused), ("", False))
 
 
+class Patched:
+    """A certificate with some of its octets changed; its signature is wrong, therefore."""
+
+    def __init__(self, certificate: x509.Certificate, old: bytes, new: bytes) -> None:
+        self._octets = certificate.public_bytes(Encoding.DER).replace(old, new, 1)
+
+    def public_bytes(self, encoding: Encoding) -> bytes:
+        """In PEM."""
+        return ssl.DER_cert_to_PEM_cert(self._octets).encode()
+
+
 class ClientCertificates(SynchronousTestCase):
     """`client-ca` and `client-auth`."""
 
@@ -193,6 +207,30 @@ class ClientCertificates(SynchronousTestCase):
                     [line] = lines
                     self.assertEqual((line["listener"], line["reason"]), ("https", reason))
                     self.assertTrue(line["subject"].endswith(",O=Example"), line["subject"])
+
+    def test_unreadable(self) -> None:
+        """A certificate that OpenSSL takes and nobody else can read is refused and told; nothing of it is kept."""
+        good, key = self.authority.issue("bob")
+        # RFC 5280 §4.1.2.1: a version that there isn't.
+        shown = cast(x509.Certificate, Patched(good, bytes.fromhex("a003020102"), bytes.fromhex("a003020105")))
+        for version in VERSIONS:
+            client, bed = Client(version=version, shown=(shown, key)), Bed(self.required)
+            with capturedLogs() as lines:
+                protocol = bed.connect(client)
+            [line] = lines
+            self.assertTrue(line["reason"].startswith("it can't be read"), line["reason"])
+            self.assertEqual(protocol.client_subject, "")
+            self.assertTrue(protocol.transport.disconnecting)  # type: ignore[union-attr]
+            kept: Any = bed.tls._first
+            self.assertEqual(kept._verify_helper._problems, [])
+
+    def test_long_subject(self) -> None:
+        """What a stranger puts into a certificate doesn't fill the log."""
+        shown = Authority("Others").issue("x" * 64, unit="u" * 64, units=100)
+        client = Client(shown=shown)
+        with capturedLogs() as lines:
+            Bed(self.required).connect(client)
+        self.assertEqual(len(lines[0]["subject"]), 257)
 
     def test_lines_are_bounded(self) -> None:
         """One line a minute, with how many it left out."""

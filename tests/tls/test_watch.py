@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
@@ -13,8 +13,10 @@ from twisted.internet.task import Clock
 from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
-from stalwart.config import Certificate, certificate_sources, load
-from stalwart.tls import Certificates, CertificateWatch, self_signed
+from stalwart.config import Certificate, CertificateSource, UnusableFile, certificate_sources, load
+from stalwart.tls import Certificates, CertificateWatch, Credential, self_signed
+from stalwart.tls import certificates as certificates_module
+from stalwart.tls.credentials import configured
 from stalwart.tls.watch import LOOK_SECONDS
 
 T = TypeVar("T")
@@ -168,6 +170,58 @@ class Watch(SynchronousTestCase):
             self.look()
             self.assertEqual(self.names(), ["inline.example", f"linked{number}.example"])
 
+    def test_same_time_and_size(self) -> None:
+        """Files written over with as many octets and given their old times (`rsync --times`, images) are seen."""
+        self.look()
+        cert, key = (self.live / "fullchain.pem").read_text(), (self.live / "privkey.pem").read_text()
+        times = {name: os.stat(self.live / name).st_mtime_ns for name in ("fullchain.pem", "privkey.pem")}
+        while True:
+            new_cert, new_key = self_signed(["new.example"], now=NOW)
+            if (len(new_cert), len(new_key)) == (len(cert), len(key)):
+                break
+        self.write(new_cert, new_key)
+        for name, nanoseconds in times.items():
+            os.utime(self.live / name, ns=(nanoseconds, nanoseconds))
+        self.look()
+        self.assertEqual(self.names(), ["inline.example", "new.example"])
+
+    def test_permission_lost(self) -> None:
+        """Files that may not be read any more are told of while the old certificate is served, not at a restart."""
+        self.look()
+
+        def refused(source: CertificateSource, environ: Mapping[str, str]) -> Certificate:
+            raise UnusableFile("Permission denied")  # which root never gets
+
+        self.patch(CertificateSource, "read", refused)
+        os.chmod(self.live / "privkey.pem", 0)
+        [line] = self.look(5)
+        self.assertIn("Permission denied", line)
+        self.assertEqual(self.names(), ["inline.example", "old.example"])
+
+    def test_expired(self) -> None:
+        """An expired certificate takes the place of one that has expired too, and of no other."""
+        self.look()
+        self.write(*self_signed(["late.example"], now=NOW - datetime.timedelta(days=500)))
+        [line] = self.look(5)
+        self.assertIn("the certificate expired on 20", line)
+        self.assertEqual(self.names(), ["inline.example", "old.example"])
+        self.clock.advance(400 * 86_400)
+        self.look(2)
+        self.assertEqual(self.names(), ["inline.example", "late.example"])
+
+    def test_no_file(self) -> None:
+        """A pipe, which would be waited for without end, is refused; so is a folder."""
+        self.look()
+        path = self.live / "privkey.pem"
+        for make in (os.mkfifo, os.mkdir):
+            path.unlink()
+            make(path)
+            [line] = self.look(5)
+            self.assertIn(f"{path} should be a regular file", line)
+            os.rename(path, self.folder / make.__name__)
+            path.write_text("")
+        self.assertEqual(self.names(), ["inline.example", "old.example"])
+
     def test_between_loading_and_watching(self) -> None:
         """What was replaced before the first look is seen by it."""
         self.write(*self_signed(["new.example"], now=NOW))
@@ -201,3 +255,51 @@ class Watch(SynchronousTestCase):
         with capturedLogs() as events:
             self.clock.advance(86_400 - 3 * LOOK_SECONDS)
         self.assertEqual(len(events), 2)
+
+    def test_hundreds(self) -> None:
+        """Certificates are loaded in the thread, and only those that are new; all that are new are served at once."""
+        folder = self.folder / "many"
+        folder.mkdir()
+        text = ""
+        for number in range(30):
+            self.write_numbered(folder, number, "old")
+            text += (
+                f'[certificate.n{number}]\ncert = "%{{file:many/{number}.pem}}%"\n'
+                f'private-key = "%{{file:many/{number}.key}}%"\n'
+            )
+        (self.folder / "many.toml").write_text(text)
+        settings = load(str(self.folder / "many.toml"), {})
+        pool = Slowly()
+        certificates = Certificates(settings.certificates, "host")
+        watch = CertificateWatch(certificates, self.clock, pool, environ={})
+        watch.configure(settings.certificates, certificate_sources(settings))
+        swaps: list[int] = []
+        watch.on_replaced = lambda every: swaps.append(len(every))
+        loading: list[str] = []
+        before = list(certificates.configured_ones())
+
+        def counted(certificate: Certificate) -> Credential:
+            loading.append(certificate.id)
+            return configured(certificate)
+
+        self.patch(certificates_module, "configured", counted)
+        watch.startService()
+        self.addCleanup(watch.stopService)
+        self.clock.advance(0)
+        pool.tell.pop()()
+        self.assertEqual((loading, swaps), ([], []))
+        for number in range(20):
+            self.write_numbered(folder, number, "new")
+        self.clock.advance(LOOK_SECONDS)
+        self.assertEqual(sorted(loading), sorted(f"n{number}" for number in range(20)))
+        pool.tell.pop()()
+        self.assertEqual((len(loading), swaps), (20, [30]))
+        now = list(certificates.configured_ones())
+        self.assertEqual([one is other for one, other in zip(before, now, strict=True)], [False] * 20 + [True] * 10)
+        self.assertEqual(sum(name.startswith("new") for name in certificates.names()), 20)
+
+    def write_numbered(self, folder: Path, number: int, kind: str) -> None:
+        """A pair of files by a number."""
+        cert, key = self_signed([f"{kind}{number}.example"], now=NOW)
+        (folder / f"{number}.pem").write_text(cert)
+        (folder / f"{number}.key").write_text(key)

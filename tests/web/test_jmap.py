@@ -20,10 +20,11 @@ from twisted.trial.unittest import SynchronousTestCase
 from stalwart import store
 from stalwart.auth import Authenticator, Passwords
 from stalwart.http import SiteSettings
+from stalwart.http.conditions import matches
 from stalwart.jmap.limits import Limits
 from stalwart.web.jmap import Jmap
 from stalwart.web.jmap_announcer import Announcer
-from stalwart.web.jmap_blobs import byte_range, content_disposition, matches, media_type_of
+from stalwart.web.jmap_blobs import byte_range, content_disposition, media_type_of
 from stalwart.web.jmap_streams import Streams
 from tests.http.bed import Answer, Wire, read_answers
 from tests.http.bed import Bed as HttpBed

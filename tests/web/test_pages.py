@@ -1,4 +1,4 @@
-"""Health, metrics, robots, and their places in the tree."""
+"""Health, metrics, and their places in the tree."""
 
 from __future__ import annotations
 
@@ -163,15 +163,9 @@ class Pages(SynchronousTestCase):
         )
         self.assertTrue(all(family.documentation for family in families.values()))
 
-    def test_robots(self) -> None:
-        """Crawlers are asked to stay away."""
-        answer = self.bed.get("/robots.txt")
-        self.assertEqual(answer.body, b"User-agent: *\nDisallow: /\n")
-        self.assertEqual(answer.headers["content-type"], "text/plain; charset=utf-8")
-
     def test_every_page(self) -> None:
         """Every page has HEAD, OPTIONS and 405, and nothing below it."""
-        for path in ("/healthz/live", "/robots.txt", "/extra"):
+        for path in ("/healthz/live", "/extra"):
             self.assertEqual(self.bed.get(path, method="HEAD").status, 200)
             self.assertEqual(self.bed.get(path, method="OPTIONS").status, 204)
             self.assertEqual(self.bed.get(path, method="POST").headers["allow"], "GET, HEAD, OPTIONS")

@@ -23,14 +23,18 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
+from twisted.internet.defer import Deferred
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 from txacme.interfaces import IResponder
 from zope.interface import implementer
+
+from stalwart.tls.acme.store import RunsInThread
 
 _log = Logger(namespace="stalwart.acme")
 
 CHALLENGE_SECONDS = 3600.0
-"""How long a challenge is answered for at most, if nobody ends it."""
+"""How old a challenge is that its process can't wait for any more."""
 
 _FOLDER = "challenges"
 _SUFFIX = ".pem"
@@ -110,13 +114,12 @@ def _general_name(name: str) -> x509.GeneralName:
 class SharedChallenges:
     """Challenge certificates in the folders of the stores, a file per server name, for all who share these."""
 
-    def __init__(self, folders: Sequence[Path], *, clock: Callable[[], float]) -> None:
-        """`folders` are the stores'; `clock` is the wall clock."""
+    def __init__(self, folders: Sequence[Path]) -> None:
+        """`folders` are the stores'."""
         self._folders = [folder / _FOLDER for folder in folders]
-        self._clock = clock
 
     def find(self, name: str) -> tuple[bytes, bytes] | None:
-        """Chain and key for a server name as a client sent it; None if no challenge of the last hour is there."""
+        """Chain and key for a server name as a client sent it; None if no challenge is there."""
         name = name.lower().rstrip(".")
         if not _NAME.match(name):
             return None
@@ -129,14 +132,13 @@ class SharedChallenges:
     def _read(self, path: Path) -> tuple[bytes, bytes] | None:
         try:
             with path.open("rb") as file:
-                age = self._clock() - os.fstat(file.fileno()).st_mtime
                 text = file.read(_MOST_OCTETS)
         except OSError:
             return None  # for most names that are asked for there is none
         chain, mark, key = text.partition(_KEY)
-        if not mark or abs(age) > CHALLENGE_SECONDS:
-            return None
-        return chain, mark + key
+        # However old it is by the clock of this machine, which may be another one than wrote it: what it proves is of
+        # use for its one challenge only (RFC 8737 §3).
+        return (chain, mark + key) if mark else None
 
 
 @implementer(IResponder)
@@ -145,35 +147,46 @@ class TlsAlpn01Responder:
 
     challenge_type = "tls-alpn-01"
 
-    def __init__(self, front: ChallengeFront, folder: Path, *, clock: Callable[[], float]) -> None:
-        """`folder` is the store's; `clock` is the wall clock."""
+    def __init__(self, front: ChallengeFront, folder: Path, *, pool: RunsInThread, clock: Callable[[], float]) -> None:
+        """`folder` is the store's, written in `pool` since it may lie on another machine; `clock` is the wall clock."""
         self._front = front
         self._folder = folder / _FOLDER
+        self._pool = pool
         self._clock = clock
 
-    def start_responding(self, server_name: str, challenge: object, response: KeyAuthorization) -> None:
-        """Answer for a name from now on."""
+    def start_responding(self, server_name: str, challenge: object, response: KeyAuthorization) -> Deferred[None]:
+        """Answer for a name from now on; fires when other processes can, too."""
         now = datetime.datetime.fromtimestamp(self._clock(), datetime.UTC)
         made = challenge_certificate(server_name, response.key_authorization, now=now)
         name = asked_for(server_name)
         self._front.set_challenge(name, made.chain_pem, made.key_pem)
-        try:
-            self._remove_old()
-            _write(self._folder / f"{name}{_SUFFIX}", made.chain_pem + made.key_pem)
-        except OSError as error:
-            _log.warn(
-                "the challenge certificate for {name} could not be written to {folder} ({reason}): only this process "
-                "answers the authority, no other one that shares the folder",
-                name=server_name,
-                folder=str(self._folder),
-                reason=error.strerror or str(error),
-            )
+        keeping = self._pool.run(lambda: self._keep(name, made.chain_pem + made.key_pem))
+        return keeping.addErrback(self._tell_unkept, server_name)
 
-    def stop_responding(self, server_name: str, challenge: object, response: KeyAuthorization) -> None:
+    def _tell_unkept(self, failure: Failure, server_name: str) -> None:
+        failure.trap(OSError)
+        error = failure.value
+        assert isinstance(error, OSError)
+        _log.warn(
+            "the challenge certificate for {name} could not be written to {folder} ({reason}): only this process "
+            "answers the authority, no other one that shares the folder",
+            name=server_name,
+            folder=str(self._folder),
+            reason=error.strerror or str(error),
+        )
+
+    def stop_responding(self, server_name: str, challenge: object, response: KeyAuthorization) -> Deferred[None]:
         """Stop answering for it."""
         name = asked_for(server_name)
         self._front.clear_challenge(name)
-        with suppress(OSError):  # it ages, too
+        return self._pool.run(lambda: self._forget(name))
+
+    def _keep(self, name: str, octets: bytes) -> None:
+        self._remove_old()
+        _write(self._folder / f"{name}{_SUFFIX}", octets)
+
+    def _forget(self, name: str) -> None:
+        with suppress(OSError):  # the next challenge removes what is old
             (self._folder / f"{name}{_SUFFIX}").unlink()
 
     def _remove_old(self) -> None:

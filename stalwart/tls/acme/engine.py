@@ -108,6 +108,7 @@ class _OrderClient:
         self.key = engine.account_key
         self._order: Order | None = None
         self._private_key: ec.EllipticCurvePrivateKey | None = None
+        self._name = ""
 
     def register(self, registration: object) -> Deferred[object]:
         return succeed(registration)
@@ -118,7 +119,8 @@ class _OrderClient:
     def request_challenges(self, identifier: Any) -> Deferred[_Resource]:
         # txacme has just made the certificate's key, in the same turn of the reactor.
         self._private_key = self._engine.newest_key
-        return Deferred.fromCoroutine(self._challenges(str(identifier.value)))
+        self._name = str(identifier.value)
+        return Deferred.fromCoroutine(self._challenges(self._name))
 
     async def _challenges(self, name: str) -> _Resource:
         client = self._engine.client
@@ -164,7 +166,7 @@ class _OrderClient:
     async def _issue(self) -> _Resource:
         assert self._order is not None and self._private_key is not None
         # txacme's own request has a common name, at most 64 characters long, and knows no IP addresses.
-        request = signing_request(self._order.identifiers[0].value, self._private_key)
+        request = signing_request(self._name, self._private_key)
         order = await self._engine.client.finalize(self._order, request)
         chain = x509.load_pem_x509_certificates(await self._engine.client.certificate(order))
         self._chain = [_Resource(body=each.public_bytes(Encoding.DER)) for each in chain[1:]]

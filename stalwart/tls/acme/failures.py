@@ -92,6 +92,9 @@ def _of_the_ca(error: AcmeError, provider: AcmeProvider) -> Explained:
     if error.status == 429:
         reason = "rate-limited"
     said = "; ".join(error.lines())
+    if error.type == "unauthorized" and error.status:
+        # Not what the CA found at the name, but its answer to a request of ours (RFC 8555 §7.3.6: a closed account).
+        reason = "account"
     todo = _todo(error, reason, said, provider)
     return Explained(
         reason=reason,
@@ -127,4 +130,6 @@ def _todo(error: AcmeError, reason: str, said: str, provider: AcmeProvider) -> s
         "profile": f"correct {where}.profile, or leave it out",
         "unreachable": "the CA may be overloaded",
     }
+    if reason == "account" and error.type == "unauthorized":
+        return f"the CA may have closed the account; for a new one move account.key of {where} away, and restart"
     return by_type.get(error.type) or by_reason.get(reason, "")

@@ -70,10 +70,14 @@ class StoreFolder:
         with suppress(FileExistsError):
             os.mkdir(self.path, 0o700)
         if stat.S_IMODE(os.stat(self.path).st_mode) & 0o077:
-            os.chmod(self.path, 0o700)
+            try:
+                os.chmod(self.path, 0o700)
+            except OSError as error:
+                reason = error.strerror or str(error)
+                _log.warn("{path} is open to others, and can't be closed: {reason}", path=self.path, reason=reason)
         for entry in os.scandir(self.path):
             if entry.name.startswith(".new-"):
-                with suppress(FileNotFoundError):
+                with suppress(OSError):  # what is served doesn't depend on it
                     if entry.stat().st_mtime < self._clock() - _TEMPORARY_SECONDS:
                         os.unlink(entry.path)
 
@@ -83,19 +87,35 @@ class StoreFolder:
         for entry in os.scandir(self.path):
             name = entry.name.removesuffix(_SUFFIX)
             if name != entry.name and _NAME.match(name):
-                with suppress(FileNotFoundError):
+                try:
                     found[name] = _stamp(entry.stat())
+                except FileNotFoundError:
+                    continue
+                except OSError:
+                    found[name] = (0, 0, 0)  # who reads it learns why
         return found
 
     def read(self, name: str) -> Pair | None:
         """The certificate for a name; None if there is none. One that can't be used is put aside, and is none."""
-        path = self._file(name)
         try:
-            return read_pair(name, self._content(path))
+            return self.look(name)
+        except (BadPair, PermissionError, IsADirectoryError) as error:
+            self._put_aside(self._file(name), str(error))
+            return None
+
+    def look(self, name: str) -> Pair | None:
+        """The same for those who only look: one that can't be used stays where it is. Raises BadPair."""
+        try:
+            return read_pair(name, self._content(self._file(name)))
         except FileNotFoundError:
             return None
-        except (BadPair, PermissionError, IsADirectoryError) as error:
-            self._put_aside(path, str(error))
+
+    def peek(self, name: str) -> Pair | None:
+        """As `read`, but nothing in the folder is touched."""
+        try:
+            with open(self._file(name), "rb") as file:
+                return read_pair(name, file.read(_MOST_OCTETS))
+        except (FileNotFoundError, BadPair, IsADirectoryError):
             return None
 
     def write(self, name: str, chain_pem: bytes, key_pem: bytes) -> Pair:
@@ -128,13 +148,17 @@ class StoreFolder:
 
     def states(self) -> dict[str, NameState]:
         """What is remembered of each name; nothing if that can't be read."""
-        path = os.path.join(self.path, _STATE)
         try:
-            return msgspec.json.decode(self._content(path), type=_States).names
-        except FileNotFoundError:
-            return {}
+            return self.look_states()
         except (msgspec.DecodeError, UnicodeDecodeError, PermissionError, IsADirectoryError) as error:
-            self._put_aside(path, str(error))
+            self._put_aside(os.path.join(self.path, _STATE), str(error))
+            return {}
+
+    def look_states(self) -> dict[str, NameState]:
+        """The same for those who only look. Raises msgspec.DecodeError or UnicodeDecodeError."""
+        try:
+            return msgspec.json.decode(self._content(os.path.join(self.path, _STATE)), type=_States).names
+        except FileNotFoundError:
             return {}
 
     def write_states(self, states: Mapping[str, NameState]) -> None:

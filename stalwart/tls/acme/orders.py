@@ -5,7 +5,8 @@ from __future__ import annotations
 import datetime
 from collections.abc import Callable
 
-from twisted.internet.defer import CancelledError, Deferred
+import msgspec
+from twisted.internet.defer import CancelledError, Deferred, DeferredSemaphore
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -24,7 +25,8 @@ from stalwart.tls.acme.surroundings import Surroundings
 _log = Logger(namespace="stalwart.acme")
 
 _ORDER_SECONDS = 900.0
-_INTERRUPTED = Explained(reason="interrupted", text="the daemon ended in the middle of the order")
+_ORDERS_AT_ONCE = 3  # at one CA: one that hangs holds up no other
+INTERRUPTED = Explained(reason="interrupted", text="the daemon ended in the middle of the order")
 
 
 class Orders:
@@ -46,21 +48,23 @@ class Orders:
         self._memory = memory
         self._around = around
         self._due = due
+        self._running = DeferredSemaphore(_ORDERS_AT_ONCE)
         self.stopping = False
         """Orders that are cancelled from now on were not given up because of the CA."""
 
     async def order(self, name: str) -> None:
         """Order a certificate when it is its turn. Raises AcmeFailure, of which all is told and remembered already."""
-        async with self._around.orders:
-            await self._order(name)
+        async with self._running:
+            await self.order_now(name)
 
-    async def _order(self, name: str) -> None:
+    async def order_now(self, name: str) -> None:
+        """Order a certificate, however many orders run: somebody waits for it. Raises AcmeFailure."""
         around = self._around
         before = self._memory.of(name)
         started = False
         try:
             # A process that is killed in the middle of each order must not begin the next one at once.
-            await self._memory.keep(name, self._failed(before, _INTERRUPTED))
+            await self._memory.keep(name, self._failed(before, INTERRUPTED))
             started = True
             if around.before_order is not None:
                 await self._check_first(name)
@@ -72,19 +76,22 @@ class Orders:
                 if started:
                     await self._keep_if_possible(name, before)
                 raise
-            await self._fail(name, before, error)
+            await self._fail(name, before, error, begun=started)
         around.metrics.acme_orders.labels("issued").inc()
         await self._keep_if_possible(name, policy.after_issue(directory=self._provider.directory, now=around.clock()))
         self._tell_issued(self._store.pairs[name])
 
-    async def _fail(self, name: str, before: NameState, error: Exception) -> None:
+    async def _fail(self, name: str, before: NameState, error: Exception, *, begun: bool) -> None:
         around = self._around
         explained = explain(error, self._provider, self._store.folder.path)
+        if begun and isinstance(error, OSError):
+            # What was issued could not be kept: it counts against the CA's limits all the same.
+            explained = msgspec.structs.replace(explained, local=False)
         state = self._failed(before, explained)
         around.metrics.acme_orders.labels("failed").inc()
         around.metrics.acme_failures.labels(explained.reason).inc()
         assert state.failure is not None
-        pair = self._store.pairs.get(name)
+        pair = self._store.served.get(name)
         if explained.is_bug:
             _log.failure("the order for {name} met a fault", Failure(error), name=name)
         _log.error(

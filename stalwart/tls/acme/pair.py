@@ -18,9 +18,17 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from stalwart.tls.acme.policy import Validity
+from stalwart.tls.credentials import BadCertificate, load
 
 _BLOCK = re.compile(rb"-----BEGIN ([A-Z0-9 ]{1,40})-----.{1,200000}?-----END \1-----", re.DOTALL)
-_UNREADABLE = (ValueError, TypeError, UnsupportedAlgorithm, x509.InvalidVersion)
+_UNREADABLE = (
+    ValueError,
+    TypeError,
+    UnsupportedAlgorithm,
+    x509.InvalidVersion,
+    x509.DuplicateExtension,
+    x509.UnsupportedGeneralNameType,
+)
 
 
 class BadPair(ValueError):
@@ -62,10 +70,17 @@ def read_pair(name: str, pem: bytes) -> Pair:
         raise BadPair("the private key does not belong to the first certificate")
     if not _covers(names, name):
         raise BadPair(f"the certificate is for {', '.join(names) or 'no name'}, not for {name}")
+    chain_pem = b"".join(certificate.public_bytes(Encoding.PEM) for certificate in certificates)
+    key_pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    try:
+        # OpenSSL has demands of its own, such as a key's size: what it refuses must not get among what is served.
+        load("the certificate", chain_pem, key_pem, default=False, source="issued")
+    except BadCertificate as error:
+        raise BadPair(str(error)) from None
     return Pair(
         name=name,
-        chain_pem=b"".join(certificate.public_bytes(Encoding.PEM) for certificate in certificates),
-        key_pem=key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()),
+        chain_pem=chain_pem,
+        key_pem=key_pem,
         validity=Validity(
             not_before=leaf.not_valid_before_utc.timestamp(), not_after=leaf.not_valid_after_utc.timestamp()
         ),

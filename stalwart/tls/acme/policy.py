@@ -30,7 +30,7 @@ _REFUSED_WAITS = (60.0, 600.0, 6_000.0, 86_400.0)
 _LOCAL_WAITS = (10.0, 30.0, 120.0, 600.0, 1_800.0, 3_600.0)
 _JITTER = 0.2
 # A limit of Let's Encrypt is counted over a week.
-_LONGEST_RETRY_AFTER = 8 * 86_400.0
+LONGEST_RETRY_AFTER = 8 * 86_400.0
 
 # RFC 9773 §4.3.2: how often a CA may be asked.
 _OFTENEST_ASK, _RAREST_ASK = 60.0, 86_400.0
@@ -180,7 +180,7 @@ def after_failure(
     # Not all servers that failed at the same time come back at the same time.
     wait *= 1 + _JITTER * random()
     if retry_after is not None:
-        asked = min(max(retry_after, 0.0), _LONGEST_RETRY_AFTER)
+        asked = min(max(retry_after, 0.0), LONGEST_RETRY_AFTER)
         wait = max(wait, asked * (1 + _JITTER / 10 * random()))
     failure = Failure(count=count, at=now, retry_at=now + wait, reason=reason, text=text)
     return msgspec.structs.replace(state, failure=failure)

@@ -25,11 +25,12 @@ from stalwart.tls.acme.folder import StoreFolder
 from stalwart.tls.acme.jws import thumbprint
 from stalwart.tls.acme.lease import Lease
 from stalwart.tls.acme.memory import Memory
-from stalwart.tls.acme.orders import Orders
+from stalwart.tls.acme.orders import INTERRUPTED, Orders
 from stalwart.tls.acme.pair import Pair
 from stalwart.tls.acme.policy import NameState
 from stalwart.tls.acme.store import CertificateStore
 from stalwart.tls.acme.surroundings import FullClient, Surroundings
+from stalwart.tls.acme.txacme_parts import issuing_service
 
 _log = Logger(namespace="stalwart.acme")
 
@@ -80,15 +81,27 @@ class ProviderService(Service):
         self._held = False
         self._trouble: str | None = None
 
-    def startService(self) -> None:
-        """Load what is there, at once; ordering begins in the next turn of the reactor."""
-        super().startService()  # type: ignore[no-untyped-call]
+    def load(self) -> None:
+        """Load what is there, at once, in this thread."""
         try:
             self._prepare_folder()
             self.store.load()
             self._memory.load()
         except OSError as error:
             self._tell_trouble(error)
+
+    async def load_in_thread(self) -> None:
+        """Load what is there; many certificates take longer than the clients of a running daemon should wait."""
+        try:
+            await self._around.pool.run(self._prepare_folder)
+            await self.store.refresh()
+            await self._memory.reload()
+        except OSError as error:
+            self._tell_trouble(error)
+
+    def startService(self) -> None:
+        """Ordering begins in the next turn of the reactor."""
+        super().startService()  # type: ignore[no-untyped-call]
         self._plan(0.0)
 
     async def stop(self) -> None:
@@ -154,16 +167,20 @@ class ProviderService(Service):
         try:
             if not self._prepared:
                 await run(self._prepare_folder)
-            held = await run(self._lease.step)
+            # First, and also where nothing can be written: what others put there is served.
             await self.store.refresh()
+            held = await run(self._lease.step)
             if held != self._held or not held:
                 await self._memory.reload()
             if held and not self._held:
                 _log.info("acme.{id}: this process orders its certificates", id=self.provider.id)
+                await self._end_interrupted()
             self._held = held
             if self.thumbprint is None or (held and self._orders is None):
                 await self._prepare_orders()
         except (OSError, ValueError) as error:
+            if isinstance(error, FileNotFoundError):
+                self._prepared = False  # the folder may be gone
             self._tell_trouble(error)
             return
         self._trouble = None
@@ -171,13 +188,25 @@ class ProviderService(Service):
             self._order_due(self._orders)
             self._ask_due()
 
+    async def _end_interrupted(self) -> None:
+        """An order whose process was killed when the certificate was in its place has not failed."""
+        for name in self.store.pairs:
+            failure = self._memory.of(name).failure
+            if failure is None or failure.reason != INTERRUPTED.reason or self.store.written_at(name) < failure.at:
+                continue
+            await self._memory.keep(name, policy.after_issue(directory=self.provider.directory, now=failure.at))
+
     def _prepare_folder(self) -> None:
         self._folder.prepare()
-        self.thumbprint = self._folder.account_thumbprint()
+        found = self._folder.account_thumbprint()
+        if found != self.thumbprint:
+            self._orders = None  # those were of another account
+        self.thumbprint = found
         self._prepared = True
 
     async def _prepare_orders(self) -> None:
         """Have the account's key, and what orders with it. Raises OSError; ValueError if a `ca-bundle` is none."""
+        await self._around.pool.run(issuing_service)  # imported in a thread: it takes a while
         key = await self._around.pool.run(self._folder.account_key)
         self.thumbprint = thumbprint(key)
         if self._orders is not None or not self.running:
@@ -228,7 +257,8 @@ class ProviderService(Service):
     def _order(self, orders: Orders, name: str, waiting: Deferred[None] | None) -> None:
         # Started only after it stands in the table: it may be over at once.
         begin: Deferred[None] = Deferred()
-        running = begin.addCallback(lambda _: Deferred.fromCoroutine(orders.order(name)))
+        order = orders.order if waiting is None else orders.order_now
+        running = begin.addCallback(lambda _: Deferred.fromCoroutine(order(name)))
         self._ordering[name] = running
 
         def done(result: object) -> None:

@@ -39,9 +39,10 @@ class Directory(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class Account(msgspec.Struct, frozen=True, kw_only=True):
-    """Of an account only the status counts (RFC 8555 §7.1.2); its URL is in the answer's head."""
+    """What counts of an account (RFC 8555 §7.1.2); its URL is in the answer's head."""
 
     status: Literal["valid", "deactivated", "revoked"]
+    contact: list[str] | None = None
 
 
 class Identifier(msgspec.Struct, frozen=True, kw_only=True):

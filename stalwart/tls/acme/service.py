@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from cryptography.hazmat.primitives.asymmetric import ec
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, DeferredList, DeferredLock, DeferredSemaphore
+from twisted.internet.defer import Deferred, DeferredList, DeferredLock
 from twisted.logger import Logger
 
 from stalwart.config import AcmeProvider
@@ -30,7 +30,6 @@ from stalwart.tls.credentials import BadCertificate, Issued
 
 _log = Logger(namespace="stalwart.acme")
 
-_ORDERS_AT_ONCE = 3
 # Shorter than txacme waits for an authorization, so that it is the client that says what it waited for.
 _OPERATION_SECONDS = 240.0
 
@@ -79,7 +78,6 @@ class AcmeService(Service):
             make_client=make_client or client_maker(reactor, clock),
             responders=responders,
             before_order=before_order,
-            orders=DeferredSemaphore(_ORDERS_AT_ONCE),
         )
         self._running: dict[str, ProviderService] = {}
         self._configuring = DeferredLock()
@@ -88,7 +86,9 @@ class AcmeService(Service):
         """Serve what is on disk, and begin to look what is due."""
         super().startService()  # type: ignore[no-untyped-call]
         for provider in self._providers:
-            self._start(provider)
+            service = self._make(provider)
+            service.load()
+            self._start(service)
         self._publish()
 
     def stopService(self) -> Deferred[None]:
@@ -101,23 +101,31 @@ class AcmeService(Service):
         return self._configuring.run(lambda: Deferred.fromCoroutine(self._configure(tuple(providers))))
 
     async def _configure(self, providers: tuple[AcmeProvider, ...]) -> None:
-        before = {provider.id: provider for provider in self._providers}
-        after = {provider.id: provider for provider in providers}
         self._providers = providers
         if not self.running:
             return
-        ended = [service for name, service in self._running.items() if after.get(name) != before[name]]
-        await self._stop(ended)
+        kept = [service for service in self._running.values() if service.provider in providers]
+        known = [service.provider for service in kept]
+        begun = [self._make(provider) for provider in providers if provider not in known]
+        for service in begun:
+            await service.load_in_thread()
+        await self._stop([service for service in self._running.values() if service not in kept])
         if self.running:  # else it was stopped meanwhile
-            for provider in providers:
-                if provider.id not in self._running:
-                    self._start(provider)
+            for service in begun:
+                self._start(service)
             self._publish()
 
-    def _start(self, provider: AcmeProvider) -> None:
+    def _make(self, provider: AcmeProvider) -> ProviderService:
         folder = StoreFolder(store_path(provider, self._data_path), clock=self._around.clock)
         lease = self._lease(folder.path, shared=provider.cache is not None)
-        self._running[provider.id] = service = ProviderService(provider, folder, lease, self._around, self._publish)
+        service = ProviderService(provider, folder, lease, self._around, self._publish)
+        for before in self._running.values():
+            if before.store.folder.path == folder.path:
+                service.store.start_from(before.store)
+        return service
+
+    def _start(self, service: ProviderService) -> None:
+        self._running[service.provider.id] = service
         service.startService()
 
     async def _stop(self, services: Sequence[ProviderService]) -> None:
@@ -165,7 +173,7 @@ class AcmeService(Service):
             )
             for service in self._running.values()
             for name in service.provider.domains
-            if (pair := service.store.pairs.get(name)) is not None
+            if (pair := service.store.served.get(name)) is not None
         ]
         try:
             self._front.set_issued(issued)

@@ -12,11 +12,14 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric import ec
 from twisted.internet.defer import DeferredLock
+from twisted.logger import Logger
 
 from stalwart.tls.acme.errors import BAD_ANSWER, FAILED, TERMS_NOT_AGREED, TIMEOUT, AcmeError
 from stalwart.tls.acme.jws import ExternalAccount, external_account_binding, sign
 from stalwart.tls.acme.resources import Account, Directory, parse, url_of
 from stalwart.tls.acme.transport import REQUEST_SECONDS, Answer, Transport
+
+_log = Logger(namespace="stalwart.acme")
 
 # With half of all nonces refused, one request in a thousand fails.
 _NONCE_TRIES = 10
@@ -98,7 +101,18 @@ class Session:
         account = parse(answer.body, Account, directory.new_account)
         if account.status != "valid":
             raise AcmeError(FAILED, "the CA does not serve this account", f"it is {account.status}")
-        return url_of(answer.header("Location"), f"Location of {directory.new_account}")
+        url = url_of(answer.header("Location"), f"Location of {directory.new_account}")
+        # RFC 8555 §7.3.1: an account that is found keeps the contact it has. CAs that keep none don't tell any.
+        if answer.status == 200 and account.contact is not None and set(account.contact) != set(self._contact):
+            await self._change_contact(url, deadline)
+        return url
+
+    async def _change_contact(self, url: str, deadline: float) -> None:
+        """RFC 8555 §7.3.2. A CA that doesn't take it issues all the same."""
+        try:
+            await self._signed(url, {"contact": self._contact}, url, deadline)
+        except AcmeError as error:
+            _log.warn("the CA keeps the contact that it had of the account {url}: {error}", url=url, error=error)
 
     async def _new_account(self, directory: Directory, deadline: float) -> Answer:
         wanted: dict[str, Any] = {"contact": self._contact} if self._contact else {}

@@ -41,11 +41,27 @@ class CertificateStore:
         self._one_at_a_time = DeferredLock()
         self._pairs: dict[str, Pair] = {}
         self._stamps: dict[str, Stamp] = {}
+        self._served: dict[str, Pair] = {}
+        self._unread: dict[str, str] = {}
+        """Names whose file can't be read just now, with the reason that was told."""
 
     @property
     def pairs(self) -> Mapping[str, Pair]:
         """The certificates by name."""
         return self._pairs
+
+    @property
+    def served(self) -> Mapping[str, Pair]:
+        """The same, and for a name whose file was lost or torn the last that was there: better than none."""
+        return self._served
+
+    def start_from(self, other: CertificateStore) -> None:
+        """Know what another one over the same folder knew, so that `load` reads only what is new."""
+        self._stamps, self._pairs, self._served = other._stamps, other._pairs, other._served
+
+    def written_at(self, name: str) -> float:
+        """When the file of one of `pairs` was written, by the file system's clock."""
+        return self._stamps[name][2] / 1e9 if name in self._stamps else 0.0
 
     def load(self) -> None:
         """Read the folder at once, in this thread. Raises OSError."""
@@ -60,17 +76,42 @@ class CertificateStore:
         return self._pool.run(lambda: self._look(stamps, pairs)).addCallback(self._take)
 
     def _look(self, stamps: Mapping[str, Stamp], pairs: Mapping[str, Pair]) -> tuple[dict[str, Stamp], dict[str, Pair]]:
-        """In a thread: the folder's present stamps and certificates; unchanged ones are not read again."""
+        """In a thread: the folder's present stamps and certificates; unchanged ones are not read again.
+
+        A file that can't be read holds up no other: its name keeps the certificate it has, and is tried again.
+        """
         found_stamps, found = {}, {}
         for name, stamp in self.folder.stamps().items():
-            pair = pairs.get(name) if stamps.get(name) == stamp else self.folder.read(name)
+            pair = pairs.get(name)
+            if pair is None or stamps.get(name) != stamp:
+                try:
+                    pair = self.folder.read(name)
+                except OSError as error:
+                    self._tell_unread(name, error)
+                else:
+                    self._unread.pop(name, None)
+                    found_stamps[name] = stamp
+            else:
+                found_stamps[name] = stamp
             if pair is not None:
-                found_stamps[name], found[name] = stamp, pair
+                found[name] = pair
         return found_stamps, found
+
+    def _tell_unread(self, name: str, error: OSError) -> None:
+        if self._unread.get(name) != str(error):
+            self._unread[name] = str(error)
+            _log.error(
+                "the certificate for {name} in {folder} can't be read ({error}): as long as there is no other it is "
+                "ordered anew",
+                name=name,
+                folder=self.folder.path,
+                error=error,
+            )
 
     def _take(self, seen: tuple[dict[str, Stamp], dict[str, Pair]]) -> None:
         before = self._pairs
         self._stamps, self._pairs = seen
+        self._served = {**self._served, **self._pairs}
         if self._pairs != before:
             self._changed()
 

@@ -8,7 +8,6 @@ from typing import Any, Protocol
 import msgspec
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
-from twisted.internet.defer import DeferredSemaphore
 
 from stalwart.config import AcmeProvider
 from stalwart.ops.metrics import Metrics
@@ -31,7 +30,7 @@ class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
     """What all providers of a daemon have in common.
 
     `clock` is the wall clock, `random` gives numbers from 0 up to 1; `before_order` may only warn, its failures are
-    logged. `orders` bounds how many run at once.
+    logged.
     """
 
     reactor: Any
@@ -42,4 +41,3 @@ class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
     make_client: Callable[[AcmeProvider, ec.EllipticCurvePrivateKey], FullClient]
     responders: Callable[[AcmeProvider, str], Sequence[Any]]
     before_order: Callable[[AcmeProvider, str], Awaitable[None]] | None
-    orders: DeferredSemaphore

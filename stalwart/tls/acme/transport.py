@@ -28,6 +28,7 @@ from zope.interface import implementer
 from stalwart import __version__
 from stalwart.ops.outgoing import Body, Bounded, http_date, retry_after_seconds
 from stalwart.tls.acme.errors import BAD_ANSWER, TIMEOUT, UNREACHABLE, AcmeError, Problem
+from stalwart.tls.acme.policy import LONGEST_RETRY_AFTER
 from stalwart.tls.acme.resources import UNREADABLE
 
 MOST_OCTETS = 1_048_576
@@ -148,12 +149,13 @@ class Transport:
         waits, dates = (response.headers.getRawHeaders(name) for name in (b"Retry-After", b"Date"))
         # By the CA's own clock, since ours may be wrong.
         now = http_date(dates[0]) if dates else None
+        now = self._clock() if now is None else now
         return Answer(
             url=url,
             status=response.code,
             headers=response.headers,
             body=octets,
-            retry_after=retry_after_seconds(waits[0], self._clock() if now is None else now) if waits else None,
+            retry_after=retry_after_seconds(waits[0], now, LONGEST_RETRY_AFTER) if waits else None,
         )
 
 

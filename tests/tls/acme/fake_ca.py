@@ -92,6 +92,7 @@ class FakeCa:
         """Whether a name that was proven needs no proof the next time."""
         self.refused: dict[str, Json] = {}
         """Problem documents of the names whose challenges fail."""
+        self.tells_contact = True
         self.processing_polls = 0
         self.lifetime = datetime.timedelta(days=90)
         self.window: tuple[datetime.datetime, datetime.datetime] | None = None
@@ -215,6 +216,9 @@ class FakeCa:
             return self._new_account(json.loads(b64decode(signed["protected"]))["jwk"], payload)
         if account is None:
             raise _Refused(problem("malformed", "kid was wanted"))
+        if resource == "account":
+            account["contact"] = payload["contact"]
+            return _json({"status": "valid"})
         if resource == "newOrder":
             return self._new_order(payload)
         try:
@@ -265,7 +269,7 @@ class FakeCa:
     def _new_account(self, jwk: Json, payload: Json) -> Reply:
         for url, account in self.accounts.items():
             if account["jwk"] == jwk:
-                return _json({"status": "valid"}, headers={"Location": url})
+                return _json({"status": "valid", **self._contact(account)}, headers={"Location": url})
         if payload.get("onlyReturnExisting"):
             raise _Refused(problem("accountDoesNotExist", "there is no such account"))
         if self.terms and not payload.get("termsOfServiceAgreed"):
@@ -273,8 +277,11 @@ class FakeCa:
         if self.external_accounts:
             self._check_binding(jwk, payload.get("externalAccountBinding"))
         url = f"{self.url}/account/{next(self._numbers)}"
-        self.accounts[url] = {"jwk": jwk, "contact": payload.get("contact", [])}
-        return _json({"status": "valid", "orders": f"{url}/orders"}, 201, {"Location": url})
+        self.accounts[url] = account = {"jwk": jwk, "contact": payload.get("contact", [])}
+        return _json({"status": "valid", "orders": f"{url}/orders", **self._contact(account)}, 201, {"Location": url})
+
+    def _contact(self, account: Json) -> Json:
+        return {"contact": account["contact"]} if self.tells_contact else {}
 
     def _check_binding(self, jwk: Json, binding: Json | None) -> None:
         if binding is None:

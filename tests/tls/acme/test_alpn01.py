@@ -7,12 +7,15 @@ import hashlib
 import ipaddress
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
@@ -26,6 +29,7 @@ from stalwart.tls.acme.alpn01 import (
     asked_for,
     challenge_certificate,
 )
+from tests.tls.acme.issuing_bed import Pool
 
 NOW = datetime.datetime(2026, 11, 20, 19, 0, tzinfo=datetime.UTC)
 
@@ -102,16 +106,16 @@ class ResponderTests(SynchronousTestCase):
         self.clock = Clock()
         self.clock.advance(datetime.datetime.now(datetime.UTC).timestamp())
         self.front = Front()
-        self.responder = TlsAlpn01Responder(self.front, self.folder, clock=self.clock.seconds)
-        self.shared = SharedChallenges([Path(self.mktemp()), self.folder], clock=self.clock.seconds)
+        self.responder = TlsAlpn01Responder(self.front, self.folder, pool=Pool(), clock=self.clock.seconds)
+        self.shared = SharedChallenges([Path(self.mktemp()), self.folder])
 
     def start(self, name: str = "mail.example.org") -> None:
         """A challenge for a name."""
-        self.responder.start_responding(name, object(), Response())
+        self.successResultOf(self.responder.start_responding(name, object(), Response()))
 
     def stop(self, name: str = "mail.example.org") -> None:
         """Its end."""
-        self.responder.stop_responding(name, object(), Response())
+        self.successResultOf(self.responder.stop_responding(name, object(), Response()))
 
     def test_interface(self) -> None:
         """It is what txacme's service takes."""
@@ -144,15 +148,40 @@ class ResponderTests(SynchronousTestCase):
         )
 
     def test_old(self) -> None:
-        """What a process left that ended in the middle is answered for an hour, and removed by the next challenge."""
+        """What a process left that ended in the middle is removed by the next challenge, when it is an hour old."""
         self.start("one.example")
         self.clock.advance(CHALLENGE_SECONDS - 10)
+        self.start("two.example")
         self.assertIsNotNone(self.shared.find("one.example"))
         self.clock.advance(20)
+        self.start("three.example")
         self.assertIsNone(self.shared.find("one.example"))
-        path = self.folder / "challenges"
-        self.responder._remove_old()
-        self.assertEqual(list(path.iterdir()), [])
+
+    def test_other_clock(self) -> None:
+        """A machine whose clock is years away answers nevertheless."""
+        self.start()
+        [path] = (self.folder / "challenges").iterdir()
+        os.utime(path, (0, 0))
+        self.assertIsNotNone(self.shared.find("mail.example.org"))
+
+    def test_slow_folder(self) -> None:
+        """The folder is written in a thread; the front answers before, and the challenge is begun after."""
+        begun: list[Callable[[], None]] = []
+        done: Deferred[Any] = Deferred()
+
+        class Slow(Pool):
+            def run(self, function: Any) -> Deferred[Any]:
+                begun.append(function)
+                return done
+
+        responder = TlsAlpn01Responder(self.front, self.folder, pool=Slow(), clock=self.clock.seconds)
+        starting = responder.start_responding("mail.example.org", object(), Response())
+        self.assertIn("mail.example.org", self.front.served)
+        self.assertNoResult(starting)
+        begun[0]()
+        done.callback(None)
+        self.successResultOf(starting)
+        self.assertIsNotNone(self.shared.find("mail.example.org"))
 
     def test_no_room(self) -> None:
         """Where the folder can't be written, this process answers all the same, and says what that means."""

@@ -31,6 +31,20 @@ class AccountTests(Bed):
         """Another client with the same key gets the same account."""
         self.assertEqual(await self.client().register(), await self.client().register())
 
+    async def test_other_contact(self) -> None:
+        """The account is told a contact that has changed, and isn't touched where the CA tells none."""
+        await self.client(contact=["mailto:jane@example.org"]).register()
+        await self.client(contact=["mailto:jane@example.org"]).register()
+        self.assertEqual(self.ca.asked("account"), [])
+        self.ca.tells_contact = False
+        await self.client(contact=["mailto:joe@example.org"]).register()
+        self.assertEqual(self.ca.asked("account"), [])
+        self.ca.tells_contact = True
+        await self.client(contact=["mailto:joe@example.org"]).register()
+        self.assertEqual([each["contact"] for each in self.ca.accounts.values()], [["mailto:joe@example.org"]])
+        self.ca.script("account", problem("serverInternal", "not today", status=500))
+        await self.client(contact=["mailto:jim@example.org"]).register()
+
     async def test_terms(self) -> None:
         """Without a word about the terms nothing is asked of the CA, and the error says where they are."""
         client = self.client(agree_to_terms=False)
@@ -215,7 +229,8 @@ class OrderTests(Bed):
         dated = Reply(status=429, body=dated.body, headers={**dated.headers, "Date": "Fri, 01 Jan 2027 00:00:00 GMT"})
         self.ca.script("newOrder", problem("rateLimited", "too many", status=429, retry_after=120), dated)
         client = self.client()
-        for expected in (120.0, 3600.0):
+        self.ca.script("newOrder", problem("rateLimited", "for a week", status=429, retry_after=600_000))
+        for expected in (120.0, 3600.0, 600_000.0):
             error = await self.refusal(client.new_order(NAMES))
             self.assertEqual((error.type, error.status, error.retry_after), ("rateLimited", 429, expected))
 

@@ -58,6 +58,13 @@ class ExplainTests(SynchronousTestCase):
             for words in ("the title", "the detail", todo):
                 self.assertIn(words, explained.text)
 
+    def test_closed_account(self) -> None:
+        """An account that the CA has closed isn't taken for a name that leads elsewhere."""
+        explained = told(AcmeError("unauthorized", "https://ca.example/new-order", "account deactivated", status=403))
+        self.assertEqual(explained.reason, "account")
+        self.assertIn("account.key", explained.text)
+        self.assertNotIn("port 80", explained.text)
+
     def test_port(self) -> None:
         """The port is that of the challenge."""
         self.assertIn("port 443", told(AcmeError("connection"), "tls-alpn-01").text)

@@ -23,7 +23,7 @@ from stalwart.tls.acme.folder import StoreFolder, store_path
 from stalwart.tls.acme.pair import BadPair, read_pair
 from stalwart.tls.acme.policy import NameState
 from stalwart.tls.acme.store import CertificateStore
-from tests.tls.acme.pairs import make_pair
+from tests.tls.acme.pairs import make_pair, odd_pairs
 
 NAME = "mail.example.org"
 
@@ -99,6 +99,23 @@ class FolderTests(SynchronousTestCase):
         read_pair("a.example.org", b"".join(make_pair("*.example.org")))
         for name in ("example.org", "b.a.example.org"):
             self.assertRaises(BadPair, read_pair, name, b"".join(make_pair("*.example.org")))
+
+    def test_odd(self) -> None:
+        """A key that OpenSSL finds too small, and a certificate with an extension twice, can't be used."""
+        for odd, pem_text in odd_pairs(NAME).items():
+            self.assertRaises(BadPair, read_pair, NAME, pem_text)
+            (self.path / f"{NAME}.pem").write_bytes(pem_text)
+            self.assertIsNone(self.folder.read(NAME), odd)
+
+    def test_cannot_be_closed(self) -> None:
+        """A folder of another user that is open to others is used as far as it goes."""
+        self.path.chmod(0o755)
+
+        def refuse(path: str, mode: int) -> None:
+            raise PermissionError(errno.EPERM, "Operation not permitted", path)
+
+        self.patch(os, "chmod", refuse)
+        self.folder.prepare()
 
     def test_put_aside(self) -> None:
         """A torn, foreign or empty file is no certificate; it is kept beside under another name."""

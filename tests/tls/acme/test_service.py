@@ -5,20 +5,26 @@ from __future__ import annotations
 import datetime
 import errno
 import os
+import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
+from twisted.logger import LogLevel, capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
 from stalwart.config import AcmeProvider
 from stalwart.tls.acme.errors import TIMEOUT, UNREACHABLE, AcmeError
 from stalwart.tls.acme.failures import AcmeFailure
 from stalwart.tls.acme.folder import StoreFolder
-from stalwart.tls.acme.resources import RenewalInfo, SuggestedWindow
-from tests.tls.acme.issuing_bed import CA, NOW, Daemon, provider, token_of
-from tests.tls.acme.pairs import make_pair
+from stalwart.tls.acme.lease import Lease
+from stalwart.tls.acme.policy import Failure, NameState
+from stalwart.tls.acme.resources import Order, RenewalInfo, SuggestedWindow
+from tests.tls.acme.issuing_bed import CA, NOW, Daemon, Pool, provider, token_of
+from tests.tls.acme.pairs import make_pair, odd_pairs
 
 A, B = "a.example.org", "b.example.org"
 DAY = 86_400.0
@@ -98,6 +104,18 @@ class IssueTests(ServiceCase):
         daemon = self.daemon(provider(*names)).start()
         self.assertEqual(daemon.front.names(), list(names))
 
+    def test_nameless_order(self) -> None:
+        """What is asked for is our own name, whatever names the CA's order has."""
+        daemon = self.daemon(provider(A))
+        new_order = daemon.ca.new_order
+
+        async def nameless(names: Sequence[str], *, replaces: str | None = None) -> Order:
+            return msgspec.structs.replace(await new_order(names, replaces=replaces), identifiers=[])
+
+        self.patch(daemon.ca, "new_order", nameless)
+        daemon.start()
+        self.assertEqual(daemon.front.names(), [A])
+
     def test_renewal(self) -> None:
         """A certificate of 90 days is renewed once after 60, and replaces the one before by its name (RFC 9773)."""
         daemon = self.daemon(provider(A)).start()
@@ -153,6 +171,21 @@ class IssueTests(ServiceCase):
         self.assertEqual((daemon.front.names(), len(daemon.ca.orders)), ([A], 1))
         self.assertEqual(len([name for name in os.listdir(os.path.dirname(path)) if "aside" in name]), 1)
 
+    def test_lost_file(self) -> None:
+        """A certificate whose file is torn or gone while the daemon runs is ordered anew, and served until then."""
+        path = os.path.join(self.folder, "acme", "le", f"{A}.pem")
+        for lose in (lambda: os.truncate(path, 200), lambda: os.unlink(path)):
+            daemon = self.daemon(provider(A)).start()
+            before = list(daemon.front.issued)
+            daemon.ca.faults[A] = [AcmeError(UNREACHABLE)]
+            lose()
+            daemon.run(3)
+            self.assertEqual((daemon.front.issued, daemon.ca.faults[A]), (before, []))
+            daemon.run(60)
+            [after] = daemon.front.issued
+            self.assertNotEqual(after.chain_pem, before[0].chain_pem)
+            self.stop(daemon)
+
     def test_other_directory(self) -> None:
         """Certificates of another directory, such as the CA's trial one, are ordered anew."""
         self.stop(self.daemon(provider(A, directory="https://staging.example/")).start())
@@ -184,6 +217,26 @@ class IssueTests(ServiceCase):
         hold.callback(None)
         daemon.run(1)
         self.assertEqual((len(daemon.front.names()), daemon.ca.most_running), (8, 3))
+
+    def test_not_held_up(self) -> None:
+        """A CA that hangs holds up neither the orders of another one nor the one that a person asks for."""
+        slow = [f"{number}.slow.example" for number in range(5)]
+        daemon = self.daemon(provider(B, *slow), provider(A, id="other"))
+        daemon.ca.valid_already = True
+        new_order = daemon.ca.new_order
+        never: Deferred[None] = Deferred()
+
+        async def hanging(names: Sequence[str], *, replaces: str | None = None) -> Order:
+            if names[0] in slow:
+                waiting: Deferred[None] = Deferred()
+                never.chainDeferred(waiting)
+                await waiting
+            return await new_order(names, replaces=replaces)
+
+        self.patch(daemon.ca, "new_order", hanging)
+        daemon.start()
+        self.assertEqual(daemon.front.names(), [B, A])
+        self.successResultOf(daemon.service.renew(B))
 
 
 class FailureTests(ServiceCase):
@@ -298,6 +351,86 @@ class FailureTests(ServiceCase):
         daemon.run(30)
         self.assertEqual(daemon.front.names(), [A])
 
+    def test_disk_full_at_the_end(self) -> None:
+        """What was issued and could not be kept used up the CA's limits: it isn't ordered again in a moment."""
+        daemon = self.daemon(provider(A))
+        write = StoreFolder._write
+
+        def failing(folder: StoreFolder, path: str, octets: bytes, *, replace: bool = True) -> None:
+            if path.endswith(".pem"):
+                raise OSError(errno.ENOSPC, "No space left on device")
+            write(folder, path, octets, replace=replace)
+
+        self.patch(StoreFolder, "_write", failing)
+        daemon.start().run(3600)
+        self.assertEqual((len(daemon.ca.orders), self.state().failure.reason), (3, "disk"))
+
+    def test_one_unreadable(self) -> None:
+        """Files that can't be read, or used, hold up no other name, and are due."""
+        folder = self.store()
+        folder.prepare()
+        folder.write(B, *make_pair(B, now=NOW))
+        loop = Path(folder.path, f"{A}.pem")
+        loop.symlink_to(loop.name)
+        odd = {name: odd_pairs(name)[name.partition(".")[0]] for name in ("weak.example.org", "twice.example.org")}
+        for name, text in odd.items():
+            Path(folder.path, f"{name}.pem").write_bytes(text)
+        daemon = self.daemon(provider(A, B, *odd)).start()
+        self.assertEqual([name for name, _ in daemon.ca.orders], [A, *odd])
+        self.assertEqual(daemon.front.names(), [A, B, *odd])
+
+    def test_failing_disk(self) -> None:
+        """A file that can't be read any more leaves what is served; it is read as soon as that works."""
+        daemon = self.daemon(provider(A)).start()
+        served = daemon.front.issued
+        read, fails = StoreFolder._content, [True]
+
+        def failing(folder: StoreFolder, path: str) -> bytes:
+            if fails[0] and path.endswith(".pem"):
+                raise OSError(errno.EIO, "Input/output error", path)
+            return read(folder, path)
+
+        self.patch(StoreFolder, "_content", failing)
+        chain, key = make_pair(A, now=NOW)
+        self.store().write(A, chain, key)
+        daemon.run(10)
+        self.assertEqual((daemon.front.issued, len(daemon.ca.orders)), (served, 1))
+        fails[0] = False
+        daemon.run(3)
+        self.assertEqual(daemon.front.issued[0].key_pem, key)
+
+    def test_read_only(self) -> None:
+        """Where nothing can be written, what others put into the folder is served; what is wrong is told once."""
+        daemon = self.daemon(provider(A), machine="other")
+        self.store().prepare()
+
+        def refuse(*_: object) -> bool:
+            raise OSError(errno.EROFS, "Read-only file system")
+
+        self.patch(Lease, "step", refuse)
+        os.chmod(self.store().path, 0o755)
+        self.patch(os, "chmod", refuse)
+        with capturedLogs() as events:
+            daemon.start()
+            self.store().write(A, *make_pair(A, now=NOW))
+            daemon.run(30)
+        told = [event["log_format"] for event in events if event["log_level"] >= LogLevel.warn]
+        self.assertEqual(len(told), 2, told)
+        self.assertEqual((daemon.front.names(), daemon.ca.orders), ([A], []))
+
+    def test_folder_gone(self) -> None:
+        """A folder that is removed is made anew, with another account; what was served stays until there is another."""
+        daemon = self.daemon(provider(A, B)).start()
+        before, accounts = daemon.front.issued, daemon.service.thumbprints()
+        daemon.ca.faults[B] = [AcmeError("dns")] * 9
+        shutil.rmtree(self.store().path)
+        daemon.run(5)
+        self.assertEqual([name for name, _ in daemon.ca.orders], [A, B, A, B])
+        self.assertNotEqual(daemon.service.thumbprints(), accounts)
+        self.assertEqual(daemon.service.thumbprints(), (self.store().account_thumbprint(),))
+        self.assertEqual(daemon.front.issued[1], before[1])
+        self.assertNotEqual(daemon.front.issued[0], before[0])
+
     def test_folder_unusable(self) -> None:
         """A folder that can't be used is told once, and looked at again."""
         os.makedirs(self.folder)
@@ -308,6 +441,18 @@ class FailureTests(ServiceCase):
         os.unlink(os.path.join(self.folder, "acme"))
         daemon.run(3)
         self.assertEqual(daemon.front.names(), [A])
+
+    def test_killed_at_the_end(self) -> None:
+        """A daemon that dies when the certificate is in its place, and before that is noted, has got it."""
+        self.stop(self.daemon(provider(A)).start())
+        failure = Failure(count=1, at=NOW, retry_at=NOW + 60, reason="interrupted", text="")
+        for written, wanted in ((NOW - 5, (None, "interrupted")), (NOW + 5, (CA, None))):
+            self.store().write_states({A: NameState(failure=failure)})
+            os.utime(os.path.join(self.store().path, f"{A}.pem"), (written, written))
+            daemon = self.daemon(provider(A)).start()
+            state = daemon.service.names()[0].state
+            self.assertEqual((state.directory, state.failure and state.failure.reason), wanted)
+            self.stop(daemon)
 
     def test_fast_clock(self) -> None:
         """By a clock that is years ahead, new certificates have expired: one is ordered, not one after the other."""
@@ -387,13 +532,15 @@ class CommandTests(ServiceCase):
     """Asked for by a person."""
 
     def test_renew(self) -> None:
-        """A renewal can be had at once, also of a name that failed and waits."""
+        """A renewal can be had at once, also of a name that failed and waits; each has a key of its own."""
         daemon = self.daemon(provider(A))
         daemon.ca.faults[A] = [AcmeError("dns", "no such name", retry_after=9000.0)]
         daemon.start()
         self.successResultOf(daemon.service.renew(A))
+        first = daemon.front.issued[0].key_pem
         self.successResultOf(daemon.service.renew(A))
         self.assertEqual((daemon.front.names(), len(daemon.ca.orders)), ([A], 3))
+        self.assertNotEqual(daemon.front.issued[0].key_pem, first)
 
     def test_renew_fails(self) -> None:
         """Why it failed is told; so is that a name isn't configured, or is being ordered."""
@@ -420,6 +567,39 @@ class CommandTests(ServiceCase):
         self.assertEqual(daemon.front.names(), [A, B])
         daemon.run(10)
         self.assertEqual(len(daemon.ca.orders), 2)
+
+    def test_reload_reads_nothing_again(self) -> None:
+        """Certificates that are known already are not read again: that would be in the reactor's thread."""
+        daemon = self.daemon(provider(A, B)).start()
+        before = list(daemon.front.issued)
+        read: list[str] = []
+        self.patch(StoreFolder, "read", lambda folder, name: read.append(name))
+        self.successResultOf(daemon.service.configure([provider(A, B, profile="shortlived")]))
+        self.assertEqual((read, daemon.front.issued), ([], before))
+
+    def test_reload_reads_in_a_thread(self) -> None:
+        """What a reload brings is read by a thread: many certificates would stop the running daemon for a while."""
+        daemon = self.daemon(provider(A)).start()
+        os.utime(os.path.join(self.folder, "acme", "le", f"{A}.pem"), (1, 1))
+        run, read = Pool.run, StoreFolder.read
+        depth: list[int] = []
+        in_thread: list[bool] = []
+
+        def marked(pool: Pool, function: Any) -> Any:
+            depth.append(1)
+            try:
+                return run(pool, function)
+            finally:
+                depth.pop()
+
+        def noted(folder: StoreFolder, name: str) -> Any:
+            in_thread.append(bool(depth))
+            return read(folder, name)
+
+        self.patch(Pool, "run", marked)
+        self.patch(StoreFolder, "read", noted)
+        self.successResultOf(daemon.service.configure([provider(A, B)]))
+        self.assertTrue(in_thread and all(in_thread))
 
     def test_reload_of_another(self) -> None:
         """A provider that didn't change goes on with its orders."""
