@@ -21,11 +21,12 @@ from stalwart.cli.opening import load_settings, open_store
 from stalwart.cli.output import as_json, table
 from stalwart.config import Settings
 from stalwart.delivery.mail_dns import ResolverDns
+from stalwart.discovery.services import is_address
 from stalwart.store import DkimKeyRow, InvalidAddress, list_dkim_keys, list_domains
 from stalwart.store.addresses import normalise_domain
 from stalwart.tls.acme.folder import StoreFolder, store_path
 from stalwart.tls.inventory import names_of
-from stalwart.zone import ServedCertificate, exit_code, wanted_records, zone_lines
+from stalwart.zone import ServedCertificate, exit_code, fault, wanted_records, zone_lines
 from stalwart.zone.values import as_text
 
 _PORT = 53
@@ -140,13 +141,16 @@ def read_domain(config_path: str | None, text: str) -> Examined:
         domain = normalise_domain(text)
     except InvalidAddress as error:
         raise click.UsageError(str(error)) from None
-    if "." not in settings.hostname:
+    if "." not in settings.hostname or is_address(settings.hostname):
         raise click.UsageError(
             f'server.hostname is "{settings.hostname}", which is no full name: set it to the name by which others'
             f" reach this server, such as mail.{domain}"
         )
     keys, is_local = _of_store(config_path, settings, domain)
     wanted = wanted_records(settings, domain, keys, tuple(_certificates(settings)), time.time())
+    reason = fault(wanted)
+    if reason is not None:
+        raise click.UsageError(reason)
     return Examined(settings=settings, wanted=wanted, is_local=is_local)
 
 

@@ -109,8 +109,8 @@ class PublicWeb:
         reading = _Body()
         response.deliverBody(reading)
         body = await reading.done
-        media_type = (response.headers.getRawHeaders("Content-Type") or [""])[0].partition(";")[0].strip().lower()
-        return Fetched(status=response.code, media_type=media_type, body=body)
+        media_type = (response.headers.getRawHeaders(b"Content-Type") or [b""])[0].partition(b";")[0].strip().lower()
+        return Fetched(status=response.code, media_type=media_type.decode("ascii", "replace"), body=body)
 
     async def _told(self, asked: Coroutine[Deferred[Any], Any, _T], address: str, port: int) -> _T:
         where = f"port {port} of {address}"
@@ -132,6 +132,8 @@ class PublicWeb:
                 raise Unknown(f"{where} doesn't speak TLS: {_openssl(reason)}") from None
             if isinstance(reason, ConnectError | ConnectionClosed | ResponseFailed | OSError):
                 raise Unknown(f"{where} can't be reached from here: {reason}") from None
+            if isinstance(error, ResponseFailed):
+                raise Unknown(f"what {where} answers is not HTTP: {reason}") from None
             raise
 
 

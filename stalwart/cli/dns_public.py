@@ -186,7 +186,7 @@ class _Autoconfig:
             return f"have this server answer there: it says {fetched.status}, or it is another server"
         try:
             root = fromstring(fetched.body)
-        except (ParseError, DefusedXmlException, ValueError):
+        except (ParseError, DefusedXmlException, ValueError, LookupError):  # of encodings, the last two
             return "have this server answer there: what comes is no XML"
         names = [element.text or "" for element in root.iterfind("emailProvider/domain")]
         if root.tag == "clientConfig" and any(map(self._is_domain, names)):

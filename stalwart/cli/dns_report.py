@@ -14,6 +14,8 @@ from stalwart.zone.finding import State
 from stalwart.zone.record import TTL
 from stalwart.zone.values import as_text
 
+# Characters of what was found: a TXT record may have 60,000. The longest that is of use is that of a DKIM key.
+_MOST_GOOD, _MOST_FOUND = 100, 1000
 _WIDTH = 9  # of the states, with a blank
 
 
@@ -63,21 +65,24 @@ def findings_text(domain: str, server: str | None, findings: Sequence[Finding]) 
         yield "  ".join(filter(None, cells)).rstrip()
         if finding.state in ("wrong", "missing", "unknown"):
             for text in finding.found:
-                yield f"{indent}found:  {printable(text)}"
+                yield f"{indent}found:  {_cut(printable(text), _MOST_FOUND)}"
             yield f"{indent}wanted: {finding.wanted}"
             yield f"{indent}why:    {finding.why}"
         if finding.fix:
-            yield f"{indent}to do:  {printable(finding.fix)}"
+            yield f"{indent}to do:  {_cut(printable(finding.fix), _MOST_FOUND)}"
         if finding.note:
-            yield f"{indent}note:   {printable(finding.note)}"
+            yield f"{indent}note:   {_cut(printable(finding.note), _MOST_FOUND)}"
     yield ""
     yield _dnssec(findings)
     yield _summary(findings)
 
 
 def _one_line(found: Sequence[str]) -> str:
-    text = " | ".join(map(printable, found))
-    return text if len(text) <= 100 else f"{text[:97]}..."
+    return _cut(" | ".join(map(printable, found)), _MOST_GOOD)
+
+
+def _cut(text: str, most: int) -> str:
+    return text if len(text) <= most else f"{text[: most - 3]}..."
 
 
 def _dnssec(findings: Sequence[Finding]) -> str:

@@ -15,6 +15,7 @@ _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[!#$%&'()*+,/:;=?@\[\]A-Za-z0-9._~-]
 _PATH = re.compile(r"/(?!/)[!$%&'()*+,/:;=?@A-Za-z0-9._~-]*", re.ASCII)
 # RFC 5646 §2.1, as far as it matters here.
 _LANGUAGE = re.compile(r"[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*", re.ASCII)
+_ADDRESS = re.compile(r"[0-9.]+", re.ASCII)
 _LONGEST_NAME = 60  # draft-ietf-mailmaint-autoconfig: displayName has no more
 _LONGEST_ROBOTS = 500 * 1024  # RFC 9309 §2.5: crawlers read no more
 
@@ -88,6 +89,8 @@ def _read_mx(value: object, folder: str) -> str:
     text = value.strip()
     # RFC 8461 §4.1: a wildcard stands for the whole leftmost label.
     wildcard = text.startswith("*.")
+    if _ADDRESS.fullmatch(text):  # RFC 1035 §3.3.9: an MX record names a host
+        raise BadValue
     return ("*." if wildcard else "") + str(HOSTNAME.read(text.removeprefix("*."), folder))
 
 

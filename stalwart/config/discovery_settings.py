@@ -144,9 +144,10 @@ class MtaSts(msgspec.Struct, frozen=True, kw_only=True):
         tuple[MxPattern, ...],
         Key(
             name="mx",
-            doc="The names of the MX hosts; `*.example.org` means all names one label below. Not set: the names in "
-            "the certificates under `certificate` (without wildcards, `mta-sts.`, `autoconfig.`, `autodiscover.` and "
-            "`ua-auto-config.`), or `server.hostname` if there are none.",
+            doc="The names of the MX hosts; `*.example.org` means all names one label below. Not set: "
+            "`server.hostname`, and the names of all certificates, those under `certificate` and those in "
+            "`acme.<id>.domains` (without wildcards, `mta-sts.`, `autoconfig.`, `autodiscover.` and "
+            "`ua-auto-config.`).",
             example='["mx1.example.org", "mx2.example.org"]',
             inherited=True,
         ),

@@ -78,12 +78,20 @@ class ResolverDns:
             raise DnsFailed(f"the DNS could not be asked for {name}: {error}") from None
         if message.rCode not in (dns.OK, dns.ENAME):
             raise DnsFailed(f"the DNS server says {_CODES.get(message.rCode, 'RCODE')} ({message.rCode}) for {name}")
+        if [(_text(each.name), each.type) for each in message.queries] != [(name.lower().rstrip("."), kind)]:
+            raise DnsFailed(f"the DNS server answers another question than the one for {name}")
+        if message.trunc:
+            raise DnsFailed(f"the DNS server's answer for {name} is cut off, over TCP too")
+        aliases = _aliases(name, message.answers)
+        owners = (name.lower().rstrip("."), *aliases)
+        found = [record for record in message.answers if record.type == kind and _text(record.name) in owners]
         return DnsAnswer(
-            payloads=tuple(record.payload for record in message.answers if record.type == kind),
+            # RFC 2308 §2.1: where the name doesn't exist there is nothing but aliases, whatever stands beside them.
+            payloads=tuple(record.payload for record in found) if message.rCode == dns.OK else (),
             exists=message.rCode == dns.OK,
             is_secure=self._trusted is not None and bool(message.authenticData),
             claims_secure=bool(message.authenticData),
-            aliases=_aliases(name, message.answers),
+            aliases=aliases,
         )
 
     def close(self) -> None:

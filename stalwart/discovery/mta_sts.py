@@ -8,6 +8,7 @@ from cryptography import x509
 
 from stalwart.config import MtaSts, Settings
 from stalwart.config.pem import read_chain
+from stalwart.discovery.services import is_address
 
 _NOT_MX = ("mta-sts.", "autoconfig.", "autodiscover.", "ua-auto-config.", "*.")
 
@@ -22,7 +23,7 @@ def mta_sts_policy(settings: Settings, domain: str) -> tuple[bytes, str] | None:
         return None
     lines = ["version: STSv1", f"mode: {told.mode}", f"max_age: {int(told.max_age)}"]
     if told.mode != "none":
-        lines += [f"mx: {name}" for name in sorted(set(told.mx or _served_names(settings)))]
+        lines += [f"mx: {name}" for name in sorted(set(told.mx or _default_names(settings)))]
     body = "".join(f"{line}\r\n" for line in lines).encode("ascii")
     return body, hashlib.sha256(body).hexdigest()[:32]
 
@@ -32,8 +33,9 @@ def mta_sts_of(settings: Settings, domain: str) -> MtaSts:
     return next((entry for entry in settings.mta_sts_domains if entry.id == domain), settings.mta_sts)
 
 
-def _served_names(settings: Settings) -> list[str]:
-    names: list[str] = []
+def _default_names(settings: Settings) -> list[str]:
+    """This host, whose MX record `stalwart dns` asks for, and all names of certificates: in files, and from CAs."""
+    names = [settings.hostname]
     for certificate in settings.certificates:
         first = read_chain(certificate.cert)[0]
         try:
@@ -41,4 +43,6 @@ def _served_names(settings: Settings) -> list[str]:
         except (x509.ExtensionNotFound, ValueError):
             continue  # no names, or none that can be read
         names += [name.lower() for name in extension.value.get_values_for_type(x509.DNSName)]
-    return [name for name in names if not name.startswith(_NOT_MX)] or [settings.hostname]
+    for provider in settings.acme:
+        names += provider.domains
+    return [name for name in names if not name.startswith(_NOT_MX) and not is_address(name)] or [settings.hostname]

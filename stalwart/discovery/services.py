@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from ipaddress import ip_address
 from typing import Literal
 from urllib.parse import urlsplit
 
@@ -51,10 +52,22 @@ class OAuth(msgspec.Struct, frozen=True, kw_only=True):
     scopes: tuple[str, ...]
 
 
+def is_address(host: str) -> bool:
+    """Whether a host is given by its IP address, which clients can go to, and DNS records can't name."""
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
 def autoconfig_of(settings: Settings, domain: str) -> Autoconfig:
     """The settings that hold for a domain (A-labels, lower case): its own, else those of `default`."""
-    by_id = {entry.id: entry for entry in settings.autoconfig}
-    return by_id.get(domain) or by_id.get(DEFAULT_DOMAIN) or Autoconfig(id=DEFAULT_DOMAIN)
+    for name in (domain, DEFAULT_DOMAIN):
+        for entry in settings.autoconfig:
+            if entry.id == name:
+                return entry
+    return Autoconfig(id=DEFAULT_DOMAIN)
 
 
 def provider_name(settings: Settings, domain: str) -> str:

@@ -25,7 +25,7 @@ class Discovery:
 
     def configure(self, settings: Settings) -> None:
         """Go by these settings from now on."""
-        self._directory.settings = settings
+        self._directory.configure(settings)
 
     def resources(self) -> Mapping[str, IResource]:
         """What is to be put into a listener's resource tree, by path."""

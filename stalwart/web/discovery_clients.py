@@ -52,4 +52,4 @@ class Pacc(Document):
         domain = await self.directory.of_host(request)
         if domain is None:
             raise self.refusal(404, FOREIGN)
-        return self.answer(request, pacc_document(self.directory.settings, domain), "application/json")
+        return self.answer(request, self.directory.once(pacc_document, domain), "application/json")

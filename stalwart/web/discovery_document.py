@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
+from typing import TypeVar, cast
 
 import msgspec
 
@@ -16,6 +18,8 @@ from stalwart.web.local_domains import LocalDomains
 
 Fields = tuple[tuple[str, str], ...]
 
+_T = TypeVar("_T")
+
 _MAX_AGE = 300  # seconds
 # No page of these depends on who asks: scripts of any origin may read them (Fetch §3.3.3).
 _FOR_SCRIPTS: Fields = (("Access-Control-Allow-Origin", "*"),)
@@ -27,10 +31,20 @@ class Directory:
     """The settings and domains that all pages of discovery go by; one for all listeners."""
 
     def __init__(self, settings: Settings, domains: LocalDomains) -> None:
-        self.settings = settings
-        """Those in effect; a reload replaces them."""
-
         self._domains = domains
+        self.configure(settings)
+
+    def configure(self, settings: Settings) -> None:
+        """Go by these settings from now on."""
+        self.settings = settings
+        self._made: dict[tuple[Callable[[Settings, str], object], str], object] = {}
+
+    def once(self, make: Callable[[Settings, str], _T], domain: str) -> _T:
+        """What `make` gives for a local domain, made once for all who ask: a policy is read out of all certificates."""
+        key = (make, domain)
+        if key not in self._made:
+            self._made[key] = make(self.settings, domain)
+        return cast(_T, self._made[key])
 
     async def of_host(self, request: Request) -> str | None:
         """The local domain that the request's host stands for (see `domain_of_host`)."""

@@ -22,7 +22,7 @@ class MtaSts(Document):
         domain = await self.directory.of_host(request)
         if domain is None:
             raise self.refusal(404, FOREIGN)
-        policy = mta_sts_policy(self.directory.settings, domain)
+        policy = self.directory.once(mta_sts_policy, domain)
         if policy is None:
             raise self.refusal(404, "There is no MTA-STS policy.")
         return self.answer(request, policy[0], "text/plain")

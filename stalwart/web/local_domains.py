@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from stalwart.http import Problem
 from stalwart.http.auth import RunsInThread
@@ -42,7 +43,6 @@ class LocalDomains:
                 asked.addBoth(self._answered)
             await waiting
         except (StoreError, Stopped) as error:
-            _log.warn("the domains of this server can't be told: {reason}", reason=str(error))
             later = (("Retry-After", "5"), ("Cache-Control", "no-store"))
             raise Problem(503, "The store can't be used. Try again.", headers=later) from error
         finally:
@@ -58,5 +58,8 @@ class LocalDomains:
         if isinstance(result, frozenset):
             self._known = result
             self._fresh_until = self._monotonic() + _FRESH_SECONDS
+        elif isinstance(result, Failure) and result.check(StoreError, Stopped):
+            # Once for all who wait: strangers must not fill the log.
+            _log.warn("the domains of this server can't be told: {reason}", reason=result.getErrorMessage())
         for waiting in list(self._waiting):
             waiting.callback(result)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from stalwart.zone.asking import Answer, Asks, Unknown
 from stalwart.zone.finding import Finding, Outcome, exit_code
-from stalwart.zone.record import Record, Wanted, in_zone, zone_line, zone_lines
+from stalwart.zone.record import Record, Wanted, fault, in_zone, zone_line, zone_lines
 from stalwart.zone.report import check_host, check_record, known
 from stalwart.zone.surroundings import Surroundings
 from stalwart.zone.wanted import ServedCertificate, foreign_relay, jmap_place, mx_hosts, wanted_records
@@ -25,6 +25,7 @@ __all__ = [
     "check_host",
     "check_record",
     "exit_code",
+    "fault",
     "foreign_relay",
     "in_zone",
     "jmap_place",

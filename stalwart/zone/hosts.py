@@ -11,6 +11,8 @@ from stalwart.zone.record import Record
 from stalwart.zone.surroundings import Surroundings
 from stalwart.zone.values import Alias, Caa, Mx, Srv, Tlsa, Value, as_text
 
+_CAA_TAGS = ("issue", "issuewild", "iodef")  # RFC 8659 §4
+
 
 def shown(values: Sequence[Value]) -> tuple[str, ...]:
     """Values as the report has them, in an order of their own: resolvers turn them round."""
@@ -100,6 +102,13 @@ async def check_caa(around: Surroundings, record: Record) -> Outcome:
         answer = await _relevant_caa(around, name)
         secure = secure and answer.secure
         found.update(dict.fromkeys(shown(answer.values)))
+        if len(answer.of(Caa)) < len(answer.values):
+            note = "a record can't be read: whether CAs issue all the same isn't worked out here"
+            return Outcome(state="unknown", found=tuple(found), note=note, secure=answer.secure)
+        # RFC 8659 §4.5: no CA issues where a critical property is one that it doesn't know.
+        if any(value.flags & 0x80 and value.tag.lower() not in _CAA_TAGS for value in answer.of(Caa)):
+            refused.append(name)
+            continue
         issuers = [value.value for value in answer.of(Caa) if value.tag.lower() == "issue"]
         wanted = [value for value in issuers if value.partition(";")[0].strip().lower() == record.data.value]
         if issuers and not wanted:
@@ -110,7 +119,10 @@ async def check_caa(around: Surroundings, record: Record) -> Outcome:
             if ";" in value
         ]
     if refused:
-        fix = f"add the record: {record.data.value} will not renew the certificate of {', '.join(refused)}"
+        fix = (
+            f"have the CAA records let {record.data.value} issue, without critical ones (flags 128) of unknown kinds:"
+            f" it will not renew the certificate of {', '.join(refused)}"
+        )
         return Outcome(state="wrong", found=tuple(found), fix=fix, secure=secure)
     if not found:
         return Outcome(

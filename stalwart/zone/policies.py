@@ -118,7 +118,7 @@ def _weakness(policy: str, tags: dict[str, str], wanted: str) -> str | None:
     if tags.get("t", "n").lower() == "y":
         return "take out t=y once the reports show that all your mail passes: it asks for less than the policy"
     share = tags.get("pct", "100")
-    if not share.isdigit() or int(share) < 100:
+    if share != "100":
         return "take out pct=, which has receivers let forged mail through"
     return None
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
+from stalwart.zone.asking import is_name
 from stalwart.zone.values import Address, Alias, Caa, Mx, RecordType, Srv, Tlsa, Txt, Value, presentation
 
 TTL = 3600
@@ -43,6 +44,19 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     domain: str
     records: tuple[Record, ...]
     notes: tuple[str, ...] = ()
+
+
+def fault(wanted: Wanted) -> str | None:
+    """Why no zone can have these records; None if one can."""
+    aliases = {record.name for record in wanted.records if isinstance(record.data, Alias)}
+    for record in wanted.records:
+        if not is_name(record.name):
+            return f"{wanted.domain} is too long: the name {record.name} would have more than 253 characters"
+        hosts = {record.data.host} if isinstance(record.data, Alias | Mx | Srv) else {record.name}
+        clash = aliases & hosts
+        if clash:  # RFC 1034 §3.6.2, RFC 2181 §10.3, RFC 2782
+            return f"{clash.pop()} is to be an alias of this server's name (CNAME), and so can't be the name of a host"
+    return None
 
 
 def in_zone(name: str, domain: str) -> bool:

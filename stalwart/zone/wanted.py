@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from stalwart.config import Settings
 from stalwart.discovery import mta_sts_policy, pacc_digest, pacc_document, services
 from stalwart.discovery.mta_sts import mta_sts_of
-from stalwart.discovery.services import Security, ServiceProtocol
+from stalwart.discovery.services import Security, ServiceProtocol, is_address
 from stalwart.mail.dkim import record_name, record_value
 from stalwart.store import RECORD_SECONDS, DkimKeyRow
 from stalwart.zone.record import Record, Wanted, in_zone
@@ -101,6 +101,9 @@ def wanted_records(
     own = [host for host in addressed if in_zone(host, domain)]
     if own:
         notes = (f"not told here: the A and AAAA records of {', '.join(own)}, its public addresses", *notes)
+    numbers = dict.fromkeys(service.host for service in services(settings, domain) if is_address(service.host))
+    if numbers:
+        notes = (*notes, f"no SRV records for {', '.join(numbers)}: they name hosts, not addresses")
     if {"imap", "pop3", "smtp"}.isdisjoint(service.protocol for service in services(settings, domain)):
         notes = (*notes, "if other programs offer IMAP, POP3 or submission, tell that in autoconfig.<domain> first")
     if not any(record.check == "DKIM" for record in records):
@@ -191,6 +194,8 @@ def _services(settings: Settings, domain: str) -> Iterator[Record]:
     offered = {(service.protocol, service.security): service for service in services(settings, domain)}
     for place, (label, title) in _SERVICES.items():
         service = offered.get(place)
+        if service is not None and is_address(service.host):
+            continue
         if service is None:
             data = Srv(0, 0, 0, "")  # RFC 6186 §3.4, RFC 2782: a service that decidedly is not there
             why = f"It tells clients not to look for {title}, which isn't offered."

@@ -93,6 +93,14 @@ class ReportTests(SynchronousTestCase):
         lines = findings_text("example.org", "192.0.2.1:53", FINDINGS)
         self.assertEqual("".join(f"{line}\n" for line in lines), TEXT)
 
+    def test_long(self) -> None:
+        """However long what was found is, it is one line of a bounded length; in JSON it is whole."""
+        long = finding("SPF", "example.org", "wrong", "a" * 60_000, fix="b" * 60_000, note="c" * 60_000)
+        lines = list(findings_text("example.org", None, [long]))
+        self.assertIn("          found:  " + "a" * 997 + "...", lines)
+        self.assertLess(max(map(len, lines)), 1100)
+        self.assertEqual(findings_json("example.org", None, [long])["findings"][0]["found"], ["a" * 60_000])
+
     def test_json(self) -> None:
         """The keys of the JSON are these, for programs to rely on."""
         report = findings_json("example.org", None, FINDINGS)
@@ -237,13 +245,19 @@ class RecordsTests(SynchronousTestCase):
             (["check", "example.org", "--server", "[::1"], "is no IP address"),
             (["check", "example.org", "--server", "[::1]:70000"], "is no IP address"),
             (["records"], "Missing argument"),
+            (["records", ".".join(["a" * 63] * 3 + ["b" * 57])], "would have more than 253 characters"),
         ):
             result = self.run_command("dns", *arguments)
             self.assertEqual(result.exit_code, 2, result.output)
             self.assertIn(part, result.output)
-        self.configure("localhost")
-        result = self.run_command("dns", "records", "example.org")
-        self.assertEqual(result.exit_code, 2)
-        self.assertIn("server.hostname", result.output)
+        for hostname, part in (
+            ("localhost", "server.hostname"),
+            ("192.0.2.1", "server.hostname"),
+            ("autoconfig.example.org", "an alias of this server's name"),
+        ):
+            self.configure(hostname)
+            result = self.run_command("dns", "records", "example.org")
+            self.assertEqual(result.exit_code, 2)
+            self.assertIn(part, result.output)
         self.config.write_text("nonsense")
         self.assertEqual(self.run_command("dns", "records", "example.org").exit_code, 2)

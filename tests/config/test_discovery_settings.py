@@ -52,7 +52,11 @@ class DiscoverySettingsTests(SynchronousTestCase):
             ("autoconfig.default.imap.security", ("tls", "starttls"), ("none", "ssl")),
             ("session.mta-sts.mode", ("enforce", "testing", "none", "disable"), ("on",)),
             ("session.mta-sts.max-age", ("1d", "365d"), ("366d", "0s")),
-            ("session.mta-sts.mx", ("mx.example.org", "*.example.org"), ("*", "*.*.example.org", "mx.*", "a b")),
+            (
+                "session.mta-sts.mx",
+                ("mx.example.org", "*.example.org"),
+                ("*", "*.*.example.org", "mx.*", "a b", "192.0.2.1"),
+            ),
             (
                 "well-known.change-password",
                 ("/account", "https://a.example/"),

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
-from unittest.mock import patch
+from unittest.mock import Mock, patch
 
 from twisted.internet.address import IPv4Address
 from twisted.internet.interfaces import IHostnameResolver, IReactorPluggableNameResolver
 from twisted.internet.protocol import DatagramProtocol, Factory
 from twisted.internet.task import deferLater
+from twisted.internet.testing import StringTransport
 from twisted.names import dns
 from twisted.trial.unittest import TestCase
 from twisted.web._newclient import ResponseNeverReceived
@@ -20,6 +22,8 @@ from zope.interface import implementer
 from stalwart.delivery import mta_sts
 from stalwart.delivery.mail_dns import DnsFailed, ResolverDns
 from stalwart.delivery.mta_sts import BadPolicy, HttpsFetch
+from stalwart.ops import dns_resolver
+from stalwart.ops.dns_resolver import DnsResolver
 from stalwart.ops.public_endpoints import AddressRefused
 from tests.delivery.smtp_server import Authority, reactor
 
@@ -154,6 +158,86 @@ class ResolverTests(TestCase):
         asked = ResolverDns(reactor, "127.0.0.1", self.listen(Server(dns.ESERVER)))
         with self.assertRaisesRegex(DnsFailed, "SERVFAIL \\(2\\) for example.net"):
             await asked.ask("example.net", dns.MX)
+
+    async def test_odd_answers(self) -> None:
+        """Records of other names, and beside NXDOMAIN, count for nothing; other questions aren't answered."""
+
+        def mx(name: str, to: str = "mx.example.net") -> dns.RRHeader:
+            return dns.RRHeader(name, dns.MX, payload=dns.Record_MX(5, to))
+
+        class Odd(Server):
+            question = "example.net"
+            records = (mx("example.org"),)
+
+            def answer(self, octets: bytes, *, truncated: bool) -> bytes:
+                query = dns.Message()
+                query.fromStr(octets)
+                message = dns.Message(id=query.id, answer=1, rCode=self.code, trunc=int(self.truncated))
+                message.queries = [dns.Query(self.question, dns.MX)]
+                message.answers = list(self.records)
+                return message.toStr()
+
+        server = Odd()
+        asked = ResolverDns(reactor, "127.0.0.1", self.listen(server))
+        self.assertEqual((await asked.ask("example.net", dns.MX)).payloads, ())
+        server.code, server.records = dns.ENAME, (mx("example.net"),)
+        answer = await asked.ask("example.net", dns.MX)
+        self.assertEqual((answer.payloads, answer.exists), ((), False))
+        server.code, server.question = dns.OK, "example.org"
+        with self.assertRaisesRegex(DnsFailed, "another question"):
+            await asked.ask("example.net", dns.MX)
+        server.question, server.truncated = "EXAMPLE.net", True
+        with self.assertRaisesRegex(DnsFailed, "cut off, over TCP too"):
+            await asked.ask("example.net", dns.MX)
+        asked.close()
+        await deferLater(reactor, 0.05, lambda: None)
+
+    def test_half(self) -> None:
+        """An answer of which a record can't be read, and what is no answer, is waited past, over UDP and TCP."""
+        message = dns.Message(id=7, answer=1)
+        message.queries = [dns.Query("example.net", dns.A)]
+        message.answers = [dns.RRHeader("example.net", dns.A, payload=dns.Record_A("192.0.2.1"))]
+        whole = message.toStr()
+        query = whole[:2] + b"\x01" + whole[3:]
+        for octets, taken in ((whole, True), (whole[:-1], False), (query, False), (whole[:11], False)):
+            controller = Mock()
+            resolver: Any = DnsResolver(Mock(), servers=[("192.0.2.53", 53)], retries=(1,))
+            datagrams: Any = resolver._connectedProtocol()
+            datagrams.controller = controller
+            datagrams.startProtocol()
+            datagrams.datagramReceived(octets, ("192.0.2.53", 53))
+            self.assertEqual(controller.messageReceived.called, taken)
+            stream: Any = resolver.factory.buildProtocol(None)
+            stream.controller = Mock()
+            stream.makeConnection(StringTransport())
+            stream.dataReceived(len(octets).to_bytes(2, "big") + octets)
+            self.assertEqual(stream.controller.messageReceived.called, taken)
+
+    async def test_system(self) -> None:
+        """Without a trusted server those of /etc/resolv.conf are asked, and their word on DNSSEC is only a claim."""
+        path = self.mktemp()
+        Path(path).write_text("nameserver 127.0.0.1\n")
+        self.patch(dns_resolver, "_RESOLV_CONF", path)
+        self.patch(dns, "PORT", self.listen(Server()))
+        asked = ResolverDns(reactor)
+        self.addCleanup(asked.close)
+        answer = await asked.ask("example.net", dns.MX)
+        self.assertEqual((len(answer.payloads), answer.is_secure, answer.claims_secure), (1, False, True))
+
+    def test_resolv_conf(self) -> None:
+        """Lines of /etc/resolv.conf that name no address are passed over; without any it is this machine."""
+        resolver: Any = DnsResolver(Mock(), servers=[("192.0.2.53", 53)], retries=(1,))
+        lines = (
+            b"garbage",
+            b"nameserver",
+            b"nameserver ns.example",
+            b"nameserver \xff",
+            b"nameserver 192.0.2.1 # ours",
+        )
+        resolver.parseConfig((*lines, b"nameserver 2001:db8::53\n", b"search example.org"))
+        self.assertEqual(resolver.dynServers, [("192.0.2.1", 53), ("2001:db8::53", 53)])
+        resolver.parseConfig(lines[:3])
+        self.assertEqual(resolver.dynServers, [("127.0.0.1", 53)])
 
     async def test_no_host(self) -> None:
         """A name that an alias led to, of octets beyond ASCII, is asked for no more, and no fault of this server."""

@@ -346,6 +346,15 @@ class PaccTests(SynchronousTestCase):
         )
 
 
+ACME = """\
+[acme.ca]
+directory = "https://ca.example/directory"
+domains = {domains}
+contact = ["postmaster@example.org"]
+agree-to-terms = true
+"""
+
+
 class MtaStsTests(SynchronousTestCase):
     """RFC 8461 §3.2."""
 
@@ -395,7 +404,10 @@ class MtaStsTests(SynchronousTestCase):
         )
 
     def test_certificate(self) -> None:
-        """Without names in the settings those of the certificates are taken, but for what no MX is called."""
+        """Without names in the settings there are this host's and those of certificates, but for what no MX is called.
+
+        This host is the one that the MX record names: a policy without it would have mail held up.
+        """
         names = ("mx2.example.org", "mx1.example.org", "mta-sts.example.org", "autoconfig.example.org", "*.example.org")
         text, files = "", dict[str, bytes]()
         for number, name in enumerate(names):
@@ -403,9 +415,16 @@ class MtaStsTests(SynchronousTestCase):
             text += f'[certificate.c{number}]\ncert = "%{{file:/c{number}}}%"\n'
             text += f'private-key = "%{{file:/k{number}}}%"\ndefault = {"true" if not number else "false"}\n'
             files |= {f"/c{number}": pair.cert, f"/k{number}": pair.key}
-        found = mta_sts_policy(load_text(text, files=files), DOMAIN)
+        hosts = ("mail.example.org", "mx1.example.org", "mx2.example.org")
+        self.assertEqual(self.hosts(text, files), hosts)
+        text += ACME.format(domains='["mx3.example.org", "autodiscover.example.org", "192.0.2.1", "2001:db8::1"]')
+        self.assertEqual(self.hosts(text, files), (*hosts, "mx3.example.org"))
+
+    def hosts(self, text: str, files: dict[str, bytes]) -> tuple[str, ...]:
+        """The MX hosts of the policy."""
+        found = mta_sts_policy(load_text('[server]\nhostname = "mail.example.org"\n' + text, files=files), DOMAIN)
         assert found is not None
-        self.assertEqual(re.findall(r"mx: (.*)\r", found[0].decode()), ["mx1.example.org", "mx2.example.org"])
+        return tuple(re.findall(r"mx: (.*)\r", found[0].decode()))
 
 
 class SecurityTxtTests(SynchronousTestCase):

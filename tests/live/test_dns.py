@@ -338,6 +338,7 @@ class PublicTests(TestCase):
         for place, answer, check, part in (
             ("autoconfig", (404, "text/plain", b""), "autoconfig", "it says 404"),
             ("autoconfig", (200, "text/html", b"<p>hello"), "autoconfig", "no XML"),
+            ("autoconfig", (200, "text/xml", b'<?xml version="1.0" encoding="zip"?><a/>'), "autoconfig", "no XML"),
             ("autoconfig", (200, "text/xml", b"<clientConfig/>"), "autoconfig", "isn't for example.org"),
             ("mta-sts", (302, "text/plain", b""), "MTA-STS policy", "it says 302"),
             ("mta-sts", (200, "text/html", b""), "MTA-STS policy", "not text/plain"),

@@ -13,14 +13,16 @@ from urllib.parse import quote
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.logger import capturedLogs
 
-from stalwart.discovery import mta_sts_policy, pacc_document
-from stalwart.http import TrustedProxies
+from stalwart.config.pem import read_chain
+from stalwart.discovery import mta_sts, mta_sts_policy, pacc_document
+from stalwart.http import Problem, TrustedProxies
 from stalwart.store import StoreBusy, create_domain
 from stalwart.web.discovery import Discovery
 from stalwart.web.local_domains import LocalDomains
 from stalwart.web.root import build_root
-from tests.config.support import load_text
+from tests.config.support import Pair, load_text
 from tests.discovery.support import ADDRESS, TEXT, golden
 from tests.http.bed import Answer, Bed
 from tests.store.bed import StoreTestCase
@@ -448,6 +450,33 @@ class SharedTests(DiscoveryBed):
         self.assertEqual(self.ask(V1, method="POST", body=body).status, 200)
 
 
+class OnceTests(DiscoveryBed):
+    """What documents cost."""
+
+    def test_once(self) -> None:
+        """A domain's policy and PACC's document are made once; a reload has them made anew."""
+        made: list[str] = []
+
+        def read(text: str) -> object:
+            made.append(text)
+            return read_chain(text)
+
+        self.patch(mta_sts, "read_chain", read)
+        pair = Pair("mx.example.org")
+        text = '[server]\nhostname = "mail.example.org"\n[certificate.a]\ndefault = true\n'
+        text += 'cert = "%{file:/c}%"\nprivate-key = "%{file:/k}%"\n'
+        settings = load_text(text, files={"/c": pair.cert, "/k": pair.key})
+        for count in (1, 2):
+            self.discovery.configure(settings)
+            made.clear()
+            for _ in range(3):
+                answer = self.ask(MTA_STS, host="mta-sts.example.org")
+                self.assertIn(b"mx: mx.example.org", answer.body, count)
+            self.assertEqual(len(made), 1)
+            self.ask(MTA_STS, host="mta-sts.example.net")
+            self.assertEqual(len(made), 2)
+
+
 class LocalDomainTests(DiscoveryBed):
     """How often the store is asked for its domains."""
 
@@ -470,6 +499,18 @@ class LocalDomainTests(DiscoveryBed):
         self.assertEqual((answer.problem()["status"], answer.headers["retry-after"]), (503, "5"))
         self.patch(self.store, "read", real)
         self.assertEqual(self.ask(PACC).status, 200)
+
+    def test_store_fails_for_many(self) -> None:
+        """Many who wait together for a store that can't answer make one line in the log."""
+        asked: Deferred[object] = Deferred()
+        self.patch(self.pool, "run", lambda call: asked)
+        domains = LocalDomains(self.store, self.pool, self.bed.clock.seconds)
+        waiting = [Deferred.fromCoroutine(domains.names()) for _ in range(3)]
+        with capturedLogs() as events:
+            asked.errback(StoreBusy("busy"))
+        for each in waiting:
+            self.assertEqual(self.failureResultOf(each, Problem).value.status, 503)
+        self.assertEqual([event["reason"] for event in events if "reason" in event], ["busy"])
 
     def fail_to_read(self) -> None:
         """A store that is busy."""

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import TestCase
 
-from stalwart.zone import Finding, Record, Surroundings, exit_code
+from stalwart.zone import Answer, Finding, Record, Surroundings, exit_code
 from stalwart.zone.record import zone_line
 from stalwart.zone.report import check_host, check_record
-from stalwart.zone.values import Txt
+from stalwart.zone.values import Raw, RecordType, Txt
 from tests.zone.bed import ACME, ADDRESSES, DOMAIN, HOST, KEY_DIGEST, KEYS, Zones, in_base64, wanted
 
 WANTED = wanted()
@@ -24,6 +24,9 @@ RSA_VALUE, ED25519_VALUE = (in_base64(key.public_key) for key in KEYS)
 OTHER_HOST = "other.example.org. 3600 IN A 192.0.2.99\n"
 
 # By record: lines in its place, and a part of what is said then.
+# More digits than Python makes an int of.
+ENDLESS = '"v=DMARC1; p=reject; pct=" ' + " ".join([f'"{"9" * 250}"'] * 20)
+
 WRONG = {
     f"MX {DOMAIN}": [
         ("example.org. 3600 IN MX 10 other.example.org.", "add the record"),
@@ -56,6 +59,7 @@ WRONG = {
     f"DMARC _dmarc.{DOMAIN}": [
         ('_dmarc.example.org. 3600 IN TXT "v=DMARC1; p=none; rua=mailto:a@example.org"', "none to quarantine"),
         ('_dmarc.example.org. 3600 IN TXT "v=DMARC1; p=quarantine; pct=20"', "pct="),
+        (f"_dmarc.example.org. 3600 IN TXT {ENDLESS}", "pct="),
         ('_dmarc.example.org. 3600 IN TXT "v=DMARC1; p=reject; t=y"', "t=y"),
         ('_dmarc.example.org. 3600 IN TXT "v=DMARC1; p=perhaps"', "no policy"),
         ('_dmarc.example.org. 3600 IN TXT "v=DMARC1; p"', "can't be read"),
@@ -96,6 +100,7 @@ WRONG = {
     f"CAA {DOMAIN}": [
         ('example.org. 3600 IN CAA 0 issue "other.example"', "will not renew"),
         ('example.org. 3600 IN CAA 0 issue ";"', "will not renew"),
+        ('example.org. 3600 IN CAA 0 issue "letsencrypt.org"\nexample.org. 3600 IN CAA 128 tbs "x"', "(flags 128)"),
         (
             'example.org. 3600 IN CAA 0 issue "letsencrypt.org"\nmail.example.org. 3600 IN CAA 0 issue "other.example"',
             "certificate of mail.example.org",
@@ -247,6 +252,16 @@ class ChecksTests(TestCase):
             self.assertEqual((await self.find(zones, RECORDS[key])).state, "unknown", key)
         text = zone_without(f"SPF {DOMAIN}") + 'example.org. 60 IN TXT "v=spf1 exists:%{i}.x.example -all"\n'
         self.assertIn("macro", (await self.find(Zones(text), RECORDS[f"SPF {DOMAIN}"])).note)
+
+    async def test_unreadable(self) -> None:
+        """CAA records that can't be read are unknown, not good."""
+
+        async def ask(name: str, kind: RecordType) -> Answer:
+            return Answer(values=(Raw(b"\x01"),))
+
+        around = Surroundings(ask=ask, domain=DOMAIN, host=HOST, certified=(HOST,))
+        finding = await Deferred.fromCoroutine(check_record(around, RECORDS[f"CAA {DOMAIN}"]))
+        self.assertEqual((finding.state, finding.found), ("unknown", ("\\# 1 01",)))
 
     async def test_alias_of_mx(self) -> None:
         """RFC 5321 §5.1: the host of an MX record is no alias."""

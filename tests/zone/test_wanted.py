@@ -143,6 +143,14 @@ class WantedTests(SynchronousTestCase):
         found = [as_text(record.data) for record in self.named("MX", more)]
         self.assertEqual(found, ["10 mx2.example.net.", "20 mx1.example.net."])
 
+    def test_addresses(self) -> None:
+        """RFC 2782: SRV records name hosts; where the settings have an address there is a note instead."""
+        more = '[autoconfig.default.pop3]\nhost = "192.0.2.1"\n[autoconfig.default.carddav]\nurl = "https://[2001:db8::1]/"\n'
+        found = wanted(more)
+        names = {record.name for record in found.records if record.check == "SRV"}
+        self.assertFalse({f"_pop3s._tcp.{DOMAIN}", f"_carddavs._tcp.{DOMAIN}"} & names)
+        self.assertIn("no SRV records for 192.0.2.1, 2001:db8::1: they name hosts, not addresses", found.notes)
+
     def test_mta_sts(self) -> None:
         """No records for a policy that isn't there."""
         found = {record.check for record in wanted('[session.mta-sts]\nmode = "disable"\n').records}
