@@ -50,6 +50,7 @@ from stalwart.store import (
     ensure_signing_key,
     open_blobs,
 )
+from stalwart.web.api import account_api
 from stalwart.web.discovery import Discovery
 from stalwart.web.jmap import Jmap
 from stalwart.web.jmap_announcer import Announcer
@@ -316,6 +317,7 @@ def http_tree(backend: Backend, settings: Settings, reactor: Any, metrics: Metri
                 **jmap.resources(streams),
                 **oauth_resources(oauth),
                 **pages(desk),
+                **account_api(desk, settings.hostname),
                 **backend.discovery.resources(),
             },
         )

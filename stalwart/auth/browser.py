@@ -118,6 +118,11 @@ def find_session(s: Session, token: str) -> BrowserSession | CodeStep | None:
     )
 
 
+def is_usable(row: BrowserSessionRow, now: float) -> bool:
+    """Whether a sign-in is complete and hasn't ended by time."""
+    return not row.needs_code and row.ends_at > now and row.used_at + IDLE_SECONDS > now
+
+
 def resume_session(store: Store, token: str, *, address: str) -> BrowserSession | CodeStep | None:
     """As `find_session`, and note the use, once a minute or when the address changes. Blocks. StoreError."""
     with store.read() as s:

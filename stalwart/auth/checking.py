@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from stalwart.auth.codes import split_code, step_of
+from stalwart.auth.codes import plain_recovery_code, split_code, step_of
 from stalwart.auth.headers import Credentials
 from stalwart.auth.loading import load_principal
 from stalwart.auth.passwords import Passwords
@@ -31,6 +31,7 @@ from stalwart.store import (
     note_use,
     principal_of_account,
     replace_password_hash,
+    use_recovery_code,
     use_totp_step,
 )
 
@@ -123,6 +124,10 @@ class Checker:
             return self._by_password(found, secret)
         return self._by_fallback(credentials)
 
+    def hash(self, password: str) -> str:
+        """The hash to keep of a new password. Blocks."""
+        return self._passwords.hash(password)
+
     def check_password(self, user: str, password: str, code: str = "") -> Principal | None:
         """Who signs in by an account's own password, and a code where one is needed: no app password, no API key.
 
@@ -137,6 +142,8 @@ class Checker:
 
     def check_code(self, account_id: int, credential_version: int, code: str) -> Principal | None:
         """Who signs in by a code, whose password was found right by this version; None if the code is wrong.
+
+        The code is one of the app's, or a recovery code.
 
         Also None where the account, its password or its second factor has changed meanwhile. Blocks. StoreError.
         """
@@ -237,9 +244,11 @@ class Checker:
                 f"`stalwart account totp disable {found.account.address}` takes it away"
             )
             return False
-        if step is None:
+        if step is None and code.isdigit():
             return False
         with self._store.write() as s:
+            if step is None:
+                return use_recovery_code(s, found.principal_id, plain_recovery_code(code))
             return use_totp_step(s, found.principal_id, step)
 
     def _by_fallback(self, credentials: Credentials) -> Principal | None:

@@ -6,6 +6,7 @@ import hmac
 import re
 
 import pyotp
+import segno
 
 _CODE = re.compile(r"[0-9]{6}", re.ASCII)
 _STEP_SECONDS = 30
@@ -21,6 +22,11 @@ def generate_totp_secret() -> str:
 def totp_uri(secret: str, *, name: str, issuer: str) -> str:
     """The `otpauth:` URI that authenticator apps read, as text or from a QR code."""
     return pyotp.TOTP(secret).provisioning_uri(name=name, issuer_name=issuer)
+
+
+def qr_code(text: str) -> str:
+    """A QR code of this text as an SVG element, black on white with the margin that scanners need."""
+    return segno.make(text, error="m", micro=False).svg_inline(scale=5, border=4, light="#fff", dark="#000")
 
 
 def step_of(secret: str, code: str, at: float) -> int | None:
@@ -40,3 +46,8 @@ def split_code(secret: str) -> tuple[str, str]:
     """Password and code out of `password$123456`; the code is empty where there is none."""
     password, dollar, code = secret.rpartition("$")
     return (password, code) if dollar and _CODE.fullmatch(code) else (secret, "")
+
+
+def plain_recovery_code(typed: str) -> str:
+    """A recovery code as it was typed, without what stands between its groups."""
+    return typed.replace("-", "").replace(" ", "").lower()

@@ -84,13 +84,18 @@ class SignInFailures:
         return found
 
     def _end_attack(self, name: str, why: str, now: float) -> dict[str, str]:
-        """All who took part; the count of the name begins anew, so that whoever comes next isn't blamed for them."""
+        """All who took part; the count of the name begins anew, so that whoever comes next isn't blamed for them.
+
+        What others tried goes on to be counted: many who take turns don't begin anew with each turn.
+        """
         assert self.rate is not None
         found = {}
         for pair in [pair for pair in self._tries if pair[0] == name]:
-            tries = self._tries.pop(pair)
+            tries = self._tries[pair]
+            tries.of_name = 0
             if tries.count > _FORGIVEN and now - tries.last <= self.rate.period:
                 found[tries.address] = why
+                del self._tries[pair]
         self._names.forget(name)
         return found
 

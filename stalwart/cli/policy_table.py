@@ -108,7 +108,7 @@ def endpoints(node: IResource, path: str = "") -> Iterator[Served]:
         yield Served(path=path or "/", methods=type(node).allowed)
         if node.isLeaf:
             yield Served(path=f"{path}/{_ANY}", methods=type(node).allowed)
-    elif node.pages_below is not None:
+    if node.pages_below is not None:
         yield Served(path=f"{path}/{_ANY}", methods=node.pages_below.allowed)
     for name, child in node.children.items():
         yield from endpoints(child, f"{path}/{name.decode('utf-8', 'replace')}")

@@ -45,15 +45,11 @@ from stalwart.store.credentials import (
     CredentialRow,
     add_credential,
     find_credential,
-    find_totp,
     get_credential,
     has_expired,
     list_credentials,
     note_use,
     remove_credential,
-    remove_totp,
-    set_totp,
-    use_totp_step,
 )
 from stalwart.store.database import Store
 from stalwart.store.deletions import empty_mailbox, finish_deletions
@@ -274,6 +270,17 @@ from stalwart.store.rows import (
     UploadRow,
     VacationRow,
 )
+from stalwart.store.second_factors import (
+    begin_totp,
+    count_recovery_codes,
+    find_totp,
+    find_totp_begun,
+    remove_totp,
+    replace_recovery_codes,
+    set_totp,
+    use_recovery_code,
+    use_totp_step,
+)
 from stalwart.store.session import Session
 from stalwart.store.shares import (
     all_guests,
@@ -455,12 +462,14 @@ __all__ = [
     "add_upload",
     "all_guests",
     "ban_version",
+    "begin_totp",
     "blob_hash",
     "cancel_submission",
     "changes",
     "charge_sending",
     "check_room",
     "count_identities",
+    "count_recovery_codes",
     "count_unused_clients",
     "create_account",
     "create_dkim_keys",
@@ -514,6 +523,7 @@ __all__ = [
     "find_ticket",
     "find_token",
     "find_totp",
+    "find_totp_begun",
     "find_upload",
     "finish_deletions",
     "forget_destroyed",
@@ -596,6 +606,7 @@ __all__ = [
     "remove_token",
     "remove_totp",
     "replace_password_hash",
+    "replace_recovery_codes",
     "replace_refresh_tokens",
     "resolve_recipient",
     "revoke_tickets",
@@ -628,6 +639,7 @@ __all__ = [
     "update_subscription",
     "use_code",
     "use_code_attempt",
+    "use_recovery_code",
     "use_totp_step",
     "was_answered",
     "without_tag",

@@ -1,4 +1,4 @@
-"""What principals sign in with beside a password: random secrets (app passwords, API keys), as hashes, and TOTP."""
+"""What principals sign in with in place of a password: random secrets (app passwords, API keys), as hashes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sqlalchemy import Row, bindparam, delete, insert, or_, select, update
 
 from stalwart.store.errors import AlreadyExists, NotFound
 from stalwart.store.session import Session
-from stalwart.store.tables import credential, totp
+from stalwart.store.tables import credential
 
 _COLUMNS = [column for column in credential.c if column.name != "hash"]
 _CREDENTIALS = select(*_COLUMNS)
@@ -33,15 +33,6 @@ _USED = (
     .values(last_used_at=bindparam("at"))
 )
 _USED_EVERY = 60
-
-_TOTP = select(totp.c.secret).where(totp.c.principal_id == bindparam("principal"))
-_INSERT_TOTP = insert(totp)
-_DELETE_TOTP = delete(totp).where(totp.c.principal_id == bindparam("principal"))
-_STEP = (
-    update(totp)
-    .where(totp.c.principal_id == bindparam("principal"), totp.c.last_step < bindparam("step"))
-    .values(last_step=bindparam("step"))
-)
 
 
 class CredentialRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -117,29 +108,6 @@ def note_use(s: Session, credential_id: int) -> None:
     """Note that it was used just now, once a minute at most."""
     now = s.now()
     s.connection.execute(_USED, {"credential": credential_id, "at": now, "before": now - _USED_EVERY})
-
-
-def find_totp(s: Session, principal_id: int) -> str | None:
-    """The secret of a principal's second factor in base32, None if there is none."""
-    return s.connection.scalar(_TOTP, {"principal": principal_id})
-
-
-def set_totp(s: Session, principal_id: int, secret: str) -> None:
-    """Ask for codes of this secret (base32) beside the password from now on, in place of one that there was."""
-    s.connection.execute(_DELETE_TOTP, {"principal": principal_id})
-    values = {"principal_id": principal_id, "secret": secret, "created_at": s.now(), "last_step": 0}
-    s.connection.execute(_INSERT_TOTP, values)
-
-
-def remove_totp(s: Session, principal_id: int) -> None:
-    """Ask for no codes any more. NotFound if none were asked for."""
-    if not s.connection.execute(_DELETE_TOTP, {"principal": principal_id}).rowcount:
-        raise NotFound("no second factor is set up for this account")
-
-
-def use_totp_step(s: Session, principal_id: int, step: int) -> bool:
-    """Take the code of a time step; False if it, or a later one, was taken before. RFC 6238 §5.2"""
-    return bool(s.connection.execute(_STEP, {"principal": principal_id, "step": step}).rowcount)
 
 
 def _hash(secret: str) -> bytes:

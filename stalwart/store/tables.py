@@ -146,6 +146,25 @@ totp = Table(
     sqlite_with_rowid=False,
 )
 
+# A secret that its owner has not shown yet to have: no codes of it are asked for.
+totp_enrolment = Table(
+    "totp_enrolment",
+    metadata,
+    Column("principal_id", ForeignKey("principal.id", ondelete="CASCADE"), primary_key=True),
+    Column("secret", Text, nullable=False),  # base32
+    Column("expires_at", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+# Codes for who has lost the app; used once, and only hashes are kept.
+recovery_code = Table(
+    "recovery_code",
+    metadata,
+    Column("principal_id", ForeignKey("principal.id", ondelete="CASCADE"), primary_key=True),
+    Column("hash", LargeBinary, primary_key=True),
+    sqlite_with_rowid=False,
+)
+
 # Every address that receives mail: each account's own one and its aliases.
 address = Table(
     "address",

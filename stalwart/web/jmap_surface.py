@@ -145,7 +145,7 @@ class Surface:
                 headers=(("Retry-After", "5"),),
             ) from error
         if not principal.account_id:
-            raise Problem(403, "Whoever signs in like this has no mailbox: JMAP is for accounts.")
+            raise Problem(403, "Whoever signs in like this has no mailbox: this is for accounts.")
         return principal
 
     async def in_thread(self, request: Request, function: Callable[[Principal], T]) -> T:

@@ -151,7 +151,7 @@ class Desk:
         if form.repeated or form.resources:
             raise Problem(400, "The form has a field more than once.")
         given = form.get("token") or ""
-        genuine = self._is_from_here(request, visitor) and compare_digest(
+        genuine = self.is_from_here(request, visitor) and compare_digest(
             given.encode("utf-8", "surrogatepass"), visitor.form_token(purpose).encode()
         )
         if not genuine:
@@ -162,7 +162,7 @@ class Desk:
             )
         return form if genuine else None
 
-    def _is_from_here(self, request: Request, visitor: Visitor) -> bool:
+    def is_from_here(self, request: Request, visitor: Visitor) -> bool:
         """Whether a page of this server sends the form, as far as the browser says.
 
         Forms of pages with `Referrer-Policy: no-referrer` have the Origin `null` (Fetch §3.2); what counts then is
@@ -214,7 +214,7 @@ class Desk:
 
     def signed_in(self, visitor: Visitor, token: str, location: str) -> Response:
         """Send the browser on with the cookie of a session that has just begun."""
-        return redirect(location, (_set_cookie(_SESSION, token, visitor.is_secure),))
+        return redirect(location, (session_cookie(visitor, token),))
 
     def signed_out(self, visitor: Visitor, location: str) -> Response:
         """Send the browser on without the cookie of its session."""
@@ -232,6 +232,11 @@ def cookie_name(name: str, is_secure: bool) -> str:
 def session_token(request: Request, *, is_secure: bool) -> str | None:
     """The token of a browser's session in a request's cookies, checked by nobody yet."""
     return _cookie(request, cookie_name(_SESSION, is_secure))
+
+
+def session_cookie(visitor: Visitor, token: str) -> tuple[str, str]:
+    """The field that gives a browser the cookie of a session that has just begun."""
+    return _set_cookie(_SESSION, token, visitor.is_secure)
 
 
 def query_of(request: Request) -> str:

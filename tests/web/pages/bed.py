@@ -30,7 +30,9 @@ class Field(msgspec.Struct, frozen=True):
     kind: str
 
 
-class _Reader(HTMLParser):
+class FormReader(HTMLParser):
+    """Finds the fields of a page's form, and where it goes."""
+
     def __init__(self) -> None:
         super().__init__()
         self.fields: list[Field] = []
@@ -89,7 +91,7 @@ class Browser:
 
     def submit(self, answer: Answer, **typed: str) -> Answer:
         """Send the form of a page with what was typed, or the button that was pressed; not following."""
-        reader = _Reader()
+        reader = FormReader()
         reader.feed(answer.body.decode())
         values = {field.name: field.value for field in reader.fields if field.kind != "button"}
         assert typed.keys() <= {field.name for field in reader.fields}, (typed, reader.fields)
