@@ -23,7 +23,7 @@ from stalwart.ops.metrics import Metrics
 from stalwart.store import DiskFull, StoreBusy, principal_of_account
 from stalwart.web.jmap_surface import Surface
 from stalwart.web.pages.languages import Translate, choose_language, translator
-from stalwart.web.pages.rendering import redirect, render
+from stalwart.web.pages.rendering import FIELDS, redirect, render
 
 T = TypeVar("T")
 
@@ -215,11 +215,12 @@ class Desk:
 def problem_page(request: Request, problem: Problem, language: str | None = None) -> Response:
     """A refusal as a page, in the language that the browser prefers if none is named."""
     language = language or choose_language([], request.header(b"accept-language") or b"")
+    own = {name.lower() for name, _ in FIELDS}
     return render(
         "error.html",
         language=language,
         status=problem.status,
-        headers=problem.headers,
+        headers=tuple(field for field in problem.headers if field[0].lower() not in own),
         host=request.authority,
         message=translator(language)(problem.detail or problem.title),
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from stalwart.http import Endpoint, Request, Response
+from stalwart.http import Endpoint, Problem, Request, Response
 from tests.web.pages.bed import PagesBed, text_of
 
 # What browsers send where a person goes to.
@@ -15,6 +15,12 @@ class _Broken(Endpoint):
     async def get(self, request: Request) -> Response:
         """A fault."""
         raise RuntimeError("something of the inside")
+
+
+class _Uncached(Endpoint):
+    async def get(self, request: Request) -> Response:
+        """A refusal with fields."""
+        raise Problem(503, headers=(("Cache-Control", "no-cache"), ("Retry-After", "5")))
 
 
 class ProblemTests(PagesBed):
@@ -47,6 +53,12 @@ class ProblemTests(PagesBed):
         self.assertEqual(answer.status, 500)
         self.assertIn(answer.headers["x-request-id"], text_of(answer))
         self.assertNotIn("something of the inside", answer.body.decode())
+
+    def test_fields(self) -> None:
+        """A field that a refusal has of its own, and all pages have, is there once."""
+        self.http.mount("/stale", _Uncached())
+        answer = self.browser.get("/stale", Accept=NAVIGATION)
+        self.assertEqual((answer.headers["cache-control"], answer.headers["retry-after"]), ("no-store", "5"))
 
     def test_document(self) -> None:
         """Programs and scripts, which take anything or name JSON, get a problem document."""
