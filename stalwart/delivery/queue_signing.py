@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from stalwart.mail import dkim
 from stalwart.mail.headers import as_addresses, parse_fields
-from stalwart.store import InvalidAddress, Store, signing_keys
+from stalwart.store import InvalidAddress, Store, dkim_signing_keys
 from stalwart.store.addresses import normalise_domain
 
 _HEADER_END = re.compile(rb"\r?\n\r?\n")
@@ -26,7 +26,7 @@ class Signer:
         if domain is None:
             return b""
         with self._store.read() as session:
-            keys = signing_keys(session, domain)
+            keys = dkim_signing_keys(session, domain)
         return dkim.sign(message, keys, int(self._clock())) if keys else b""
 
 

@@ -61,9 +61,9 @@ from stalwart.store.dkim_keys import (
     RECORD_SECONDS,
     KeyPair,
     create_dkim_keys,
+    dkim_signing_keys,
     list_dkim_keys,
     rotate_dkim_keys,
-    signing_keys,
 )
 from stalwart.store.edits import destroy_email, forget_destroyed, update_email
 from stalwart.store.emails import add_email, get_emails, get_threads, has_blob, ids_with_header, list_email_ids
@@ -483,6 +483,7 @@ __all__ = [
     "destroy_submission",
     "detach_submission",
     "discard_uploads",
+    "dkim_signing_keys",
     "effective_permissions",
     "empty_mailbox",
     "enable_principal",
@@ -613,7 +614,6 @@ __all__ = [
     "share_account",
     "shared_with",
     "shares_by_guest",
-    "signing_keys",
     "standings",
     "state",
     "states",

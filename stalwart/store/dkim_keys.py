@@ -118,7 +118,7 @@ def list_dkim_keys(s: Session, domain_name: str | None = None) -> list[DkimKeyRo
     return [DkimKeyRow(**row._mapping) for row in found]
 
 
-def signing_keys(s: Session, domain_name: str) -> Sequence[SigningKey]:
+def dkim_signing_keys(s: Session, domain_name: str) -> Sequence[SigningKey]:
     """The keys that sign for a (normalised) domain now; none if it has none."""
     rows = s.connection.execute(_SIGNING, {"name": domain_name, "now": s.now()})
     return [load_key(domain_name, row.selector, row.private_key) for row in rows]

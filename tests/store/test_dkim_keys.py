@@ -14,9 +14,9 @@ from stalwart.store import (
     create_dkim_keys,
     create_domain,
     delete_domain,
+    dkim_signing_keys,
     list_dkim_keys,
     rotate_dkim_keys,
-    signing_keys,
 )
 from tests.store.bed import StoreTestCase
 
@@ -26,7 +26,7 @@ _MAIL = b"From: ada@example.org\r\nSubject: x\r\n\r\nbody\r\n"
 
 
 class DkimKeyTests(StoreTestCase):
-    """`create_dkim_keys`, `rotate_dkim_keys`, `signing_keys`."""
+    """`create_dkim_keys`, `rotate_dkim_keys`, `dkim_signing_keys`."""
 
     def create(self) -> list[str]:
         """Keys for the domain; their selectors."""
@@ -41,7 +41,7 @@ class DkimKeyTests(StoreTestCase):
     def signing(self) -> list[str]:
         """The selectors that sign now."""
         with self.store.read() as s:
-            return [key.selector for key in signing_keys(s, _DOMAIN)]
+            return [key.selector for key in dkim_signing_keys(s, _DOMAIN)]
 
     def known(self) -> set[str]:
         """The selectors that have a record."""
@@ -52,7 +52,7 @@ class DkimKeyTests(StoreTestCase):
         """What the keys sign verifies with the records that are shown for them."""
         self.create()
         with self.store.read() as s:
-            keys = signing_keys(s, _DOMAIN)
+            keys = dkim_signing_keys(s, _DOMAIN)
             records = {
                 record_name(key.domain, key.selector) + ".": record_value(key.algorithm, key.public_key)
                 for key in list_dkim_keys(s, _DOMAIN)
@@ -101,7 +101,7 @@ class DkimKeyTests(StoreTestCase):
     def test_other_domains(self) -> None:
         """A domain without keys signs nothing, and keys go with their domain."""
         with self.store.write() as s:
-            self.assertEqual(list(signing_keys(s, "example.com")), [])
+            self.assertEqual(list(dkim_signing_keys(s, "example.com")), [])
         with self.store.write() as s:
             create_domain(s, "example.net")
             create_dkim_keys(s, "example.net", _PAIR)
