@@ -34,6 +34,7 @@ from stalwart.ops.networks import Networks
 from stalwart.ops.threads import ThreadPool
 from stalwart.store import StoreError
 from stalwart.tls import BadCertificate, Certificates, CertificateWatch, Credential
+from stalwart.web.pages import problem_page
 
 _log = Logger(namespace="stalwart")
 
@@ -180,6 +181,7 @@ class Daemon(Service):
                 access_log=access_log,
                 acme_responder=self._issuing.responder,
                 guard=self._guard,
+                problem_page=problem_page,
             )
             self._sites.append(site)
             return site

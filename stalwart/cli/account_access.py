@@ -7,7 +7,7 @@ import click
 from stalwart.auth import generate_totp_secret, totp_uri
 from stalwart.cli.account import account, find
 from stalwart.cli.opening import load_settings, open_store
-from stalwart.cli.rights import put_rights, rights_options, rights_record, show_rights
+from stalwart.cli.rights import put_rights, require_rights, rights_options, rights_record, show_rights
 from stalwart.store import (
     enable_principal,
     end_sign_ins,
@@ -47,6 +47,7 @@ def rights_set(
 
     What no option is given for stays as it is; "none" empties it.
     """
+    require_rights(roles, allowed, denied)
     with open_store(config_path) as store, store.write() as session:
         row = find(session, address)
         put_rights(session, principal_of_account(session, row.id).id, roles, allowed, denied)

@@ -38,7 +38,9 @@ def apikey() -> None:
 @rights_options
 @click.option("--account", "address", metavar="ADDRESS", help="Sign in for this account, within what it may do.")
 @click.option("--network", "networks", type=NetworkType(), multiple=True, help="From where it counts; repeat for more.")
-@click.option("--expires", type=DurationType(), default="never", show_default=True, help='Such as "90d", or "never".')
+@click.option(
+    "--expires", type=DurationType("never"), default="never", show_default=True, help='Such as "90d", or "never".'
+)
 @click.option("--description", default="", help="What it is for.")
 @click.pass_obj
 def create(

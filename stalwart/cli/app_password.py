@@ -22,10 +22,14 @@ def app_password() -> None:
 @app_password.command("create")
 @click.argument("address")
 @click.argument("name")
-@click.option("--expires", type=DurationType(), default="never", show_default=True, help='Such as "90d", or "never".')
+@click.option(
+    "--expires", type=DurationType("never"), default="never", show_default=True, help='Such as "90d", or "never".'
+)
 @click.pass_obj
 def create(config_path: str | None, address: str, name: str, expires: float | None) -> None:
     """Make an app password called NAME for the account ADDRESS; it is printed once."""
+    if not name.strip():
+        raise click.UsageError("the name must not be empty")
     password = generate_password()
     until = None if expires is None else int(time.time() + expires)
     with open_store(config_path) as store, store.write() as session:

@@ -51,7 +51,7 @@ def show_all(config_path: str | None, json_wanted: bool) -> None:
 @ban.command("add")
 @click.argument("address", type=NetworkType())
 @click.option(
-    "--for", "seconds", type=DurationType(), default="1d", show_default=True, help='Such as "12h", or "ever".'
+    "--for", "seconds", type=DurationType("ever"), default="1d", show_default=True, help='Such as "12h", or "ever".'
 )
 @click.option("--reason", "detail", default="", help="Why, for whoever lists the bans later.")
 @click.pass_obj

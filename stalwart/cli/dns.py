@@ -10,6 +10,7 @@ from ipaddress import ip_address
 from typing import Any, NoReturn
 
 import click
+import msgspec
 from cryptography import x509
 from twisted.internet import task
 
@@ -77,7 +78,12 @@ def records(config_path: str | None, domain: str, form: str) -> None:
     No network is needed. Lines of a zone that begin with a semicolon are remarks, and records that are for another zone
     or only for one that is signed.
     """
-    wanted = read_domain(config_path, domain).wanted
+    examined = read_domain(config_path, domain)
+    wanted = examined.wanted
+    if not examined.is_local:
+        name = wanted.domain
+        note = f"mail for {name} is refused until `stalwart domain create {name}`: publish its MX record after that"
+        wanted = msgspec.structs.replace(wanted, notes=(note, *wanted.notes))
     if form == "zone":
         for line in zone_lines(wanted):
             click.echo(line)

@@ -27,11 +27,15 @@ class DurationType(click.ParamType[float | None]):
 
     name = "duration"
 
+    def __init__(self, endless: str) -> None:
+        """`endless` is the word for no end that goes with the option's name."""
+        self.endless = endless
+
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float | None:
         """Seconds, or a usage error that says what was wanted."""
-        if value in ("never", "ever"):
+        if value == self.endless:
             return None
         try:
             return cast(float, DURATION.read(value, ""))
         except BadValue as error:
-            self.fail(f'found {value!r}; wanted {str(error) or DURATION.wanted}, or "ever"', param, ctx)
+            self.fail(f'found {value!r}; wanted {str(error) or DURATION.wanted}, or "{self.endless}"', param, ctx)

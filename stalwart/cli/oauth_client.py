@@ -56,7 +56,7 @@ def create(
         try:
             made = register(session, document, is_verified=True, settings=settings, client_id=client_id)
         except OAuthError as error:
-            raise click.ClickException(error.description) from error
+            raise click.UsageError(error.description) from error
     click.echo(f"OAuth client {name} created")
     click.echo(f"client_id: {made['client_id']}")
     if confidential:

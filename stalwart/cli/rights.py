@@ -25,6 +25,12 @@ def rights_options(command: F) -> F:
     return command
 
 
+def require_rights(roles: Sequence[str], allowed: Sequence[str], denied: Sequence[str]) -> None:
+    """Refuse a call that would change nothing. UsageError."""
+    if not (roles or allowed or denied):
+        raise click.UsageError("without --role, --allow or --deny nothing would change")
+
+
 def put_rights(
     session: Session, principal_id: int, roles: Sequence[str], allowed: Sequence[str], denied: Sequence[str]
 ) -> None:

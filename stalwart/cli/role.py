@@ -6,7 +6,7 @@ import click
 
 from stalwart.cli.opening import open_store
 from stalwart.cli.output import as_json, table
-from stalwart.cli.rights import put_rights, rights_options, rights_record, show_rights
+from stalwart.cli.rights import put_rights, require_rights, rights_options, rights_record, show_rights
 from stalwart.store import (
     PERMISSIONS,
     NotFound,
@@ -73,6 +73,7 @@ def change(
 
     What no option is given for stays as it is; "none" empties it.
     """
+    require_rights(roles, allowed, denied)
     with open_store(config_path) as store, store.write() as session:
         put_rights(session, _find(session, name).id, roles, allowed, denied)
     click.echo(f"role {name} changed")

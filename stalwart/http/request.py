@@ -141,7 +141,7 @@ class Request(Incoming):
         assert self._endpoint is not None
         if self._received > self._endpoint.body_limit:
             self._body = b""
-            self.respond(self._endpoint.too_large().response())
+            self._refuse(self._endpoint.too_large())
         elif self._take_block is not None:
             self._take_block(data)
         else:
@@ -161,7 +161,7 @@ class Request(Incoming):
         """The body came too slowly or could not be read."""
         if self.site.guard is not None:
             note_garbled(self.site.guard, self, problem)
-        self.respond(problem.response())
+        self._refuse(problem)
 
     def _run(
         self, coroutine: Coroutine[Any, Any, T], done: Callable[[T], None], failed: Callable[[Failure], None]
@@ -196,7 +196,7 @@ class Request(Incoming):
         if isinstance(error, Problem):
             if self.site.guard is not None:
                 note_failure(self.site.guard, self, error)
-            self.respond(error.response())
+            self._refuse(error)
         elif not (self._disconnected and failure.check(CancelledError)):
             _log.failure(
                 "request {request_id} {method} {path} failed",
@@ -205,13 +205,24 @@ class Request(Incoming):
                 method=self.method.decode("ascii", "replace"),
                 path=self.path.decode("ascii", "replace"),
             )
-            self.respond(
+            self._refuse(
                 Problem(
                     500,
                     f"This is the server's fault. Its log has the cause under {self.request_id}.",
                     extra={"requestId": self.request_id},
-                ).response()
+                )
             )
+
+    def _refuse(self, problem: Problem) -> None:
+        """Send a refusal: as a page to whoever asks for one by name, else as a problem document. RFC 9110 §12.5.1
+
+        Of what can be asked for here, browsers name `text/html` where a person goes to, and scripts and programs don't.
+        """
+        page = self.site.problem_page
+        if page is not None and b"text/html" in (self.header(b"accept") or b"").lower():
+            self.respond(page(self, problem))
+        else:
+            self.respond(problem.response())
 
     def respond(self, response: Response) -> None:
         """Send the answer, or what is left of it when the client has gone."""

@@ -18,6 +18,7 @@ from stalwart.http.foreign import Foreign
 from stalwart.http.limits import Limits
 from stalwart.http.lockout import AdminVisits
 from stalwart.http.policy import ListenerContext
+from stalwart.http.problem import Problem
 from stalwart.http.request import Request
 from stalwart.http.response import Response
 from stalwart.http.settings import SiteSettings
@@ -79,12 +80,14 @@ class Site(server.Site):
         limits: Limits | None = None,
         acme_responder: ChallengeResponder | None = None,
         guard: Guard | None = None,
+        problem_page: Callable[[Request, Problem], Response] | None = None,
         monotonic: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
     ) -> None:
         """`acme_responder` answers the challenges of ACME; all listeners share one.
 
-        `guard` knows who is banned and who has used up a rate.
+        `guard` knows who is banned and who has used up a rate. `problem_page` makes the page that people see instead
+        of a problem document.
         """
         self.limits = limits or Limits()
         super().__init__(resource, reactor=reactor, timeout=self.limits.idle_seconds)  # type: ignore[no-untyped-call]
@@ -94,6 +97,7 @@ class Site(server.Site):
 
         self.acme_responder = acme_responder
         self.guard = guard
+        self.problem_page = problem_page
         self.admin_visits = AdminVisits(monotonic)
         """Who used the administration lately."""
 

@@ -166,6 +166,14 @@ from stalwart.store.oauth_grants import (
     replace_refresh_tokens,
     use_code,
 )
+from stalwart.store.oauth_keys import (
+    PUBLISHED_SECONDS,
+    KeyRow,
+    ensure_signing_key,
+    find_signing_key,
+    published_keys,
+    rotate_signing_key,
+)
 from stalwart.store.opening import open_blobs
 from stalwart.store.permissions import (
     ADMINISTERS,
@@ -292,14 +300,6 @@ from stalwart.store.shares import (
     shares_by_guest,
     subscribed_mailboxes,
     unshare_account,
-)
-from stalwart.store.signing_keys import (
-    PUBLISHED_SECONDS,
-    KeyRow,
-    ensure_signing_key,
-    find_signing_key,
-    published_keys,
-    rotate_signing_key,
 )
 from stalwart.store.submissions import (
     cancel_submission,

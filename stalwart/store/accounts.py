@@ -10,7 +10,6 @@ from stalwart.store.addresses import normalise_address, normalise_domain, withou
 from stalwart.store.errors import AlreadyExists, InvalidAddress, NoSuchDomain, NotFound, StillInUse
 from stalwart.store.identities import create_identity, drop_identities
 from stalwart.store.mailboxes import create_standard_mailboxes
-from stalwart.store.oauth_tables import oauth_grant
 from stalwart.store.prepared import Prepared
 from stalwart.store.principals import create_principal, set_roles
 from stalwart.store.rows import AccountKind, AccountRow
@@ -21,6 +20,7 @@ from stalwart.store.tables import (
     account,
     address,
     domain,
+    oauth_grant,
     principal,
     principal_role,
     push_subscription,

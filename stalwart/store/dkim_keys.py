@@ -127,7 +127,7 @@ def dkim_signing_keys(s: Session, domain_name: str) -> Sequence[SigningKey]:
 def _domain_id(s: Session, name: str) -> int:
     domain_id = s.connection.scalar(_DOMAIN, {"name": name})
     if domain_id is None:
-        raise NoSuchDomain(f"domain {name} does not exist; `stalwart domain create {name}` makes it")
+        raise NoSuchDomain(name)
     return int(domain_id)
 
 

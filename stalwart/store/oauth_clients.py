@@ -11,8 +11,8 @@ import msgspec
 from sqlalchemy import Row, bindparam, delete, exists, func, insert, or_, select, update
 
 from stalwart.store.errors import AlreadyExists, NotFound
-from stalwart.store.oauth_tables import oauth_client, oauth_grant
 from stalwart.store.session import Session
+from stalwart.store.tables import oauth_client, oauth_grant
 
 _c = oauth_client.c
 _CLIENTS = select(*(column for column in _c if column.name != "secret_hash"), _c.secret_hash.is_not(None).label("kept"))

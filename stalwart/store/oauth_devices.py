@@ -9,8 +9,8 @@ from sqlalchemy import Row, bindparam, delete, insert, select, update
 
 from stalwart.store.errors import AlreadyExists
 from stalwart.store.oauth_grants import secret_hash
-from stalwart.store.oauth_tables import oauth_device
 from stalwart.store.session import Session
+from stalwart.store.tables import oauth_device
 
 _d = oauth_device.c
 _DEVICES = select(*(column for column in _d if column.name != "hash"))

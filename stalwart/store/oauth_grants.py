@@ -14,8 +14,8 @@ import msgspec
 from sqlalchemy import Row, Select, and_, bindparam, delete, exists, insert, not_, select, update
 
 from stalwart.store.errors import NotFound
-from stalwart.store.oauth_tables import oauth_code, oauth_device, oauth_grant, oauth_token
 from stalwart.store.session import Session
+from stalwart.store.tables import oauth_code, oauth_device, oauth_grant, oauth_token
 
 TokenKind = Literal["access", "refresh"]
 

@@ -312,7 +312,7 @@ def remove_member(s: Session, group_id: int, member_id: int) -> None:
     """Have it belong there no longer, and forget what it subscribed to there. NotFound."""
     group, member = get_principal(s, group_id), get_principal(s, member_id)
     if not s.connection.execute(_DROP_MEMBER, {"in_group": group_id, "member": member_id}).rowcount:
-        raise NotFound(f"{member.name} does not belong to {group.name}: `stalwart group show` tells who does")
+        raise NotFound(f"{member.name} does not belong to {group.name}: `stalwart group list` shows who does")
     assert group.account_id is not None
     assert member.account_id is not None
     if may_write(s, group.account_id, member.account_id) is None:

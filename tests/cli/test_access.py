@@ -122,6 +122,14 @@ class AccessTests(SynchronousTestCase):
         self.assertEqual({row["name"] for row in self.as_json("role", "permissions")}, set(PERMISSIONS))
         self.assertIn("Send mail", self.run_fine("role", "permissions"))
 
+    def test_nothing_to_do(self) -> None:
+        """Who sets rights without naming any is told so, and isn't told that they were changed."""
+        self.run_fine("role", "create", "reader", "--role", "user")
+        for command in (("account", "rights", "set", ADDRESS), ("role", "set", "reader")):
+            result = self.run_command(*command)
+            self.assertEqual(result.exit_code, 2)
+            self.assertIn("nothing would change", result.output)
+
     def test_disabled(self) -> None:
         """A disabled account can't sign in, and is shown as disabled, until it is enabled."""
         value = header(f"{ADDRESS}:correct")
@@ -156,7 +164,8 @@ class AccessTests(SynchronousTestCase):
         self.assertRegex(listed["expires"], r"^20")
         self.assertNotIn(password, self.run_fine("app-password", "list", ADDRESS))
         self.assertIn("choose another", self.refused("app-password", "create", ADDRESS, "phone"))
-        self.assertIn("wanted", self.refused("app-password", "create", ADDRESS, "x", "--expires", "soon"))
+        self.assertIn('or "never"', self.refused("app-password", "create", ADDRESS, "x", "--expires", "soon"))
+        self.assertIn("empty", self.refused("app-password", "create", ADDRESS, " "))
         self.run_fine("app-password", "revoke", ADDRESS, "phone")
         self.assertIsNone(self.sign_in(value))
         self.assertIn("no secret", self.refused("app-password", "revoke", ADDRESS, "phone"))

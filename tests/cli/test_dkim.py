@@ -55,6 +55,10 @@ class DkimTests(SynchronousTestCase):
         self.assertEqual(records[0]["recordValue"], "".join(strings))
         self.assertNotIn("private", json.dumps(records).lower())
         self.assertNotEqual(self.run_command("dkim", "create", "example.org").exit_code, 0)
+        self.assertEqual(
+            str(self.run_command("dkim", "create", "other.example").exception),
+            "domain 'other.example' does not exist; create it first: stalwart domain create other.example",
+        )
 
     def test_rotate(self) -> None:
         """The new records are printed with the time from which they are used; the states say what to do."""

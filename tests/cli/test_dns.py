@@ -184,6 +184,14 @@ class RecordsTests(SynchronousTestCase):
         self.assertIn("; note: no DKIM keys yet", self.run_fine("dns", "records", "example.org"))
         self.assertEqual([path.name for path in self.root.iterdir()], ["stalwart.toml"])
 
+    def test_foreign(self) -> None:
+        """Of a domain that this server doesn't have it is said that its mail is refused, and what makes it one."""
+        told = "mail for example.org is refused until `stalwart domain create example.org`"
+        for form in ("zone", "table", "json"):
+            self.assertIn(told, self.run_fine("dns", "records", "example.org", "--format", form))
+        self.run_fine("domain", "create", "example.org")
+        self.assertNotIn(told, self.run_fine("dns", "records", "example.org"))
+
     def test_formats(self) -> None:
         """Zone, table and JSON have the same records, the DKIM keys of the store among them."""
         self.run_fine("domain", "create", "example.org")

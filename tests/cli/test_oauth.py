@@ -95,6 +95,7 @@ class OAuthCommandTests(SynchronousTestCase):
         """What is wrong is told in words."""
         self.assertIn("--redirect-uri", self.refused("oauth-client", "create", "X"))
         self.assertIn("loopback", self.refused("oauth-client", "create", "X", "--redirect-uri", "http://app.example/"))
+        self.assertIn("--help", self.refused("oauth-client", "create", "X", "--device", "--id", "a b"))
         self.assertIn("client_id", self.refused("oauth-client", "create", "X", "--device", "--id", "a b"))
 
     def test_tokens(self) -> None:

@@ -25,6 +25,7 @@ from stalwart.http import (
     Limits,
     ListenerContext,
     Policy,
+    Problem,
     Request,
     RequestIds,
     Response,
@@ -207,6 +208,7 @@ class Bed:
         redirect_port: int | None = None,
         rules: GuardRules | None = None,
         peer: IAddress = PEER,
+        problem_page: Callable[[Request, Problem], Response] | None = None,
     ) -> None:
         self.peer = peer
         self.clock = Clock()
@@ -234,6 +236,7 @@ class Bed:
             access_log=self.log,
             limits=limits,
             guard=None if rules is None else self.guard,
+            problem_page=problem_page,
             monotonic=self.clock.seconds,
             wall=self.clock.seconds,
         )

@@ -8,16 +8,16 @@ from typing import Literal, NoReturn
 
 import msgspec
 
-from stalwart.auth.loading import LETS_CLIENTS_IN
 from stalwart.auth.oauth import scopes
 from stalwart.auth.oauth.clients import AUTHORIZATION_CODE, Client, lookup_client
 from stalwart.auth.oauth.errors import OAuthError, RefusedRequest, UnusableRequest
+from stalwart.auth.oauth.granting import grant_access
 from stalwart.auth.oauth.parameters import Parameters
 from stalwart.auth.oauth.redirects import BadRedirect, check_redirect, is_native, matches, with_parameters
 from stalwart.auth.oauth.resources import is_ours
 from stalwart.auth.principal import Principal
 from stalwart.config.oauth_settings import OAuthSettings
-from stalwart.store import CodeRow, GrantRow, Session, add_code, add_grant
+from stalwart.store import CodeRow, Session, add_code
 
 Step = Literal["sign-in", "consent"]
 Denial = Literal["access_denied", "login_required", "consent_required", "interaction_required", "server_error"]
@@ -152,23 +152,12 @@ def approve(
     `address` is the browser's, `signed_in_at` when the user typed their password. Whoever may not let clients in is
     answered with access_denied.
     """
-    if not principal.may(LETS_CLIENTS_IN) or not principal.account_id:
+    grant_id = grant_access(s, request.client, principal, request.scope, signed_in_at=signed_in_at, address=address)
+    if grant_id is None:
         return deny(request)
-    client = request.client
-    grant = GrantRow(
-        account_id=principal.account_id,
-        credential_version=principal.credential_version,
-        credential_id=principal.credential_id,
-        client_row_id=client.row_id,
-        client_id=client.client_id,
-        client_name=client.name,
-        scope=request.scope,
-        signed_in_at=int(signed_in_at),
-        address=address,
-    )
     code = secrets.token_urlsafe(32)
     row = CodeRow(
-        grant_id=add_grant(s, grant),
+        grant_id=grant_id,
         redirect_uri=request.redirect_uri if request.redirect_uri_was_sent else None,
         code_challenge=request.code_challenge,
         nonce=request.nonce,

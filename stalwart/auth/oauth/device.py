@@ -6,10 +6,10 @@ import secrets
 
 import msgspec
 
-from stalwart.auth.loading import LETS_CLIENTS_IN
 from stalwart.auth.oauth import scopes
 from stalwart.auth.oauth.clients import DEVICE_CODE, Client, lookup_client
 from stalwart.auth.oauth.errors import OAuthError
+from stalwart.auth.oauth.granting import grant_access
 from stalwart.auth.oauth.parameters import Parameters
 from stalwart.auth.oauth.resources import is_ours
 from stalwart.auth.principal import Principal
@@ -17,10 +17,8 @@ from stalwart.config.oauth_settings import OAuthSettings
 from stalwart.store import (
     AlreadyExists,
     DeviceRow,
-    GrantRow,
     Session,
     add_device,
-    add_grant,
     decide_device,
     expire_devices,
     find_device_by_user_code,
@@ -128,20 +126,10 @@ def decide(
     client = None if row is None else lookup_client(s, row.client_id, settings)
     if row is None or client is None:
         return False
-    if not approved or not principal.may(LETS_CLIENTS_IN) or not principal.account_id:
-        return decide_device(s, row.user_code, None)
-    grant = GrantRow(
-        account_id=principal.account_id,
-        credential_version=principal.credential_version,
-        credential_id=principal.credential_id,
-        client_row_id=client.row_id,
-        client_id=client.client_id,
-        client_name=client.name,
-        scope=row.scope,
-        signed_in_at=int(signed_in_at),
-        address=address,
-    )
-    return decide_device(s, row.user_code, add_grant(s, grant))
+    grant_id = None
+    if approved:
+        grant_id = grant_access(s, client, principal, row.scope, signed_in_at=signed_in_at, address=address)
+    return decide_device(s, row.user_code, grant_id)
 
 
 def plain_code(typed: str) -> str:

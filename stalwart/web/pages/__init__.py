@@ -7,12 +7,13 @@ from collections.abc import Mapping
 from twisted.web.resource import IResource
 
 from stalwart.web.pages.authorize import Authorize
-from stalwart.web.pages.desk import Desk
+from stalwart.web.pages.desk import Desk, problem_page
 from stalwart.web.pages.device import Device
+from stalwart.web.pages.home import Home
 from stalwart.web.pages.login import Login
 from stalwart.web.pages.logout import Logout
 
-__all__ = ["Desk", "pages"]
+__all__ = ["Desk", "pages", "problem_page"]
 
 
 def pages(desk: Desk) -> Mapping[str, IResource]:
@@ -21,6 +22,7 @@ def pages(desk: Desk) -> Mapping[str, IResource]:
     login.putChild(b"authorize", Login(desk, back="/authorize"))
     login.putChild(b"device", Login(desk, back="/device"))
     return {
+        "/": Home(),
         "/login": login,
         "/logout": Logout(desk),
         "/authorize": Authorize(desk),

@@ -23,7 +23,7 @@ from stalwart.ops.metrics import Metrics
 from stalwart.store import DiskFull, StoreBusy, principal_of_account
 from stalwart.web.jmap_surface import Surface
 from stalwart.web.pages.languages import Translate, choose_language, translator
-from stalwart.web.pages.rendering import redirect, render
+from stalwart.web.pages.rendering import FIELDS, redirect, render
 
 T = TypeVar("T")
 
@@ -200,17 +200,8 @@ class Desk:
         )
 
     def problem_page(self, request: Request, problem: Problem, visitor: Visitor | None = None) -> Response:
-        """A refusal as a page."""
-        accepted = request.header(b"accept-language") or b""
-        language = choose_language([], accepted) if visitor is None else visitor.language
-        return render(
-            "error.html",
-            language=language,
-            status=problem.status,
-            headers=problem.headers,
-            host=request.authority or self.jmap.hostname,
-            message=translator(language)(problem.detail or problem.title),
-        )
+        """A refusal as a page, for this browser if it is known whose it is."""
+        return problem_page(request, problem, None if visitor is None else visitor.language)
 
     def signed_in(self, visitor: Visitor, token: str, location: str) -> Response:
         """Send the browser on with the cookie of a session that has just begun."""
@@ -219,6 +210,20 @@ class Desk:
     def signed_out(self, visitor: Visitor, location: str) -> Response:
         """Send the browser on without the cookie of its session."""
         return redirect(location, (_set_cookie(_SESSION, "", visitor.is_secure, ends=True),))
+
+
+def problem_page(request: Request, problem: Problem, language: str | None = None) -> Response:
+    """A refusal as a page, in the language that the browser prefers if none is named."""
+    language = language or choose_language([], request.header(b"accept-language") or b"")
+    own = {name.lower() for name, _ in FIELDS}
+    return render(
+        "error.html",
+        language=language,
+        status=problem.status,
+        headers=tuple(field for field in problem.headers if field[0].lower() not in own),
+        host=request.authority,
+        message=translator(language)(problem.detail or problem.title),
+    )
 
 
 def cookie_name(name: str, is_secure: bool) -> str:

@@ -6,6 +6,7 @@ from stalwart.auth.browser import end_session
 from stalwart.http import Request, Response
 from stalwart.web.pages.desk import Visitor
 from stalwart.web.pages.page import Page
+from stalwart.web.pages.rendering import redirect
 
 _PURPOSE = "sign-out"
 
@@ -22,7 +23,8 @@ class Logout(Page):
     async def take(self, request: Request, visitor: Visitor) -> Response:
         """End the session."""
         if visitor.session is None:
-            return self.desk.signed_out(visitor, "/logout")
+            # A form of another site comes without the cookie (SameSite), and must not have it removed.
+            return redirect("/logout")
         if self.desk.form_of(request, visitor, _PURPOSE) is None:
             return self._question(visitor, status=403)
         token = visitor.session.token

@@ -13,7 +13,7 @@ import msgspec
 from stalwart import store
 from stalwart.auth import GuardRules
 from stalwart.config import OAuthSettings
-from stalwart.web.pages import Desk, pages
+from stalwart.web.pages import Desk, pages, problem_page
 from tests.http.bed import Answer
 from tests.http.bed import Bed as HttpBed
 from tests.web.test_jmap import PASSWORD, WebBed
@@ -148,7 +148,7 @@ class PagesBed(WebBed):
         super().setUp()
         self.now = self.store.clock()
         self.store.clock = lambda: self.now
-        self.http = HttpBed(tls=self.tls, rules=self.rules)
+        self.http = HttpBed(tls=self.tls, rules=self.rules, problem_page=problem_page)
         self.http.clock.advance(1000)
         self.desk = Desk(self.jmap, self.metrics, self.oauth)
         for path, resource in pages(self.desk).items():

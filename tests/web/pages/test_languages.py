@@ -21,7 +21,11 @@ from tests.web.pages.bed import ADDRESS, Browser, PagesBed, text_of
 _FOLDER = Path(pages.__file__).parent
 # Texts of others that are shown on pages, too.
 _SENTENCE = re.compile(r"[A-Z][a-z].* .*\.|(?:the|a) (?:app|program) .*")
-_FROM_ELSEWHERE = {"Too many sign-ins from your address have failed."}
+_FROM_ELSEWHERE = {
+    "Too many sign-ins from your address have failed.",
+    "There is nothing at this path.",
+    "Forbidden",
+}
 
 
 def _of_templates() -> set[str]:

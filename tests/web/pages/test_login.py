@@ -36,6 +36,17 @@ class LoginTests(PagesBed):
         self.browser.cookies[_COOKIE] = shown
         self.assertIn("Password", text_of(self.browser.get("/login")))
 
+    def test_foreign_sign_out(self) -> None:
+        """A form of another site, which comes without the session's cookie, doesn't take it away."""
+        self.browser.sign_in()
+        self.browser.sends = {"Origin": "https://evil.example", "Sec-Fetch-Site": "cross-site"}
+        kept, self.browser.cookies = self.browser.cookies, {}
+        answer = self.browser.send({}, "/logout")
+        self.assertEqual((answer.status, answer.headers["location"]), (303, "/logout"))
+        self.assertNotIn("set-cookie", answer.headers)
+        self.browser.cookies = kept
+        self.assertIn("Signed in as", text_of(self.browser.get("/login")))
+
     def test_wrong(self) -> None:
         """A wrong password, an unknown name, a disabled account and an app password get the same page."""
         with self.store.write() as s:

@@ -12,8 +12,8 @@ import msgspec
 from sqlalchemy import bindparam, delete, insert, or_, select, update
 
 from stalwart.store.errors import AlreadyExists
-from stalwart.store.oauth_tables import signing_key
 from stalwart.store.session import Session
+from stalwart.store.tables import signing_key
 
 PUBLISHED_SECONDS = 2 * 86_400
 """For how long a key stays published after it has signed for the last time: longer than any ID token counts."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from sqlalchemy import BigInteger, Boolean, Column, ForeignKey, Index, LargeBinary, Table, Text
 
-from stalwart.store.tables import Id, metadata
+from stalwart.store.tables.base import Id, metadata
 
 # A program that may ask for tokens. RFC 7591
 oauth_client = Table(
