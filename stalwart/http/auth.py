@@ -13,6 +13,7 @@ from stalwart.http.base_url import base_url
 from stalwart.http.guarding import charge_account, charge_anonymous, check_sign_in, refund_anonymous
 from stalwart.http.problem import Problem
 from stalwart.http.request import Request
+from stalwart.ops.lanes import Crowded
 
 T = TypeVar("T")
 
@@ -54,6 +55,15 @@ async def unauthorized(request: Request, detail: str) -> Problem:
     return Problem(401, detail, headers=(_BASIC, ("WWW-Authenticate", bearer)))
 
 
+def crowded() -> Problem:
+    """The refusal of a client for which too many passwords wait to be checked."""
+    return Problem(
+        429,
+        "Too many sign-ins from this address wait for their passwords to be checked. Try again.",
+        headers=(("Retry-After", "5"),),
+    )
+
+
 def require(principal: Principal, permission: str) -> None:
     """Raise Problem 403, which names the permission, unless the principal has it."""
     if principal.may(permission):
@@ -76,7 +86,8 @@ async def authenticate(
 ) -> Principal:
     """Who sends this request, who must have `authenticate` and the permission given.
 
-    Raises Problem 401, 403; notes the principal in `request.principal` (and so in the log).
+    Raises Problem 401, 403, 429; notes the principal in `request.principal` (and so in the log). `pool` checks
+    passwords, and must not be the one that others wait for: see `sign_ins_of` of the JMAP surface.
     """
     principal = await identify(request, authenticator, pool, "authenticate", permission)
     require(principal, "authenticate")
@@ -87,7 +98,7 @@ async def authenticate(
 async def identify(request: Request, authenticator: ChecksSignIn, pool: RunsInThread, *permissions: str) -> Principal:
     """Who sends this request, whatever they may do; brought up to date if they don't seem to have the permissions.
 
-    Raises Problem 401; notes the principal in `request.principal`.
+    Raises Problem 401, 429; notes the principal in `request.principal`.
     """
     values = request.header_values(b"authorization")
     if len(values) != 1 and request.site.guard is not None:
@@ -124,6 +135,8 @@ async def _verify(
             if not is_token:
                 check_sign_in(guard, request, name)
         principal = await pool.run(lambda: verify(value, request.client_address))
+    except Crowded as error:
+        raise crowded() from error
     except AuthMalformed as error:
         detail = "The Authorization field is not of a form this server takes: Basic, or Bearer with a token or API key."
         raise await unauthorized(request, detail) from error

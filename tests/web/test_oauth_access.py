@@ -145,6 +145,26 @@ class AccessTests(OAuthBed):
             other.close()
         self.problem(self.session(token), 401)
 
+    def test_guesses_keep_nobody_waiting(self) -> None:
+        """Whoever tries passwords here has no more threads than at JMAP, and is refused when many wait."""
+        token = self.tokens()["access_token"]
+        self.assertEqual(self.session(token).status, 200)
+        self.threads.held = True
+        guesses = [self.http.connect() for _ in range(110)]
+        for number, wire in enumerate(guesses):
+            method, path = (("GET", "/auth/userinfo"), ("POST", "/auth/register"))[number % 2]
+            wire.send(self.head(method, path, f"guess {number}", Content_Length="0"))
+        self.assertEqual(len(self.threads.waiting), 2)
+        answers = [answer for wire in guesses for answer in wire.answers()]
+        self.assertEqual({(answer.status, answer.headers["retry-after"]) for answer in answers}, {(429, "5")})
+        served = self.http.connect()
+        served.send(self.head("GET", "/jmap/session", None, Authorization=f"Bearer {token}"))
+        self.assertEqual(len(self.threads.waiting), 3)
+        for wire in guesses[2:]:
+            wire.hang_up()
+        self.threads.release()
+        self.assertEqual(served.answers()[0].status, 200)
+
     def test_refresh_token_opens_nothing(self) -> None:
         """A refresh token is no access token."""
         self.problem(self.session(self.tokens()["refresh_token"]), 401)
