@@ -14,6 +14,7 @@ from stalwart.http.guarding import charge_account, charge_anonymous, check_sign_
 from stalwart.http.problem import Problem
 from stalwart.http.request import Request
 from stalwart.ops.lanes import Crowded
+from stalwart.store import DiskFull, StoreBusy
 
 T = TypeVar("T")
 
@@ -71,7 +72,8 @@ def require(principal: Principal, permission: str) -> None:
     headers: tuple[tuple[str, str], ...] = ()
     if principal.token_id is not None:
         # RFC 6750 §3.1
-        value = f'Bearer {_REALM}, error="insufficient_scope", scope="{scope_giving(permission)}"'
+        scope = scope_giving(permission)
+        value = f'Bearer {_REALM}, error="insufficient_scope"' + (f', scope="{scope}"' if scope else "")
         headers = (("WWW-Authenticate", value),)
     raise Problem(
         403,
@@ -137,6 +139,10 @@ async def _verify(
         principal = await pool.run(lambda: verify(value, request.client_address))
     except Crowded as error:
         raise crowded() from error
+    except StoreBusy as error:
+        raise Problem(503, "The mail store is busy. Try again.", headers=(("Retry-After", "5"),)) from error
+    except DiskFull as error:
+        raise Problem(507, "The mail store is full.") from error
     except AuthMalformed as error:
         detail = "The Authorization field is not of a form this server takes: Basic, or Bearer with a token or API key."
         raise await unauthorized(request, detail) from error
