@@ -56,15 +56,6 @@ async def unauthorized(request: Request, detail: str) -> Problem:
     return Problem(401, detail, headers=(_BASIC, ("WWW-Authenticate", bearer)))
 
 
-def crowded() -> Problem:
-    """The refusal of a client for which too many passwords wait to be checked."""
-    return Problem(
-        429,
-        "Too many sign-ins from this address wait for their passwords to be checked. Try again.",
-        headers=(("Retry-After", "5"),),
-    )
-
-
 def require(principal: Principal, permission: str) -> None:
     """Raise Problem 403, which names the permission, unless the principal has it."""
     if principal.may(permission):
@@ -138,7 +129,11 @@ async def _verify(
                 check_sign_in(guard, request, name)
         principal = await pool.run(lambda: verify(value, request.client_address))
     except Crowded as error:
-        raise crowded() from error
+        raise Problem(
+            429,
+            "Too many sign-ins from this address wait for their passwords to be checked. Try again.",
+            headers=(("Retry-After", "5"),),
+        ) from error
     except StoreBusy as error:
         raise Problem(503, "The mail store is busy. Try again.", headers=(("Retry-After", "5"),)) from error
     except DiskFull as error:

@@ -10,7 +10,6 @@ from stalwart.auth.browser import MOST_CODES, CodeStep, begin_session, end_sessi
 from stalwart.auth.oauth.errors import OAuthError
 from stalwart.auth.oauth.parameters import parse_parameters
 from stalwart.http import Problem, Request, Response
-from stalwart.http.auth import crowded
 from stalwart.http.guarding import check_sign_in, refund_anonymous
 from stalwart.mail.normal import normalized
 from stalwart.ops.lanes import Crowded
@@ -171,7 +170,11 @@ class Login(Page):
         try:
             return await self.desk.jmap.sign_ins_of(request).run(check)
         except Crowded as error:
-            raise crowded() from error
+            raise Problem(
+                429,
+                "Too many sign-ins from this address wait for their passwords to be checked. Try again.",
+                headers=(("Retry-After", "5"),),
+            ) from error
         except StoreBusy as error:
             raise Problem(503, "The mail store is busy. Try again.", headers=(("Retry-After", "5"),)) from error
 
