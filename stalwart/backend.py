@@ -300,6 +300,7 @@ def http_tree(backend: Backend, settings: Settings, reactor: Any, metrics: Metri
         backend.store,
         backend.authenticator,
         backend.pool,
+        jmap.sign_ins_of,
         hostname=settings.hostname,
         threads=backend.threads,
         settings=settings.oauth,

@@ -18,9 +18,11 @@ from stalwart.config.secret import Secret
 from stalwart.store import (
     ALL_PERMISSIONS,
     AccountRow,
+    DiskFull,
     InvalidAddress,
     Session,
     Store,
+    StoreBusy,
     find_account,
     find_credential,
     find_principal,
@@ -73,7 +75,7 @@ class Checker:
     """
 
     def __init__(self, store: Store, passwords: Passwords, *, on_trouble: Callable[[str], None]) -> None:
-        """`on_trouble` is told of stored hashes that can't be used, for the operator."""
+        """`on_trouble` is told, for the operator, of stored hashes that can't be used, and of what can't be written."""
         self._store = store
         self._passwords = passwords
         self._on_trouble = on_trouble
@@ -190,8 +192,7 @@ class Checker:
                 return None
             grant = get_grant(s, row.grant_id)
         if client is not None and (grant.last_used_at or 0) + _USED_EVERY <= self._store.clock():
-            with self._store.write() as s:
-                note_grant_use(s, grant.id, client)
+            self._note(principal, lambda s: note_grant_use(s, grant.id, client))
         return principal
 
     # Whether it is.
@@ -227,8 +228,7 @@ class Checker:
                 return None
         if self._passwords.is_dated(account.password_hash):
             better = self._passwords.hash(password)
-            with self._store.write() as s:
-                replace_password_hash(s, account.id, account.password_hash, better)
+            self._note(account, lambda s: replace_password_hash(s, account.id, account.password_hash, better))
         with self._store.read() as s:
             principal = load_principal(s, account.id, None)
         # The password may have been changed while it was checked.
@@ -270,6 +270,13 @@ class Checker:
         return fallback[1] if right else None
 
     def _note_use(self, principal: Principal) -> None:
-        if principal.credential_id is not None:
+        if (credential_id := principal.credential_id) is not None:
+            self._note(principal, lambda s: note_use(s, credential_id))
+
+    def _note(self, who: Principal | AccountRow, note: Callable[[Session], object]) -> None:
+        """Write down what a sign-in doesn't depend on: people still want to read, and to make room, on a full disk."""
+        try:
             with self._store.write() as s:
-                note_use(s, principal.credential_id)
+                note(s)
+        except (DiskFull, StoreBusy) as error:
+            self._on_trouble(f"{who.address} signed in, and what is kept of that could not be written: {error}")

@@ -107,8 +107,10 @@ def _by_token(s: Session, token: TokenRow) -> Principal | None:
 def _by_grant(s: Session, grant: GrantRow, scope: tuple[str, ...] | None = None) -> Principal | None:
     """Who lets the client in, with the permissions that both the scope leaves and they have themselves."""
     found = load_principal(s, grant.account_id, grant.credential_id)
-    if found is None or found.credential_version != grant.credential_version or not found.may(LETS_CLIENTS_IN):
+    if found is None or found.credential_version != grant.credential_version:
         return None
+    if not found.permissions.issuperset(("authenticate", LETS_CLIENTS_IN)):
+        return None  # whatever the scope: one without any permission tells others who they are
     scope = grant.scope if scope is None else scope
     return msgspec.structs.replace(
         found, permissions=found.permissions & permissions_of(scope), grant_id=grant.id, scope=frozenset(scope)

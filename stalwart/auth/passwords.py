@@ -18,9 +18,10 @@ from stalwart.mail.normal import normalized
 _ALPHABET = "abcdefghijkmnpqrstuvwxyz23456789"
 _AT_ONCE = 2
 _ARGON2 = re.compile(r"(?:\{ARGON2(?:I|D|ID)?\})?(\$argon2.*)", re.IGNORECASE | re.DOTALL)
-# KiB, and passes: what one check may cost at most.
+# What one check may cost at most: KiB, KiB that are filled in all passes together, and threads.
 _MOST_MEMORY = 1024 * 1024
-_MOST_PASSES = 100
+_MOST_FILLED = 4 * 1024 * 1024
+_MOST_LANES = 64
 
 
 class Passwords:
@@ -62,7 +63,8 @@ class Passwords:
     def _verify_argon2(self, password_hash: str, password: bytes) -> bool:
         try:
             parameters = argon2.extract_parameters(password_hash)
-            if parameters.memory_cost > _MOST_MEMORY or parameters.time_cost > _MOST_PASSES:
+            filled = parameters.memory_cost * parameters.time_cost
+            if parameters.memory_cost > _MOST_MEMORY or filled > _MOST_FILLED or parameters.parallelism > _MOST_LANES:
                 raise UnusableHash("the stored argon2 hash asks for too much memory or time")
             return self._hasher.verify(password_hash, password)
         except VerifyMismatchError:

@@ -29,10 +29,11 @@ _OLD_PBKDF2 = re.compile(r"\$pbkdf2(?:-(sha1|sha256|sha512))?\$([0-9]{1,9})\$([^
 _SCRYPT = re.compile(r"\$scrypt\$ln=([0-9]{1,2}),r=([0-9]{1,3}),p=([0-9]{1,3})\$([^$]+)\$([^$]+)")
 _BCRYPT = re.compile(r"\$2[abxy]?\$[0-9]{2}\$[./A-Za-z0-9]{53}")
 
-# What one check may cost at most: a hash that asks for more would hold up all sign-ins.
-_MOST_ROUNDS = 10_000_000
+# What one check may cost at most, two or three seconds: a hash that asks for more would hold up all sign-ins. What
+# passlib computes in Python also takes the reactor's time.
+_MOST_PBKDF2_ROUNDS = 2_000_000
 _MOST_SCRYPT_OCTETS = 256 * 1024 * 1024
-_MOST_BCRYPT_COST = 16
+_MOST_BCRYPT_COST = 15
 _LONGEST = 4096
 
 # LDAP's digests (RFC 2307 §5.3, and what came after it): the algorithm, and whether a salt follows the digest.
@@ -50,12 +51,13 @@ _IN_CLEAR = frozenset({"PLAIN", "CLEAR", "CLEARTEXT"})
 # The schemes whose own prefix says it again.
 _NAMED_TWICE = frozenset({"CRYPT", "PBKDF2", "BLF-CRYPT", "SHA512-CRYPT", "SHA256-CRYPT", "MD5-CRYPT"})
 # What passlib reads also where crypt(3) wouldn't, with a warning, is none of these.
-_CRYPT: tuple[tuple[re.Pattern[str], Any], ...] = (
-    (re.compile(r"\$6\$(?:rounds=([1-9][0-9]{3,7})\$)?[./A-Za-z0-9]{0,16}\$[./A-Za-z0-9]{86}"), sha512_crypt),
-    (re.compile(r"\$5\$(?:rounds=([1-9][0-9]{3,7})\$)?[./A-Za-z0-9]{0,16}\$[./A-Za-z0-9]{43}"), sha256_crypt),
-    (re.compile(r"\$1\$[./A-Za-z0-9]{0,8}\$[./A-Za-z0-9]{22}"), md5_crypt),
-    (re.compile(r"\$sha1\$([1-9][0-9]{0,7})\$[./A-Za-z0-9]{0,64}\$[./A-Za-z0-9]{28}"), sha1_crypt),
-    (re.compile(r"_[./A-Za-z0-9]{19}"), bsdi_crypt),
+# The rounds are the most that are computed.
+_CRYPT: tuple[tuple[re.Pattern[str], Any, int], ...] = (
+    (re.compile(r"\$6\$(?:rounds=[1-9][0-9]{3,7}\$)?[./A-Za-z0-9]{0,16}\$[./A-Za-z0-9]{86}"), sha512_crypt, 1_000_000),
+    (re.compile(r"\$5\$(?:rounds=[1-9][0-9]{3,7}\$)?[./A-Za-z0-9]{0,16}\$[./A-Za-z0-9]{43}"), sha256_crypt, 1_000_000),
+    (re.compile(r"\$1\$[./A-Za-z0-9]{0,8}\$[./A-Za-z0-9]{22}"), md5_crypt, 1000),
+    (re.compile(r"\$sha1\$[1-9][0-9]{0,7}\$[./A-Za-z0-9]{0,64}\$[./A-Za-z0-9]{28}"), sha1_crypt, 1_000_000),
+    (re.compile(r"_[./A-Za-z0-9]{19}"), bsdi_crypt, 50_000),
 )
 _DES = re.compile(r"[./A-Za-z0-9]{13}")
 
@@ -78,12 +80,19 @@ def verify(stored: str, password: bytes) -> bool:
         return _verify_pbkdf2(stored, password)
     if stored.startswith("$scrypt$"):
         return _verify_scrypt(stored, password)
-    for pattern, handler in _CRYPT:
-        if found := pattern.fullmatch(stored):
-            if found.re.groups and int(found[1] or 0) > _MOST_ROUNDS:
+    for pattern, handler, most in _CRYPT:
+        if pattern.fullmatch(stored):
+            if _rounds(handler, stored) > most:
                 raise UnusableHash(f"the stored {handler.name} hash asks for too many rounds")
             return _verify_crypt(handler, stored, password)
     raise UnusableHash("the stored hash is malformed, or of a scheme that is not known")
+
+
+def _rounds(handler: Any, stored: str) -> int:
+    try:
+        return int(getattr(handler.from_string(stored), "rounds", 0))
+    except ValueError as error:
+        raise UnusableHash(f"the stored {handler.name} hash is malformed") from error
 
 
 def _verify_braced(scheme: str, encoding: str | None, rest: str, password: bytes) -> bool:
@@ -92,6 +101,8 @@ def _verify_braced(scheme: str, encoding: str | None, rest: str, password: bytes
     if scheme in _NAMED_TWICE:
         if scheme == "CRYPT" and _DES.fullmatch(rest):
             return _verify_crypt(des_crypt, rest, password)
+        if rest.startswith("{"):
+            raise UnusableHash("the stored hash names its scheme more than twice")
         return verify(rest, password)
     if scheme not in _DIGESTS:
         raise UnusableHash(f"the scheme {{{scheme}}} of the stored hash is not known")
@@ -118,7 +129,7 @@ def _verify_pbkdf2(stored: str, password: bytes) -> bool:
         algorithm, rounds, salt, digest = found[1], int(found[2]), found[3], found[4]
     else:
         raise UnusableHash("the stored PBKDF2 hash is malformed")
-    if not 0 < rounds <= _MOST_ROUNDS:
+    if not 0 < rounds <= _MOST_PBKDF2_ROUNDS:
         raise UnusableHash("the stored PBKDF2 hash asks for too many rounds, or for none")
     wanted = _base64(digest)
     if not 10 <= len(wanted) <= 64:
@@ -132,7 +143,7 @@ def _verify_scrypt(stored: str, password: bytes) -> bool:
     if found is None:
         raise UnusableHash("the stored scrypt hash is malformed")
     log_n, r, p = (int(found[number]) for number in (1, 2, 3))
-    if not (0 < log_n < 32 and r and p and 128 * r * (2**log_n + p + 2) <= _MOST_SCRYPT_OCTETS and p <= 16):
+    if not (0 < log_n < 32 and r and p and 128 * r * p * (2**log_n + p + 2) <= _MOST_SCRYPT_OCTETS):
         raise UnusableHash("the stored scrypt hash asks for too much memory or time")
     salt, wanted = _base64(found[4]), _base64(found[5])
     if not 10 <= len(wanted) <= 64:

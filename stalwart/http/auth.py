@@ -13,6 +13,8 @@ from stalwart.http.base_url import base_url
 from stalwart.http.guarding import charge_account, charge_anonymous, check_sign_in, refund_anonymous
 from stalwart.http.problem import Problem
 from stalwart.http.request import Request
+from stalwart.ops.lanes import Crowded
+from stalwart.store import DiskFull, StoreBusy
 
 T = TypeVar("T")
 
@@ -61,7 +63,8 @@ def require(principal: Principal, permission: str) -> None:
     headers: tuple[tuple[str, str], ...] = ()
     if principal.token_id is not None:
         # RFC 6750 §3.1
-        value = f'Bearer {_REALM}, error="insufficient_scope", scope="{scope_giving(permission)}"'
+        scope = scope_giving(permission)
+        value = f'Bearer {_REALM}, error="insufficient_scope"' + (f', scope="{scope}"' if scope else "")
         headers = (("WWW-Authenticate", value),)
     raise Problem(
         403,
@@ -76,7 +79,8 @@ async def authenticate(
 ) -> Principal:
     """Who sends this request, who must have `authenticate` and the permission given.
 
-    Raises Problem 401, 403; notes the principal in `request.principal` (and so in the log).
+    Raises Problem 401, 403, 429; notes the principal in `request.principal` (and so in the log). `pool` checks
+    passwords, and must not be the one that others wait for: see `sign_ins_of` of the JMAP surface.
     """
     principal = await identify(request, authenticator, pool, "authenticate", permission)
     require(principal, "authenticate")
@@ -87,7 +91,7 @@ async def authenticate(
 async def identify(request: Request, authenticator: ChecksSignIn, pool: RunsInThread, *permissions: str) -> Principal:
     """Who sends this request, whatever they may do; brought up to date if they don't seem to have the permissions.
 
-    Raises Problem 401; notes the principal in `request.principal`.
+    Raises Problem 401, 429; notes the principal in `request.principal`.
     """
     values = request.header_values(b"authorization")
     if len(values) != 1 and request.site.guard is not None:
@@ -124,6 +128,16 @@ async def _verify(
             if not is_token:
                 check_sign_in(guard, request, name)
         principal = await pool.run(lambda: verify(value, request.client_address))
+    except Crowded as error:
+        raise Problem(
+            429,
+            "Too many sign-ins from this address wait for their passwords to be checked. Try again.",
+            headers=(("Retry-After", "5"),),
+        ) from error
+    except StoreBusy as error:
+        raise Problem(503, "The mail store is busy. Try again.", headers=(("Retry-After", "5"),)) from error
+    except DiskFull as error:
+        raise Problem(507, "The mail store is full.") from error
     except AuthMalformed as error:
         detail = "The Authorization field is not of a form this server takes: Basic, or Bearer with a token or API key."
         raise await unauthorized(request, detail) from error

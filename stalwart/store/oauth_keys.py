@@ -104,7 +104,7 @@ def rotate_signing_key(s: Session, algorithm: str, overlap: int, make: Callable[
     if overlap:
         s.connection.execute(_FORGET, {"before": now - PUBLISHED_SECONDS})
     else:
-        s.connection.execute(delete(signing_key).where(_k.algorithm == algorithm))
+        s.connection.execute(delete(signing_key))
     return _add(s, make(algorithm), now + overlap if find_signing_key(s, algorithm) is not None else now)
 
 

@@ -223,8 +223,8 @@ class Announcer:
             for account, standing in found.standings.items():
                 if account in self._known:
                     self._known[account] = standing.modseq
+            self._lock_out(found)  # first: whoever was shut out is told of nothing more
             self._tell(found.states)
-            self._lock_out(found)
         self._plan(_POLL_SECONDS)
 
     def _lock_out(self, found: _Found) -> None:

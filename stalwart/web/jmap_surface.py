@@ -16,7 +16,7 @@ from stalwart.jmap.blobs import Blobs, NoSuchBlob, UploadForbidden
 from stalwart.jmap.engine import Caller, Engine
 from stalwart.jmap.errors import OverLimit, RequestError, SignInExpired
 from stalwart.jmap.limits import Limits
-from stalwart.ops.lanes import Crowded, Lanes
+from stalwart.ops.lanes import Lanes
 from stalwart.ops.metrics import Metrics
 from stalwart.ops.prefixes import client_key
 from stalwart.store import DiskFull, Store, StoreBusy, UploadsFull
@@ -135,15 +135,7 @@ class Surface:
         Raises Problem: 401, 403, or 429 when too many sign-ins of the client wait already.
         """
         request.permission = permission or request.permission
-        pool = self.sign_ins_of(request)
-        try:
-            principal = await authenticate(request, self.authenticator, pool, request.permission)
-        except Crowded as error:
-            raise Problem(
-                429,
-                "Too many sign-ins from this address wait for their passwords to be checked. Try again.",
-                headers=(("Retry-After", "5"),),
-            ) from error
+        principal = await authenticate(request, self.authenticator, self.sign_ins_of(request), request.permission)
         if not principal.account_id:
             raise Problem(403, "Whoever signs in like this has no mailbox: this is for accounts.")
         return principal

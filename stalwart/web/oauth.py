@@ -103,7 +103,7 @@ class Introspect(FormEndpoint):
         issuer, token = await oauth.issuer(request), parameters.require("token")
         principal = None
         if authorization is not None and is_bearer(authorization):
-            principal = await authenticate(request, oauth.authenticator, oauth.pool, INTROSPECTS)
+            principal = await authenticate(request, oauth.authenticator, oauth.sign_ins_of(request), INTROSPECTS)
 
         def work(s: Session) -> Mapping[str, Any] | None:
             client: Client | None = None
@@ -130,7 +130,7 @@ class UserInfo(OAuthEndpoint):
     async def get(self, request: Request) -> Response:
         """The claims about the user whose access token this is."""
         oauth = self.oauth
-        principal = await identify(request, oauth.authenticator, oauth.pool)
+        principal = await identify(request, oauth.authenticator, oauth.sign_ins_of(request))
         if principal.token_id is None:
             raise await unauthorized(request, "This takes an access token, sent as Bearer.")
         if OPENID not in principal.scope:
@@ -178,7 +178,7 @@ class Register(OAuthEndpoint):
             )
             refusal.extra = {"error": "invalid_token", "error_description": "Registration needs a sign-in here."}
             raise refusal
-        await authenticate(request, oauth.authenticator, oauth.pool, REGISTERS)
+        await authenticate(request, oauth.authenticator, oauth.sign_ins_of(request), REGISTERS)
 
     async def post(self, request: Request) -> Response:
         """Register the client that the JSON object in the body describes."""

@@ -44,15 +44,19 @@ class OAuth:
         store: Store,
         authenticator: Authenticator,
         pool: RunsInThread,
+        sign_ins_of: Callable[[Request], RunsInThread],
         *,
         hostname: str,
         threads: int,
         settings: OAuthSettings,
     ) -> None:
-        """`threads` is how many `pool` has; one client address never holds all of them, if there are two."""
+        """`threads` is how many `pool` has; one client address never holds all of them, if there are two.
+
+        `sign_ins_of` gives where a request's password is checked, without others having to wait for it.
+        """
         self.store = store
         self.authenticator = authenticator
-        self.pool = pool
+        self.sign_ins_of = sign_ins_of
         self.settings = settings
         self._hostname = hostname
         spare = max(1, threads - 1)

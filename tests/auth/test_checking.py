@@ -86,6 +86,22 @@ class PasswordSignInTests(SignInTestCase):
         self.assertTrue(self.valid(principal))
         self.assertEqual(self.basic(" secret".strip(), user=" ADA@example.org"), principal)
 
+    def test_full_disk(self) -> None:
+        """What isn't needed for a sign-in doesn't stop one when nothing can be written; the operator hears of it."""
+        self.app_password()
+        dated = "{SHA256}" + base64.b64encode(hashlib.sha256(b"secret").digest()).decode()
+        with self.store.write() as s:
+            store.set_password_hash(s, self.account_id, dated)
+
+        def full() -> None:
+            raise store.DiskFull("no room")
+
+        self.patch(self.store, "write", full)
+        self.assertIsNotNone(self.basic("app-secret"))
+        self.assertIsNotNone(self.basic("secret"))
+        self.assertEqual(len(self.troubles), 2)
+        self.assertIn("no room", self.troubles[0])
+
     def test_unusable_hash(self) -> None:
         """A hash that can't be read lets nobody in and tells the operator what to do, never the hash."""
         with self.store.write() as s:

@@ -55,8 +55,9 @@ class SigningKeyTests(StoreTestCase):
         self.assertEqual(self.published(), [second])
 
     def test_at_once(self) -> None:
-        """Without an overlap the old key is gone, and with it all that it signed."""
+        """Without an overlap all old keys are gone, whatever their algorithm, and with them what they signed."""
         with self.store.write() as s:
+            ensure_signing_key(s, "ES384", make_key)
             ensure_signing_key(s, "ES256", make_key)
             rotate_signing_key(s, "ES256", 3600, make_key)
             third = rotate_signing_key(s, "ES256", 0, make_key).kid

@@ -67,6 +67,7 @@ class OAuthBed(WebBed):
             self.store,
             self.authenticator,
             self.threads,
+            self.jmap.sign_ins_of,
             hostname="fallback.example.org",
             threads=3,
             settings=settings,

@@ -489,6 +489,19 @@ class StreamTests(StreamBed):
         self.clock.pump([0.25] * 8)
         self.assertFalse(events.ended)
 
+    def test_unshared_meanwhile(self) -> None:
+        """What another process changed there after the sharing had ended isn't told any more."""
+        self.share()
+        events = self.events()
+        events.read()
+        self.clock.pump([0.25] * 8)
+        with self.elsewhere().write() as s:
+            store.unshare_account(s, self.other.id, self.account.id)
+            s.touch(self.other.id, "Email")
+        self.clock.pump([0.25] * 8)
+        self.assertEqual(events.read(), [])
+        self.assertTrue(events.ended)
+
     def test_hidden_in_shared_accounts(self) -> None:
         """RFC 8621 §9.5: of the owner's quota guests are told nothing."""
         self.share()

@@ -9,10 +9,12 @@ from twisted.logger import capturedLogs
 
 from stalwart import store
 from stalwart.auth import load_principal
-from stalwart.auth.oauth import scopes
+from stalwart.auth.oauth import scopes, tokens
+from stalwart.http import Problem
+from stalwart.http.auth import require
 from stalwart.store import ALL_PERMISSIONS, BUILT_IN_ROLES, PERMISSIONS
 from tests.jmap.bed import CORE
-from tests.web.oauth_bed import MAIL_SCOPE, OAuthBed, answer_of
+from tests.web.oauth_bed import ISSUER, MAIL_SCOPE, OAuthBed, answer_of
 
 ECHO = json.dumps({"using": [CORE], "methodCalls": [["Core/echo", {}, "c"]]}).encode()
 
@@ -83,6 +85,13 @@ class AccessTests(OAuthBed):
         def allowed(s: store.Session) -> None:
             store.set_roles(s, principal(s, self.account.id).id, ("user",))
 
+        def kept_out(s: store.Session) -> None:
+            taken = store.Grants(disabled=frozenset({"authenticate"}))
+            store.set_grants(s, principal(s, self.account.id).id, taken)
+
+        def let_in(s: store.Session) -> None:
+            store.set_grants(s, principal(s, self.account.id).id, store.Grants())
+
         def client(s: store.Session) -> None:
             store.remove_client(s, "phone")
 
@@ -90,6 +99,7 @@ class AccessTests(OAuthBed):
             (password, None),
             (disabled, enabled),
             (forbidden, allowed),
+            (kept_out, let_in),
             (lambda s: store.end_grants(s, self.account.id), None),
             (client, None),
         ):
@@ -103,6 +113,31 @@ class AccessTests(OAuthBed):
             if undo is not None:
                 with self.store.write() as s:
                     undo(s)
+
+    def test_kept_out(self) -> None:
+        """Who may not sign in gets no new tokens either, nor is vouched for by those there are."""
+        given = self.tokens(scope="openid email offline_access")
+        bearer = f"Bearer {given['access_token']}"
+        self.assertEqual(self.get("/auth/userinfo", password=None, Authorization=bearer).status, 200)
+        with self.store.write() as s:
+            taken = store.Grants(disabled=frozenset({"authenticate"}))
+            store.set_grants(s, store.principal_of_account(s, self.account.id).id, taken)
+        self.assertEqual(self.get("/auth/userinfo", password=None, Authorization=bearer).status, 401)
+        with self.store.read() as s:
+            found = tokens.introspect(s, given["access_token"], issuer=ISSUER, client=None)
+        self.assertEqual(found, {"active": False})
+        self.error(self.refresh(given["refresh_token"]), "invalid_grant")
+
+    def test_full_disk(self) -> None:
+        """A token opens what there is to read though its use can't be noted."""
+        token = self.tokens()["access_token"]
+        self.later(100)
+
+        def full() -> None:
+            raise store.DiskFull("no room")
+
+        self.patch(self.store, "write", full)
+        self.assertEqual(self.session(token).status, 200)
 
     def test_deleted(self) -> None:
         """And with the account, whose grants are gone at once."""
@@ -144,6 +179,26 @@ class AccessTests(OAuthBed):
         finally:
             other.close()
         self.problem(self.session(token), 401)
+
+    def test_guesses_keep_nobody_waiting(self) -> None:
+        """Whoever tries passwords here has no more threads than at JMAP, and is refused when many wait."""
+        token = self.tokens()["access_token"]
+        self.assertEqual(self.session(token).status, 200)
+        self.threads.held = True
+        guesses = [self.http.connect() for _ in range(110)]
+        for number, wire in enumerate(guesses):
+            method, path = (("GET", "/auth/userinfo"), ("POST", "/auth/register"))[number % 2]
+            wire.send(self.head(method, path, f"guess {number}", Content_Length="0"))
+        self.assertEqual(len(self.threads.waiting), 2)
+        answers = [answer for wire in guesses for answer in wire.answers()]
+        self.assertEqual({(answer.status, answer.headers["retry-after"]) for answer in answers}, {(429, "5")})
+        served = self.http.connect()
+        served.send(self.head("GET", "/jmap/session", None, Authorization=f"Bearer {token}"))
+        self.assertEqual(len(self.threads.waiting), 3)
+        for wire in guesses[2:]:
+            wire.hang_up()
+        self.threads.release()
+        self.assertEqual(served.answers()[0].status, 200)
 
     def test_refresh_token_opens_nothing(self) -> None:
         """A refresh token is no access token."""
@@ -271,3 +326,13 @@ class ScopeTests(OAuthBed):
         self.assertEqual(scopes.scope_giving("jmap-identity-set"), scopes.JMAP_SUBMISSION)
         self.assertEqual(scopes.scope_giving("manage-passwords"), scopes.ACCOUNT)
         self.assertEqual(scopes.scope_giving("settings-update"), scopes.ADMIN)
+        self.assertIsNone(scopes.scope_giving("authenticate-oauth"))
+
+    def test_of_no_scope(self) -> None:
+        """What no token may do is refused without a scope that would help."""
+        token = self.tokens()["access_token"]
+        principal = self.authenticator.verify(f"Bearer {token}".encode())
+        assert principal is not None
+        error = self.assertRaises(Problem, require, principal, "authenticate-oauth")
+        self.assertEqual(error.status, 403)
+        self.assertNotIn("scope=", dict(error.headers)["WWW-Authenticate"].replace("insufficient_scope", ""))

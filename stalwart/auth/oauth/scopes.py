@@ -90,6 +90,6 @@ def permissions_of(scope: Iterable[str]) -> frozenset[str]:
     return frozenset().union(*(PERMISSIONS_OF.get(name, frozenset()) for name in scope))
 
 
-def scope_giving(permission: str) -> str:
-    """The narrowest scope with this permission."""
-    return min((len(held), name) for name, held in PERMISSIONS_OF.items() if permission in held)[1]
+def scope_giving(permission: str) -> str | None:
+    """The narrowest scope with this permission, None for what no token may do."""
+    return min(((len(held), name) for name, held in PERMISSIONS_OF.items() if permission in held), default=(0, None))[1]
