@@ -36,7 +36,15 @@ class AttackBed(PagesBed):
     def setUp(self) -> None:
         """Mount the endpoints beside the pages."""
         super().setUp()
-        endpoints = OAuth(self.store, self.authenticator, self.threads, hostname=HOST, threads=3, settings=self.oauth)
+        endpoints = OAuth(
+            self.store,
+            self.authenticator,
+            self.threads,
+            self.jmap.sign_ins_of,
+            hostname=HOST,
+            threads=3,
+            settings=self.oauth,
+        )
         for path, resource in {**resources(endpoints), **self.jmap.resources(self.streams)}.items():
             self.http.mount(path, resource)
         with self.store.write() as s:
