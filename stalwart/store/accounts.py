@@ -20,6 +20,8 @@ from stalwart.store.tables import (
     account,
     address,
     domain,
+    list_member,
+    mailing_list,
     oauth_grant,
     principal,
     principal_role,
@@ -34,7 +36,15 @@ _DOMAINS = select(domain.c.name).order_by(domain.c.name)
 _INSERT_DOMAIN = insert(domain)
 _DELETE_DOMAIN = delete(domain).where(domain.c.id == bindparam("domain"))
 _SOME_ADDRESSES = (
-    select(address.c.address).where(address.c.domain_id == bindparam("domain")).order_by(address.c.address).limit(4)
+    select(address.c.address)
+    .where(address.c.domain_id == bindparam("domain"))
+    .union_all(
+        select(principal.c.name)
+        .join_from(mailing_list, principal, mailing_list.c.principal_id == principal.c.id)
+        .where(mailing_list.c.domain_id == bindparam("domain"))
+    )
+    .order_by("address")
+    .limit(4)
 )
 
 _ADMIN = principal.alias("admin")
@@ -72,7 +82,9 @@ _CREDENTIAL_VERSION = Prepared(
 
 _INSERT_ACCOUNT = insert(account)
 _INSERT_ADDRESS = insert(address)
-_TAKEN = select(address.c.account_id).where(address.c.address == bindparam("address"))
+_TAKEN = select(address.c.address).where(address.c.address == bindparam("address"))
+_IS_LIST = select(principal.c.id).where(principal.c.kind == "list", principal.c.name == bindparam("address"))
+_LEAVE_LISTS = delete(list_member).where(list_member.c.address == bindparam("wanted"))
 _DELETE_ALIAS = delete(address).where(
     address.c.address == bindparam("wanted"), address.c.account_id == bindparam("account"), address.c.is_alias
 )
@@ -83,6 +95,10 @@ _MARK_DELETED = (
     .values(address=bindparam("mark"), credential_version=account.c.credential_version + 1)
 )
 _TAKE_AWAY = (
+    # Its addresses may be another's soon, who is not to get what they were on lists for.
+    delete(list_member).where(
+        list_member.c.address.in_(select(address.c.address).where(address.c.account_id == bindparam("account")))
+    ),
     delete(address).where(address.c.account_id == bindparam("account")),
     delete(principal).where(principal.c.account_id == bindparam("account")),
     delete(share).where(or_(share.c.guest_id == bindparam("account"), share.c.owner_id == bindparam("account"))),
@@ -133,7 +149,7 @@ def delete_domain(s: Session, name: str) -> None:
         raise NotFound(f"domain {name} does not exist")
     if users := list(s.connection.scalars(_SOME_ADDRESSES, {"domain": domain_id})):
         names = ", ".join(users[:3]) + (", …" if len(users) > 3 else "")
-        raise StillInUse(f"domain {name} still has addresses ({names}); delete its accounts and aliases first")
+        raise StillInUse(f"domain {name} still has addresses ({names}); delete its accounts, aliases and lists first")
     s.connection.execute(_DELETE_DOMAIN, {"domain": domain_id})
 
 
@@ -152,7 +168,7 @@ def create_account(
     NoSuchDomain, AlreadyExists, InvalidAddress.
     """
     wanted = normalise_address(address)
-    domain_id = _free(s, wanted)
+    domain_id = domain_of_free_address(s, wanted)
     account_id = s.insert(
         _INSERT_ACCOUNT,
         {
@@ -235,7 +251,7 @@ def add_alias(s: Session, account_id: int, address: str) -> str:
     row = get_account(s, account_id)
     s.connection.execute(
         _INSERT_ADDRESS,
-        {"address": wanted, "domain_id": _free(s, wanted), "account_id": account_id, "is_alias": True},
+        {"address": wanted, "domain_id": domain_of_free_address(s, wanted), "account_id": account_id, "is_alias": True},
     )
     create_identity(s, account_id, wanted, {"name": row.name}, may_delete=False)
     return wanted
@@ -247,6 +263,7 @@ def remove_alias(s: Session, account_id: int, address: str) -> None:
     if not s.connection.execute(_DELETE_ALIAS, {"account": account_id, "wanted": wanted}).rowcount:
         raise NotFound(f"{wanted} is not an alias of this account")
     drop_identities(s, account_id, wanted)
+    s.connection.execute(_LEAVE_LISTS, {"wanted": wanted})
 
 
 def delete_account(s: Session, account_id: int) -> None:
@@ -289,14 +306,16 @@ def is_local_domain(s: Session, name: str) -> bool:
     return s.connection.scalar(_DOMAIN_ID, {"name": wanted}) is not None
 
 
-def _free(s: Session, wanted: str) -> int:
-    """The id of the address' domain, if the address is still free there."""
+def domain_of_free_address(s: Session, wanted: str) -> int:
+    """The id of a normalised address' domain, if the address is still free there. NoSuchDomain, AlreadyExists."""
     domain_name = wanted.rpartition("@")[2]
     domain_id = s.connection.scalar(_DOMAIN_ID, {"name": domain_name})
     if domain_id is None:
         raise NoSuchDomain(domain_name)
     if s.connection.scalar(_TAKEN, {"address": wanted}) is not None:
         raise AlreadyExists(f"address {wanted} is taken, by an account or as an alias")
+    if s.connection.scalar(_IS_LIST, {"address": wanted}) is not None:
+        raise AlreadyExists(f"address {wanted} is taken, by a mailing list")
     return int(domain_id)
 
 

@@ -39,6 +39,10 @@ class CircularRoles(StoreError):
     """A role would have itself, through others perhaps."""
 
 
+class CircularLists(StoreError):
+    """A mailing list would be on itself, through others perhaps."""
+
+
 class NotFound(StoreError):
     """A named thing does not exist: account, alias, mailbox, e-mail."""
 

@@ -1,4 +1,4 @@
-"""Who can be given permissions: individuals, groups, roles and API keys; and what they may do.
+"""Who can be given permissions: individuals, groups, roles and API keys; what they may do; and mailing lists' names.
 
 Each change moves the directory's version (see `recipients`), so that what was worked out before is known to be old.
 """
@@ -17,7 +17,7 @@ from stalwart.store.session import Session
 from stalwart.store.shares import forget_subscriptions, may_write
 from stalwart.store.tables import principal, principal_member, principal_permission, principal_role
 
-PrincipalKind = Literal["individual", "group", "role", "apiKey"]
+PrincipalKind = Literal["individual", "group", "role", "apiKey", "list"]
 
 # What moves the directory's version: not the note of when a credential was last used, nor of a code's time step.
 _WATCHED: Mapping[str, str] = {
@@ -177,7 +177,10 @@ def enable_principal(s: Session, principal_id: int, *, enabled: bool) -> None:
 
 
 def delete_principal(s: Session, principal_id: int) -> None:
-    """Remove a role or an API key; what has an account goes with that. NotFound; StillInUse for a role somebody has."""
+    """Remove a role, an API key or a mailing list; what has an account goes with that.
+
+    NotFound; StillInUse for a role somebody has.
+    """
     row = get_principal(s, principal_id)
     if row.account_id is not None:
         raise StoreError(f"{row.name} has an account: delete that")
@@ -324,6 +327,7 @@ _KINDS: Mapping[PrincipalKind, str] = {
     "group": "group",
     "role": "role",
     "apiKey": "API key",
+    "list": "mailing list",
 }
 
 

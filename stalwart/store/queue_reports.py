@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from sqlalchemy import bindparam, func, insert, select, update
 
 from stalwart.store.accounts import is_local_domain, resolve_recipient
+from stalwart.store.mailing_lists import owns_list
 from stalwart.store.queue import get_queue_message, get_queue_messages
 from stalwart.store.queue_rows import QueueMessageRow, QueueStatus, ReportKind
 from stalwart.store.recipients import may_receive
@@ -45,17 +46,20 @@ def warned(s: Session, message_id: int) -> bool:
 
 
 def may_be_told(s: Session, message: QueueMessageRow) -> bool:
-    """Whether a report about the message would still reach the account that has sent it, and nobody else.
+    """Whether a report about the message would still reach the account that has sent it, or the owner of the list
+    that has, and nobody else.
 
     No once that account is deleted, or receives no mail; its address, or an alias that was taken away, may be
     another's by now.
     """
-    if message.account_id is None or s.connection.execute(_IS_KNOWN, {"message": message.id}).first() is None:
+    if s.connection.execute(_IS_KNOWN, {"message": message.id}).first() is None:
+        return False
+    if message.account_id is None and not owns_list(s, message.return_path):
         return False
     if not is_local_domain(s, message.return_path.rpartition("@")[2]):
         return True
     owner = resolve_recipient(s, message.return_path)
-    return owner is not None and owner.id == message.account_id and may_receive(s, owner)
+    return owner is not None and message.account_id in (None, owner.id) and may_receive(s, owner)
 
 
 def find_sent(s: Session, account_id: int, env_id: str) -> QueueMessageRow | None:

@@ -78,6 +78,29 @@ principal_member = Table(
     sqlite_with_rowid=False,
 )
 
+# What an address is that stands for many. It is the name of its principal, and in no row of `address`.
+mailing_list = Table(
+    "mailing_list",
+    metadata,
+    Column("principal_id", Id, ForeignKey("principal.id", ondelete="CASCADE"), primary_key=True),
+    Column("domain_id", ForeignKey("domain.id"), nullable=False),
+    Column("owner", Text, nullable=False),  # normalised: where reports go
+    Column("is_members_only", Boolean, nullable=False),  # whether only members may post
+    Index("ix_mailing_list_domain", "domain_id"),
+    Index("ix_mailing_list_owner", "owner"),
+)
+
+# Who is on a list, by the address that they are on it with: here or elsewhere, another list's perhaps.
+list_member = Table(
+    "list_member",
+    metadata,
+    Column("list_id", ForeignKey("mailing_list.principal_id", ondelete="CASCADE"), nullable=False),
+    Column("address", Text, nullable=False),  # normalised
+    PrimaryKeyConstraint("list_id", "address"),
+    Index("ix_list_member_address", "address"),
+    sqlite_with_rowid=False,
+)
+
 # The roles that a principal has; a role may have others.
 principal_role = Table(
     "principal_role",
