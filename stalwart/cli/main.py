@@ -20,6 +20,7 @@ from stalwart.cli.dns import dns
 from stalwart.cli.domain import domain
 from stalwart.cli.group import group
 from stalwart.cli.importing import import_mail
+from stalwart.cli.mailing_list import mailing_list
 from stalwart.cli.oauth_client import oauth_client
 from stalwart.cli.oauth_key import oauth_key
 from stalwart.cli.policy import policy
@@ -56,6 +57,7 @@ stalwart.add_command(app_password)
 stalwart.add_command(apikey)
 stalwart.add_command(role)
 stalwart.add_command(group)
+stalwart.add_command(mailing_list)
 stalwart.add_command(domain)
 stalwart.add_command(dkim)
 stalwart.add_command(dns)

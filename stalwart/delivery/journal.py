@@ -7,7 +7,7 @@ from twisted.python.failure import Failure
 
 from stalwart.delivery.events import Envelope
 from stalwart.delivery.local import Outcome
-from stalwart.delivery.replies import Reply
+from stalwart.delivery.replies import LmtpError, Reply
 from stalwart.ops.metrics import Metrics
 from stalwart.store import StoreError
 
@@ -54,7 +54,7 @@ class Journal:
         self._seconds.observe(seconds)
         for outcome in outcomes:
             error = outcome.error
-            if error is not None and not isinstance(error, StoreError):
+            if error is not None and not isinstance(error, StoreError | LmtpError):
                 self.trouble(envelope, "storing a message", Failure(error))
             self.answered(
                 envelope,
@@ -63,6 +63,7 @@ class Journal:
                 outcome.reply,
                 reason="" if error is None else str(error),
                 account_id=outcome.recipient.account_id,
+                list_id=outcome.recipient.list_id,
                 email_id=outcome.email_id,
                 size=octets,
                 seconds=round(seconds, 6),

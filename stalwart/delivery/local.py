@@ -1,4 +1,4 @@
-"""Local delivery: who receives mail for an address, and putting a message into their inboxes.
+"""Local delivery: who receives mail for an address, and putting a message into their inboxes, or the queue for a list.
 
 The octets are written first, then one transaction makes the message visible; transactions of deliveries that go on at
 the same time share a commit. Nothing is reported as delivered before that commit is on disk.
@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import Protocol, TypeVar
+from typing import Literal, Protocol, TypeVar
 
 import msgspec
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.logger import Logger
 
 from stalwart.delivery import replies
+from stalwart.delivery.lists import PreparedPost, prepare_post, queue_post
 from stalwart.delivery.queue_reports import note_notification, note_report
 from stalwart.delivery.replies import LmtpError, Reply, reply
 from stalwart.delivery.trace import trace_fields, without_return_path
@@ -37,15 +38,20 @@ from stalwart.store import (
     StoredEmail,
     StoreError,
     add_email,
+    find_list,
     find_mailbox,
     find_recipient,
+    reaches_somebody,
 )
 
 _log = Logger(namespace="stalwart.delivery")
 
 T = TypeVar("T")
-Also = Callable[[Session, int, StoredEmail], None]
-"""Is called with the account's id and what was stored for it, in the transaction that stores it."""
+Place = tuple[Literal["account", "list"], int]
+"""Where a message ends up: one that is named twice gets it once."""
+
+Also = Callable[[Session, Place], None]
+"""Is called in the transaction that stores the message at a place."""
 
 
 class Pool(Protocol):
@@ -63,10 +69,19 @@ class Writer(Protocol):
 
 
 class Recipient(msgspec.Struct, frozen=True, kw_only=True):
-    """An accepted recipient: the address as given, and the account that it belongs to."""
+    """An accepted recipient: the address as given, and the account or the mailing list that it belongs to."""
 
     address: str
-    account_id: int
+    account_id: int | None = None
+    list_id: int | None = None
+
+    @property
+    def place(self) -> Place:
+        """Which of the two."""
+        if self.account_id is not None:
+            return "account", self.account_id
+        assert self.list_id is not None, self
+        return "list", self.list_id
 
 
 class Transfer(msgspec.Struct, frozen=True, kw_only=True):
@@ -97,6 +112,12 @@ class _Prepared(msgspec.Struct, frozen=True, kw_only=True):
     report: Report | None
     notification: Notification | None
     answer: PreparedAnswer | NoAnswer | None
+
+
+class _Queued(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of a message to a list: its id in the queue."""
+
+    message_id: int
 
 
 class Mailroom:
@@ -135,13 +156,13 @@ class Mailroom:
         gets the message once and the same answer twice.
         Trouble in the store becomes the outcome of those it touches; anything else that raises stored nothing.
         """
-        firsts: dict[int, Recipient] = {}
+        firsts: dict[Place, Recipient] = {}
         for recipient in transfer.recipients:
-            firsts.setdefault(recipient.account_id, recipient)
+            firsts.setdefault(recipient.place, recipient)
         prepared = await self._pool.run(partial(self._prepare, transfer, tuple(firsts.values()), content))
         stored = await gatherResults([Deferred.fromCoroutine(self._store_one(each, also)) for each in prepared])
-        by_account = dict(zip(firsts, stored, strict=True))
-        return [_outcome(transfer.id, recipient, by_account[recipient.account_id]) for recipient in transfer.recipients]
+        by_place = dict(zip(firsts, stored, strict=True))
+        return [_outcome(transfer.id, recipient, by_place[recipient.place]) for recipient in transfer.recipients]
 
     # In a thread
 
@@ -151,12 +172,12 @@ class Mailroom:
         try:
             with self._store.read() as session:
                 account = find_recipient(session, wanted, self._recipients)
+                if account is None:
+                    return _find_list(session, wanted)
         except InvalidAddress as error:
             raise LmtpError(replies.NO_SUCH_USER, str(error)) from error
         except StoreError as error:
             raise LmtpError(_answer(error), str(error)) from error
-        if account is None:
-            raise LmtpError(replies.NO_SUCH_USER)
         if account.quota is not None and account.used + max(size or 0, 1) > account.quota:
             reason = f"account {account.address}: {account.used} of {account.quota} octets used, {size or 0} offered"
             raise LmtpError(replies.OVER_QUOTA, reason)
@@ -164,7 +185,7 @@ class Mailroom:
 
     def _prepare(
         self, transfer: Transfer, recipients: Sequence[Recipient], content: bytearray
-    ) -> list[_Prepared | Exception]:
+    ) -> list[_Prepared | PreparedPost | Exception]:
         """Write the message with each recipient's own header fields, and work out once what the rows need."""
         now = self._clock()
         body = without_return_path(bytes(content))
@@ -173,18 +194,12 @@ class Mailroom:
         report: Report | None = None
         notification: Notification | None = None
         first = 0
-        prepared: list[_Prepared | Exception] = []
+        prepared: list[_Prepared | PreparedPost | Exception] = []
         for recipient in recipients:
-            fields = trace_fields(
-                delivery_id=transfer.id,
-                sender=transfer.sender,
-                recipient=recipient.address,
-                client=transfer.client,
-                peer=transfer.peer,
-                hostname=self._hostname,
-                protocol=transfer.protocol,
-                at=now,
-            )
+            if recipient.account_id is None:
+                prepared.append(self._prepare_post(transfer, recipient, body, now))
+                continue
+            fields = self._trace(transfer, recipient.address, transfer.sender, now)
             message = fields + body
             if recipient is recipients[-1]:
                 body = b""  # a large message shouldn't be held twice while it is read
@@ -203,7 +218,7 @@ class Mailroom:
                 mailbox_ids=(),
                 digest=shift(digest, len(fields) - first),
             )
-            answer = self._answer(transfer, recipient, message, new, now)
+            answer = self._answer(transfer, recipient.account_id, recipient.address, message, new, now)
             prepared.append(
                 _Prepared(
                     account_id=recipient.account_id, new=new, report=report, notification=notification, answer=answer
@@ -211,14 +226,36 @@ class Mailroom:
             )
         return prepared
 
+    def _prepare_post(
+        self, transfer: Transfer, recipient: Recipient, body: bytes, now: float
+    ) -> PreparedPost | Exception:
+        assert recipient.list_id is not None, recipient
+        trace = partial(self._trace, transfer, recipient.address, None, now)
+        try:
+            return prepare_post(self._store, recipient.list_id, transfer.sender, body, trace)
+        except (LmtpError, StoreError) as error:
+            return error
+
+    def _trace(self, transfer: Transfer, address: str, sender: str | None, now: float) -> bytes:
+        return trace_fields(
+            delivery_id=transfer.id,
+            sender=sender,
+            recipient=address,
+            client=transfer.client,
+            peer=transfer.peer,
+            hostname=self._hostname,
+            protocol=transfer.protocol,
+            at=now,
+        )
+
     def _answer(
-        self, transfer: Transfer, recipient: Recipient, message: bytes, new: NewEmail, now: float
+        self, transfer: Transfer, account_id: int, address: str, message: bytes, new: NewEmail, now: float
     ) -> PreparedAnswer | NoAnswer | None:
         try:
             return prepare_answer(
                 self._store,
-                account_id=recipient.account_id,
-                recipient=recipient.address,
+                account_id=account_id,
+                recipient=address,
                 sender=transfer.sender,
                 message=message,
                 root=new.digest.structure,
@@ -228,7 +265,7 @@ class Mailroom:
         except NoAnswer as error:
             return error
         except Exception:  # noqa: BLE001 - no fault in this may keep the mail out
-            _log.failure("making a vacation answer from {recipient} failed", recipient=recipient.address)
+            _log.failure("making a vacation answer from {recipient} failed", recipient=address)
             return None
 
     def _forget(self, blob_hash: str) -> None:
@@ -238,17 +275,22 @@ class Mailroom:
 
     # On the reactor
 
-    async def _store_one(self, prepared: _Prepared | Exception, also: Also | None) -> StoredEmail | Exception:
+    async def _store_one(
+        self, prepared: _Prepared | PreparedPost | Exception, also: Also | None
+    ) -> StoredEmail | _Queued | Exception:
         if isinstance(prepared, Exception):
             return prepared
-        if isinstance(prepared.answer, NoAnswer):
-            _log.warn("{reason}; the mail itself is not concerned", reason=str(prepared.answer))
         try:
+            if isinstance(prepared, PreparedPost):
+                return await self._writer.submit(partial(_queue, prepared, also))
+            if isinstance(prepared.answer, NoAnswer):
+                _log.warn("{reason}; the mail itself is not concerned", reason=str(prepared.answer))
             return await self._writer.submit(partial(_add, prepared, also))
         except (OverQuota, NotFound) as error:
             # This job alone was undone. The octets are no other message's: the delivery id is in them. After any
             # other error the commit may still have reached the disk, so they stay.
-            await self._pool.run(partial(self._forget, prepared.new.blob_hash))
+            octets = prepared.message if isinstance(prepared, PreparedPost) else prepared.new
+            await self._pool.run(partial(self._forget, octets.blob_hash))
             return error
         except Exception as error:  # noqa: BLE001 - one recipient's trouble, told in its outcome
             return error
@@ -280,8 +322,25 @@ def _add(prepared: _Prepared, also: Also | None, session: Session) -> StoredEmai
     if isinstance(prepared.answer, PreparedAnswer):
         queue_answer(session, prepared.answer)
     if also is not None:
-        also(session, prepared.account_id, stored)
+        also(session, ("account", prepared.account_id))
     return stored
+
+
+def _queue(post: PreparedPost, also: Also | None, session: Session) -> _Queued:
+    """In the shared transaction: have the message sent to everybody on the list, with what else goes along."""
+    queued = _Queued(message_id=queue_post(session, post))
+    if also is not None:
+        also(session, ("list", post.list_id))
+    return queued
+
+
+def _find_list(session: Session, address: str) -> Recipient:
+    row = find_list(session, address)
+    if row is None:
+        raise LmtpError(replies.NO_SUCH_USER)
+    if not reaches_somebody(session, row.id):
+        raise LmtpError(replies.LIST_EMPTY)
+    return Recipient(address=row.address, list_id=row.id)
 
 
 def shift(digest: Digest, octets: int) -> Digest:
@@ -306,6 +365,8 @@ def _shift_part(part: Part, octets: int) -> Part:
 def _answer(error: Exception) -> Reply:
     """What the peer is told of trouble in the store."""
     match error:
+        case LmtpError():
+            return error.reply
         case OverQuota():
             return replies.OVER_QUOTA
         case DiskFull():
@@ -314,7 +375,10 @@ def _answer(error: Exception) -> Reply:
             return replies.LOCAL_TROUBLE
 
 
-def _outcome(delivery_id: str, recipient: Recipient, result: StoredEmail | Exception) -> Outcome:
+def _outcome(delivery_id: str, recipient: Recipient, result: StoredEmail | _Queued | Exception) -> Outcome:
     if isinstance(result, Exception):
         return Outcome(recipient=recipient, reply=_answer(result), error=result)
+    if isinstance(result, _Queued):
+        text = f"Queued for the list as message {result.message_id}, id {delivery_id}"
+        return Outcome(recipient=recipient, reply=reply(250, "2.0.0", text))
     return Outcome(recipient=recipient, reply=reply(250, "2.0.0", f"Stored, id {delivery_id}"), email_id=result.id)

@@ -15,7 +15,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
-from stalwart.delivery.local import Mailroom, Pool, Recipient, Transfer, Writer
+from stalwart.delivery.local import Mailroom, Place, Pool, Recipient, Transfer, Writer
 from stalwart.delivery.outgoing import Begun, Kind, Outcome, Outgoing, OutRecipient
 from stalwart.delivery.queue_journal import QueueJournal
 from stalwart.delivery.queue_outcomes import Outcomes, Telling
@@ -29,7 +29,6 @@ from stalwart.store import (
     QueueRecipientRow,
     Session,
     Store,
-    StoredEmail,
     queue,
 )
 from stalwart.store.queue_rows import LOCAL, Attempt
@@ -232,17 +231,17 @@ class Attempts:
             for each, _ in found
         }
 
-        results: dict[int, list[Result]] = {}
+        results: dict[Place, list[Result]] = {}
         for each, recipient in found:
             result = Result(recipient=each, attempt=attempts[each.id])
-            results.setdefault(recipient.account_id, []).append(result)
+            results.setdefault(recipient.place, []).append(result)
         tellings = await self._tellings(message, results, now)
 
-        def also(session: Session, account_id: int, _: StoredEmail) -> None:
-            for result in results[account_id]:
+        def also(session: Session, place: Place) -> None:
+            for result in results[place]:
                 queue.record(session, result.recipient.id, result.attempt)
-            if account_id in tellings:
-                tellings[account_id].queue(session)
+            if place in tellings:
+                tellings[place].queue(session)
 
         transfer = Transfer(
             id=delivery_id,
@@ -254,31 +253,31 @@ class Attempts:
         )
         outcomes = await self._mailroom.deliver(transfer, content, also)
         ended: list[_Ended] = []
-        stored_for: set[int] = set()
+        stored_for: set[Place] = set()
         for (each, recipient), outcome in zip(found, outcomes, strict=True):
             if outcome.reply.positive:
                 self._journal.attempted(message, each, attempts[each.id], "accepted")
-                stored_for.add(recipient.account_id)
+                stored_for.add(recipient.place)
             else:
                 ended.append(self._refused(each, outcome.reply))
-        for account_id in stored_for & tellings.keys():
-            tellings[account_id].log()
+        for place in stored_for & tellings.keys():
+            tellings[place].log()
         return ended
 
     async def _tellings(
-        self, message: QueueMessageRow, results: Mapping[int, Sequence[Result]], now: int
-    ) -> dict[int, Telling]:
-        """The reports of success, by account: each is queued with the mail itself, so that no crash comes between.
+        self, message: QueueMessageRow, results: Mapping[Place, Sequence[Result]], now: int
+    ) -> dict[Place, Telling]:
+        """The reports of success, by place: each is queued with the mail itself, so that no crash comes between.
 
         Raises StoreError if a report can't be kept, such as DiskFull: all of it is tried again later then.
         """
-        tellings: dict[int, Telling] = {}
-        for account_id, some in results.items():
+        tellings: dict[Place, Telling] = {}
+        for place, some in results.items():
             # RFC 3461 §5.2.3: who asked for it is told of success.
             if told_of(message, some, now):
                 telling = await self._outcomes.prepare(message, some)
                 if telling is not None:
-                    tellings[account_id] = telling
+                    tellings[place] = telling
         return tellings
 
     def _refused(self, recipient: QueueRecipientRow, answer: Reply) -> _Ended:

@@ -15,7 +15,7 @@ _FIELD = re.compile(rb"[!-9;-~]+[ \t]*:[^\n]*(?:\n|\Z)(?:[ \t][^\n]*(?:\n|\Z))*"
 def trace_fields(
     *,
     delivery_id: str,
-    sender: str,
+    sender: str | None,
     recipient: str,
     client: str,
     peer: str,
@@ -23,15 +23,17 @@ def trace_fields(
     protocol: str,
     at: float,
 ) -> bytes:
-    """Return-Path, Delivered-To and Received for one recipient.
+    """Return-Path, Delivered-To and Received for one recipient. `sender` None: the message goes on, and has its
+    return path in the envelope only.
 
     `client` is the name from LHLO, `peer` the client's IP address or "" for a Unix socket, `protocol` one that
     RFC 3848 or RFC 6531 §4.3 name, `at` seconds since the epoch. RFC 5321 §4.4.
     """
     address = f" ([{'IPv6:' if ':' in peer else ''}{peer}])" if peer else ""
     date = format_datetime(datetime.fromtimestamp(int(at), UTC))
+    return_path = "" if sender is None else f"Return-Path: <{sender}>\r\n"
     return (
-        f"Return-Path: <{sender}>\r\n"
+        f"{return_path}"
         f"Delivered-To: {recipient}\r\n"
         f"Received: from {client}{address}\r\n"
         f"\tby {hostname} with {protocol} id {delivery_id};\r\n"

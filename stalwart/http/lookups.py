@@ -17,7 +17,7 @@ from stalwart.http.dns import DnsAnswers
 from stalwart.http.evaluation import Answers
 from stalwart.http.kept import Kept
 from stalwart.ops.metrics import Metrics
-from stalwart.store import ReadOnlyDatabase, Session, Store, StoreError, is_local_domain, resolve_recipient
+from stalwart.store import ReadOnlyDatabase, Session, Store, StoreError, find_list, is_local_domain, resolve_recipient
 
 T = TypeVar("T")
 
@@ -109,7 +109,9 @@ class ServerAnswers:
 
     def _is_local_address(self, *arguments: Value) -> object:
         address = _in_directory(arguments)
-        return self._read(lambda session: resolve_recipient(session, address) is not None)
+        return self._read(
+            lambda session: resolve_recipient(session, address) is not None or find_list(session, address) is not None
+        )
 
     def _key_get(self, store: Value, key: Value) -> str:
         name, wanted = self._lookup_store(store), to_text(key)

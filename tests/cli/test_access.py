@@ -189,6 +189,29 @@ class AccessTests(SynchronousTestCase):
         self.assertIsNone(self.sign_in(f"Bearer {token}".encode()))
         self.assertIn("apikey list", self.refused("apikey", "revoke", "backup"))
 
+    def test_lists(self) -> None:
+        """A list has an owner and members, put on it and taken off all or none; its address is nobody else's."""
+        everybody, outside = "all@example.org", "zoe@example.net"
+        self.run_fine("list", "create", everybody, "--owner", ADDRESS, "--name", "All of us", "--members-only")
+        self.run_fine("list", "add", everybody, ADDRESS, BOB, outside)
+        shown = {"address": everybody, "name": "All of us", "owner": ADDRESS, "membersOnly": True}
+        wanted = {**shown, "members": [ADDRESS, BOB, outside]}
+        self.assertEqual(self.as_json("list", "show", everybody), wanted)
+        self.assertEqual(self.as_json("list", "list"), [wanted])
+        text = self.run_fine("list", "show", everybody)
+        for word in (f"owner:    {ADDRESS}", "posts:    members", "members:  3", f"  {outside}"):
+            self.assertIn(word, text)
+        self.assertRegex(self.run_fine("list", "list"), rf"{everybody} +3 +members +{ADDRESS} +All of us")
+        self.run_fine("list", "remove", everybody, BOB, outside)
+        self.assertIn("is not on the list", self.refused("list", "remove", everybody, ADDRESS, BOB))
+        self.assertIn("is on the list", self.refused("list", "add", everybody, BOB, ADDRESS))
+        self.assertEqual(self.as_json("list", "show", everybody)["members"], [ADDRESS])
+        self.assertIn("by a mailing list", self.refused("group", "create", everybody))
+        self.assertIn("no list", self.refused("list", "show", ADDRESS))
+        self.assertEqual(self.run_command("list", "delete", everybody, stdin="n\n").exit_code, 1)
+        self.run_fine("list", "delete", everybody, "--yes")
+        self.assertEqual(self.as_json("list", "list"), [])
+
     def test_groups(self) -> None:
         """A group has members, who see its account; it is no account that somebody signs in to, and is deleted."""
         team = "team@example.org"
