@@ -157,6 +157,20 @@ class PostTests(LocalCase):
         (outcome,) = self.post(message=self.blobs.get(queued.blob_hash))
         self.assertEqual((outcome.reply, len(self.queued())), (replies.LOOP, 1))
 
+    def test_many(self) -> None:
+        """Ten thousand members are one message in the queue, with one copy of its octets."""
+        with self.store.write() as session:
+            session.connection.exec_driver_sql(
+                "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 9998)"
+                " INSERT INTO list_member SELECT ?, 'm' || i || '@example.net' FROM n",
+                (self.list.id,),
+            )
+        (outcome,) = self.post()
+        self.assertEqual(outcome.reply.code, 250)
+        (queued,) = self.queued()
+        self.assertEqual(len({each.address for each in queued.recipients}), 10_000)
+        self.assertEqual(self.blob_files(), 1)
+
     def test_gone(self) -> None:
         """A list that is deleted between RCPT and the commit takes nothing, and leaves no octets."""
         self.writer.at_once = False

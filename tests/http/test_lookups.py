@@ -19,7 +19,7 @@ from stalwart.http.kept import Kept
 from stalwart.http.lookups import ServerAnswers, WithoutWriting
 from stalwart.http.rules import check_rule
 from stalwart.ops.metrics import Metrics, metric_names
-from stalwart.store import ReadOnlyDatabase, StoreError, add_alias, foreign
+from stalwart.store import ReadOnlyDatabase, StoreError, add_alias, create_list, foreign
 from tests.http.test_rules import rule
 from tests.store.bed import StoreTestCase
 from tests.test_housekeeping import HereAndNow
@@ -95,12 +95,14 @@ class AnswerTests(StoreTestCase):
         self.assertIn("no directory 'sql'", self.fails("is_local_domain(method, 'example.org')", method="sql"))
 
     def test_local_address(self) -> None:
-        """Accounts, aliases and tags are local."""
+        """Accounts, aliases, tags and mailing lists are local."""
         with self.store.write() as session:
+            create_list(session, "all@example.org", owner="ada@example.org")
             add_alias(session, self.account_id, "hostmaster@example.org")
         for text, expected in (
             ("is_local_address('ADA+x@example.org')", 1),
             ("is_local_address('default', 'hostmaster@example.org')", 1),
+            ("is_local_address('All@example.org')", 1),
             ("is_local_address('bob@example.org')", 0),
             ("is_local_address('ada')", 0),
         ):

@@ -244,6 +244,10 @@ class CreateTests(SubmissionBed):
     def test_refused_email(self) -> None:
         """`forbiddenFrom` for who one isn't; `invalidEmail` with all properties at fault."""
         self.assertEqual(self.error(self.deliver(message(From="eve@example.org")))["type"], "forbiddenFrom")
+        with self.store.write() as s:
+            row = store.create_list(s, "all@example.org", owner="ada@example.org")
+            store.add_list_member(s, row.id, "ada@example.org")
+        self.assertEqual(self.error(self.deliver(message(From="all@example.org")))["type"], "forbiddenFrom")
         both = message(From="ada@example.org, eve@example.org")
         self.assertEqual(self.error(self.deliver(both))["type"], "forbiddenFrom")
         twice = self.error(self.deliver(b"from: Eve <eve@example.org>\r\nSubject: x\r\n" + message()))
