@@ -137,7 +137,7 @@ class Account(Page):
             return refusal
         made = await self._write(request, session, lambda s, who: enrol_totp(s, who, issuer=self._hostname))
         groups = [made.secret[start : start + 4] for start in range(0, len(made.secret), 4)]
-        return self._enrolment(visitor, uri=made.uri, secret=" ".join(groups), qr=qr_code(made.uri))
+        return self._enrolment(visitor, uri=made.uri, secret=" ".join(groups), qr=qr_code(made.uri, is_sized=False))
 
     async def _confirm(self, request: Request, visitor: Visitor, session: BrowserSession, form: Parameters) -> Response:
         code = (form.get("code") or "").replace(" ", "")

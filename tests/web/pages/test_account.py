@@ -264,7 +264,8 @@ class TotpTests(AccountBed):
         """QR code and secret are shown once; the right code switches it on, and recovery codes are shown once."""
         other = self.another()
         page, totp = self.enrol()
-        self.assertIn(b"<svg", page.body)
+        self.assertRegex(page.body.decode(), r"<svg[^>]* viewBox=")
+        self.assertNotRegex(page.body.decode(), r"<svg[^>]* width=")
         self.assertNotIn(b"style=", page.body)
         self.assertIn(HOST, page.body.decode())
         self.assertEqual(other.get("/account").status, 200)
