@@ -96,7 +96,9 @@ class AccessTests(SynchronousTestCase):
     def kept_secret(self) -> str | None:
         """The secret of the account's second factor."""
         with self.open().read() as s:
-            return find_totp(s, principal_of_account(s, find_account(s, ADDRESS).id).id)
+            row = find_account(s, ADDRESS)
+            assert row is not None
+            return find_totp(s, principal_of_account(s, row.id).id)
 
     def test_rights(self) -> None:
         """Roles and permissions of an account are replaced kind by kind, and shown with what follows from them."""
