@@ -431,7 +431,7 @@ class RelayTests(RunnerCase):
         self.assertEqual(len(self.sender.waiting), 4)
 
     def test_both_have_many(self) -> None:
-        """However much the first of two accounts has queued, the other has a part of what goes on; all is sent in the end."""
+        """However much one account has queued, the other has a part of what goes on; all is sent in the end."""
         for number in range(90):
             self.put(f"a@d{number}.example")
         self.put_by_joe(*(f"joe@d{number}.example" for number in range(60)))
