@@ -321,8 +321,8 @@ from stalwart.store.uploads import add_upload, check_room, evict_uploads, find_u
 from stalwart.store.vacation import (
     active_vacation,
     get_vacation,
-    has_answered_many,
     note_answer,
+    reached_bound,
     set_vacation,
     was_answered,
 )
@@ -547,7 +547,6 @@ __all__ = [
     "grants_of",
     "groups_of",
     "guests_of",
-    "has_answered_many",
     "has_blob",
     "has_expired",
     "has_report",
@@ -592,6 +591,7 @@ __all__ = [
     "query_emails",
     "queue_figures",
     "quota_changes",
+    "reached_bound",
     "recall",
     "redeem_ticket",
     "refreshed_at",
