@@ -124,7 +124,7 @@ class VacationTests(LocalCase):
         self.assertEqual(len(self.queued()), 1)
 
     def test_many_senders(self) -> None:
-        """A flood from senders who are made up is delivered, and answered a few times only; the log says once which bound it is."""
+        """A flood from made-up senders is delivered, and answered a few times only; the log says once for which bound."""
         for seconds, name in ((3600, "1 h"), (86_400, "24 h")):
             self.patch(vacation, "MOST_ANSWERS", ((3600, 3 if seconds == 3600 else 9), (86_400, 3)))
             self.patch(self.mailroom, "_complaints", Complaints(lambda: 0.0))
@@ -140,10 +140,10 @@ class VacationTests(LocalCase):
 
     def test_complaints(self) -> None:
         """Too many answers are logged once an hour for an account, other trouble each time."""
-        now = 0.0
-        complaints = Complaints(lambda: now)
+        now = [0.0]
+        complaints = Complaints(lambda: now[0])
         wanted = []
-        for now in (0.0, 0.0, 3599.0, 3600.0, 3601.0):
+        for now[0] in (0.0, 0.0, 3599.0, 3600.0, 3601.0):
             wanted.append([complaints.is_due(TooManyAnswers(account, "x")) for account in (1, 2)])
             self.assertTrue(complaints.is_due(NoAnswer("x")))
         self.assertEqual(wanted, [[True] * 2, [False] * 2, [False] * 2, [True] * 2, [False] * 2])
