@@ -128,8 +128,8 @@ def _check_challenge(
         report.warn(
             (*path, "challenge"),
             "http-01 comes to port 80 of every name, and every listener of protocol http is bound to loopback, which "
-            "no CA reaches: add one that isn't. If a proxy on this machine passes port 80 on, set http.use-x-forwarded = "
-            "true, or proxy.trusted-networks for one that speaks the PROXY protocol",
+            "no CA reaches: add one that isn't. If a proxy on this machine passes port 80 on, set "
+            "http.use-x-forwarded, or proxy.trusted-networks if it speaks the PROXY protocol",
         )
     if provider.challenge == "tls-alpn-01" and not any(listener.tls_implicit for listener in speaking):
         report.error(

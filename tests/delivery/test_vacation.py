@@ -124,7 +124,7 @@ class VacationTests(LocalCase):
         self.assertEqual(len(self.queued()), 1)
 
     def test_many_senders(self) -> None:
-        """A flood from made-up senders is delivered, and answered a few times only; the log says once for which bound."""
+        """A flood from made-up senders is delivered, and answered a few times only; the log says once why."""
         for seconds, name in ((3600, "1 h"), (86_400, "24 h")):
             self.patch(vacation, "MOST_ANSWERS", ((3600, 3 if seconds == 3600 else 9), (86_400, 3)))
             self.patch(self.mailroom, "_complaints", Complaints(lambda: 0.0))
