@@ -317,7 +317,7 @@ def http_tree(backend: Backend, settings: Settings, reactor: Any, metrics: Metri
             more={
                 **jmap.resources(streams),
                 **oauth_resources(oauth),
-                **pages(desk),
+                **pages(desk, settings.hostname),
                 **account_api(desk, settings.hostname),
                 **backend.discovery.resources(),
             },

@@ -101,11 +101,16 @@ class Housekeeping(Service):
         work.addCallbacks(self._expired, self._failed)
 
     def _expire(self) -> int:
+        while self.running and self._expire_grants():
+            pass
         with self._store.write() as session:
-            expire_grants(session)
             expire_devices(session, session.now() - _DEVICE_SECONDS)
             forget_unused_clients(session, session.now() - _CLIENT_SECONDS)
         return expire_uploads(self._store, self._upload_seconds)
+
+    def _expire_grants(self) -> int:
+        with self._store.write() as session:
+            return expire_grants(session)
 
     def _expired(self, uploads: int) -> None:
         if uploads:

@@ -40,6 +40,7 @@ class Issuing:
         self.responder = Http01(self._thumbprint)
         """Answers http-01 challenges."""
 
+        self._shared = SharedChallenges(())
         self._service = AcmeService(
             settings.acme,
             settings.data.path,
@@ -49,6 +50,7 @@ class Issuing:
             responders=self._responders,
             metrics=metrics,
             before_order=self._look,
+            look_beside=self._look_at_challenges,
         )
         self._share(settings.acme)
 
@@ -89,12 +91,20 @@ class Issuing:
         folders = [
             Path(store_path(provider, self._data_path)) for provider in providers if provider.challenge == "tls-alpn-01"
         ]
-        self._certificates.challenges.find_challenge = SharedChallenges(folders).find
+        self._shared = SharedChallenges(folders)
+        self._certificates.challenges.find_challenge = self._shared.find
+
+    def _look_at_challenges(self) -> None:
+        """In a thread, every two seconds."""
+        self._shared.look()
 
     def _responders(self, provider: AcmeProvider, folder: str) -> Sequence[IResponder]:
         if provider.challenge == "tls-alpn-01":
             challenges = self._certificates.challenges
-            return (TlsAlpn01Responder(challenges, Path(folder), pool=self._pool, clock=time.time),)
+            shared_by = None if provider.cache is None else self._reactor
+            return (
+                TlsAlpn01Responder(challenges, Path(folder), pool=self._pool, clock=time.time, shared_by=shared_by),
+            )
         return (self.responder.tokens,)
 
     def _thumbprint(self, host: str) -> str | None:

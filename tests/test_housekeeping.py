@@ -131,7 +131,8 @@ class HousekeepingTests(SynchronousTestCase):
                 address="192.0.2.1",
             )
             grant = add_grant(s, row)
-            add_token(s, "t", "access", grant, ("openid",), expires_at=s.now() + 3600)
+            for number in range(600):  # more than are removed at once
+                add_token(s, str(number), "access", grant, ("openid",), expires_at=s.now() + 3600)
         self.clock.advance(3600)
         with self.store.read() as s:
             self.assertEqual(get_grant(s, grant).client_id, "phone")

@@ -43,6 +43,7 @@ class Service:
         self.providers = providers
         self.responders: Callable[[AcmeProvider, str], Sequence[Any]] = options["responders"]
         self.before_order: Callable[[AcmeProvider, str], Awaitable[None]] = options["before_order"]
+        self.look_beside: Callable[[], None] = options["look_beside"]
         self.prints = {"a.example.org": "print-a"}
         self.renewing: Deferred[None] = Deferred()
         Service.made = self
@@ -128,6 +129,8 @@ class IssuingTests(SynchronousTestCase):
         assert find is not None
         self.assertIsNone(find("b.example.org"))
         self.successResultOf(doors.start_responding("b.example.org", object(), Response()))
+        self.assertIsNone(find("b.example.org"))
+        self.service.look_beside()
         self.assertIsNotNone(find("b.example.org"))
         self.successResultOf(Deferred.fromCoroutine(self.issuing.configure(self.load("").acme)))
         find = self.certificates.challenges.find_challenge

@@ -24,9 +24,13 @@ def totp_uri(secret: str, *, name: str, issuer: str) -> str:
     return pyotp.TOTP(secret).provisioning_uri(name=name, issuer_name=issuer)
 
 
-def qr_code(text: str) -> str:
-    """A QR code of this text as an SVG element, black on white with the margin that scanners need."""
-    return segno.make(text, error="m", micro=False).svg_inline(scale=5, border=4, light="#fff", dark="#000")
+def qr_code(text: str, *, is_sized: bool = True) -> str:
+    """A QR code of this text as an SVG element, black on white with the margin that scanners need.
+
+    It is as large as there is room where it isn't to have a size of its own.
+    """
+    code = segno.make(text, error="m", micro=False)
+    return code.svg_inline(scale=5, border=4, light="#fff", dark="#000", omitsize=not is_sized)
 
 
 def step_of(secret: str, code: str, at: float) -> int | None:

@@ -1,27 +1,37 @@
-"""What the owners of accounts do about their own sign-in: passwords, second factors, app passwords.
+"""What the owners of accounts do about their own sign-in: passwords, second factors, app passwords, who is signed in.
 
 All take a transaction; whoever calls has made sure that it is the owner, and that they know the present password.
 """
 
 from __future__ import annotations
 
+import unicodedata
+
 import msgspec
 
+from stalwart.auth.browser import is_usable
 from stalwart.auth.codes import generate_totp_secret, plain_recovery_code, step_of, totp_uri
 from stalwart.auth.passwords import generate_password
 from stalwart.auth.principal import Principal
 from stalwart.store import (
     AlreadyExists,
+    BrowserSessionRow,
     CredentialRow,
+    GrantRow,
     NotFound,
     Session,
     add_credential,
     begin_totp,
+    credential_version,
+    end_grant,
     end_grants,
     end_sign_ins,
     find_totp,
     find_totp_begun,
+    get_grant,
+    list_browser_sessions,
     list_credentials,
+    list_grants,
     principal_of_account,
     remove_browser_sessions,
     remove_credential,
@@ -44,6 +54,16 @@ RECOVERY_CODES = 10
 MOST_APP_PASSWORDS = 100
 """Of one account."""
 
+LONGEST_NAME = 100
+"""Characters of an app password's name."""
+
+_TOO_SHORT = f"must have at least {SHORTEST_PASSWORD} characters"
+_TOO_LONG = f"must have at most {LONGEST_PASSWORD} characters"
+_THE_NAME = "must not be the name of the account"
+_THE_SAME = "must be another than the present one"
+PASSWORD_REASONS = (_TOO_SHORT, _TOO_LONG, _THE_NAME, _THE_SAME)
+"""All that `refuse_password` gives."""
+
 
 class Enrolment(msgspec.Struct, frozen=True, kw_only=True):
     """A second factor to be put into an app, and confirmed before `expires_at` (epoch seconds)."""
@@ -59,14 +79,14 @@ class Enrolment(msgspec.Struct, frozen=True, kw_only=True):
 def refuse_password(password: str, *, present: str, principal: Principal) -> str | None:
     """Why somebody can't have this password, None if they can. NIST SP 800-63B §5.1.1.2 has length as what counts."""
     if len(password) < SHORTEST_PASSWORD:
-        return f"must have at least {SHORTEST_PASSWORD} characters"
+        return _TOO_SHORT
     if len(password) > LONGEST_PASSWORD:
-        return f"must have at most {LONGEST_PASSWORD} characters"
+        return _TOO_LONG
     plain, local = password.casefold(), principal.address.partition("@")[0].casefold()
     if plain in (principal.address.casefold(), principal.name.casefold()) or plain.replace(local, "") in ("", "@"):
-        return "must not be the name of the account"
+        return _THE_NAME
     if password == present:
-        return "must be another than the present one"
+        return _THE_SAME
     return None
 
 
@@ -120,6 +140,11 @@ def new_recovery_codes(s: Session, principal: Principal) -> list[str]:
     return codes
 
 
+def is_app_password_name(name: str) -> bool:
+    """Whether an app password may be called this: text on one line, all of which can be seen."""
+    return 1 <= len(name) <= LONGEST_NAME and not any(unicodedata.category(each) in ("Cc", "Cf", "Cs") for each in name)
+
+
 def add_app_password(
     s: Session, principal: Principal, name: str, *, expires_at: int | None
 ) -> tuple[CredentialRow, str]:
@@ -137,6 +162,27 @@ def revoke_app_password(s: Session, principal: Principal, credential_id: int) ->
             remove_credential(s, owner_id(s, principal), row.name)
             return row.name
     raise NotFound(f"this account has no app password {credential_id}")
+
+
+def signed_in_browsers(s: Session, principal: Principal) -> list[BrowserSessionRow]:
+    """The browsers whose sign-in counts, the last used first."""
+    version = credential_version(s, principal.account_id)
+    rows = list_browser_sessions(s, principal.account_id)
+    return [row for row in rows if row.credential_version == version and is_usable(row, s.clock())]
+
+
+def authorised_clients(s: Session, principal: Principal) -> list[GrantRow]:
+    """What OAuth clients may do, as far as there are tokens for it."""
+    version = credential_version(s, principal.account_id)
+    rows = list_grants(s, principal.account_id)
+    return [row for row in rows if row.credential_id or row.credential_version == version]
+
+
+def revoke_client(s: Session, principal: Principal, grant_id: int) -> None:
+    """Take back what an OAuth client may do, with all its tokens. NotFound, also for another account's."""
+    if get_grant(s, grant_id).account_id != principal.account_id:
+        raise NotFound(f"there is no authorisation {grant_id} of an OAuth client")  # as for none
+    end_grant(s, grant_id)
 
 
 def _sign_out(s: Session, account_id: int) -> None:

@@ -84,8 +84,9 @@ def totp() -> None:
 
 @totp.command("enable")
 @click.argument("address")
+@click.option("--replace", is_flag=True, help="Also if there is a secret already, which is of no use any more then.")
 @click.pass_obj
-def totp_enable(config_path: str | None, address: str) -> None:
+def totp_enable(config_path: str | None, address: str, replace: bool) -> None:
     """Ask for codes beside the password of ADDRESS from now on; the secret is printed once, for the app.
 
     Clients that send name and password need an app password then, see `stalwart app-password create`. Whoever has
@@ -95,7 +96,13 @@ def totp_enable(config_path: str | None, address: str) -> None:
     secret = generate_totp_secret()
     with open_store(config_path) as store, store.write() as session:
         row = find(session, address)
-        set_totp(session, principal_of_account(session, row.id).id, secret)
+        principal_id = principal_of_account(session, row.id).id
+        if not replace and find_totp(session, principal_id) is not None:
+            raise click.ClickException(
+                f"codes are asked for beside the password of {row.address} already; --replace makes a new secret, "
+                "and neither what an app shows by the present one nor recovery codes count any more"
+            )
+        set_totp(session, principal_id, secret)
         end_sign_ins(session, row.id)
     click.echo(f"codes are asked for beside the password of {row.address}")
     click.echo(f"secret: {secret}")

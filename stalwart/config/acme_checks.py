@@ -7,8 +7,10 @@ from urllib.parse import urlsplit
 
 from stalwart.config import pem
 from stalwart.config.acme_settings import AcmeProvider
+from stalwart.config.checks import is_behind_loopback
 from stalwart.config.document import ReadFile, cannot_read
 from stalwart.config.errors import KeyPath, describe, key_text, quoted
+from stalwart.config.http_settings import HttpSettings
 from stalwart.config.listener_settings import Listener
 from stalwart.config.report import Report
 from stalwart.config.settings import Certificate
@@ -17,6 +19,7 @@ from stalwart.config.settings import Certificate
 def check_acme(
     providers: Sequence[AcmeProvider],
     listeners: Sequence[Listener],
+    http: HttpSettings,
     certificates: Sequence[Certificate],
     read: ReadFile,
     report: Report,
@@ -32,7 +35,7 @@ def check_acme(
         if not provider.domains:
             report.warn((*path, "domains"), "no names: nothing is ordered")
             continue
-        _check_challenge(provider, path, listeners, report)
+        _check_challenge(provider, path, listeners, http, report)
         if not provider.agree_to_terms:
             report.warn(
                 (*path, "agree-to-terms"),
@@ -108,7 +111,7 @@ def _check_bundle(provider: AcmeProvider, path: tuple[str, ...], read: ReadFile,
 
 
 def _check_challenge(
-    provider: AcmeProvider, path: tuple[str, ...], listeners: Sequence[Listener], report: Report
+    provider: AcmeProvider, path: tuple[str, ...], listeners: Sequence[Listener], http: HttpSettings, report: Report
 ) -> None:
     speaking = [listener for listener in listeners if listener.protocol == "http"]
     if provider.challenge == "http-01" and not speaking:
@@ -120,6 +123,13 @@ def _check_challenge(
             (*path, "challenge"),
             "http-01 comes to port 80 without TLS, and every listener of protocol http has tls.implicit: add one "
             "without it, or set challenge to tls-alpn-01. A proxy that ends TLS or adds it may do, too",
+        )
+    elif provider.challenge == "http-01" and not http.use_x_forwarded and all(map(is_behind_loopback, speaking)):
+        report.warn(
+            (*path, "challenge"),
+            "http-01 comes to port 80 of every name, and every listener of protocol http is bound to loopback, which "
+            "no CA reaches: add one that isn't. If a proxy on this machine passes port 80 on, set "
+            "http.use-x-forwarded, or proxy.trusted-networks if it speaks the PROXY protocol",
         )
     if provider.challenge == "tls-alpn-01" and not any(listener.tls_implicit for listener in speaking):
         report.error(

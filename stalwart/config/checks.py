@@ -238,7 +238,7 @@ def check_loopback(http: HttpSettings, listeners: Sequence[Listener], report: Re
     is_wanted = ("http", "allow-loopback") in report.document.written
     if not http.loopback_exempt or is_wanted or http.use_x_forwarded or lets_all_in:
         return
-    names = [describe(each.id) for each in listeners if _is_behind_loopback(each)]
+    names = [describe(each.id) for each in listeners if is_behind_loopback(each)]
     if names:
         report.warn(
             ("http", "allowed-endpoint"),
@@ -249,7 +249,8 @@ def check_loopback(http: HttpSettings, listeners: Sequence[Listener], report: Re
         )
 
 
-def _is_behind_loopback(listener: Listener) -> bool:
+def is_behind_loopback(listener: Listener) -> bool:
+    """Whether a listener of protocol `http` is bound to loopback alone, and trusts no PROXY protocol."""
     hosts = [address.host for address in listener.bind if isinstance(address, TcpAddress)]
     if listener.protocol != "http" or listener.proxy_trusted_networks or not hosts:
         return False

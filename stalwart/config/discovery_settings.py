@@ -22,6 +22,8 @@ from stalwart.config.schema import Group, Key
 MtaStsMode = Literal["enforce", "testing", "none", "disable"]
 ServiceSecurity = Literal["tls", "starttls"]
 
+# Where stalwart/web/pages serves it.
+_ACCOUNT_PAGE = "/account"
 _Port = Annotated[int, whole(1, 65535)]
 # RFC 8461 §3.2: max_age has at most 31557600.
 _MaxAge = Annotated[float, bounded_duration(1.0, 31_557_600.0)]
@@ -239,14 +241,15 @@ class WellKnown(msgspec.Struct, frozen=True, kw_only=True):
         ),
     ] = "User-agent: *\nDisallow: /\n"
     change_password: Annotated[
-        ChangePassword | None,
+        ChangePassword,
         Key(
             name="change-password",
             doc="The page where people change their passwords: a URL, or a path of this server. Password managers "
-            "find it by `/.well-known/change-password`, which is not found if this is not set.",
+            "find it by `/.well-known/change-password`.",
             example='"https://example.org/account/password"',
+            default='`"/account"`, the page of this server',
         ),
-    ] = None
+    ] = _ACCOUNT_PAGE
     security: Annotated[
         SecurityTxt, Group(name="security", doc="Whom to tell of security holes: `/.well-known/security.txt`.")
     ] = SecurityTxt()

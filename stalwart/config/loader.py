@@ -75,7 +75,7 @@ def load(
     checks.check_addresses(declared.listeners, report)
     checks.check_certificates(declared.certificates, now, report)
     checks.check_tls(declared.listeners, report)
-    check_acme(declared.acme, declared.listeners, declared.certificates, read, report)
+    check_acme(declared.acme, declared.listeners, declared.http, declared.certificates, read, report)
     checks.check_http(declared.http, declared.listeners, report)
     checks.check_scan_paths(declared.auto_ban.scan_paths, report)
     checks.check_relay(declared.relay, report)

@@ -20,7 +20,7 @@ from stalwart.delivery.lists import PreparedPost, prepare_post, queue_post
 from stalwart.delivery.queue_reports import note_notification, note_report
 from stalwart.delivery.replies import LmtpError, Reply, reply
 from stalwart.delivery.trace import trace_fields, without_return_path
-from stalwart.delivery.vacation import NoAnswer, PreparedAnswer, prepare_answer, queue_answer
+from stalwart.delivery.vacation import Complaints, NoAnswer, PreparedAnswer, prepare_answer, queue_answer
 from stalwart.mail import dsn, mdn
 from stalwart.mail.dsn import Report
 from stalwart.mail.mdn import Notification
@@ -139,6 +139,7 @@ class Mailroom:
         self._writer = writer
         self._hostname = hostname
         self._clock = clock
+        self._complaints = Complaints(clock)
 
     async def find(self, address: str, size: int | None) -> Recipient:
         """The recipient behind an address, if they can take a message of that size (octets; None: unknown).
@@ -283,7 +284,7 @@ class Mailroom:
         try:
             if isinstance(prepared, PreparedPost):
                 return await self._writer.submit(partial(_queue, prepared, also))
-            if isinstance(prepared.answer, NoAnswer):
+            if isinstance(prepared.answer, NoAnswer) and self._complaints.is_due(prepared.answer):
                 _log.warn("{reason}; the mail itself is not concerned", reason=str(prepared.answer))
             return await self._writer.submit(partial(_add, prepared, also))
         except (OverQuota, NotFound) as error:

@@ -20,7 +20,7 @@ from stalwart.delivery.local import Pool
 from stalwart.delivery.queue_attempt import Attempts
 from stalwart.delivery.queue_journal import QueueJournal
 from stalwart.delivery.queue_slots import Limits, Room, Slot, Slots
-from stalwart.store import CommitWatch, QueueFigures, QueueMessageRow, Store, queue, queue_figures
+from stalwart.store import CommitWatch, QueueFigures, QueueMessageRow, Session, Store, queue, queue_figures
 from stalwart.store.queue_rows import DueRecipient
 
 _POLL_SECONDS = 1.0
@@ -217,28 +217,24 @@ class QueueRunner(Service):
                 self._begin(begun, slot)
 
     def _find(self, room: Room, with_figures: bool) -> _Found:
-        """In the thread: as many groups as there is room for, those first that wait longest."""
-        groups: list[_Group] = []
+        """In the thread: as many groups as there is room for; first of accounts that have less than others."""
         later: list[int] = []
-        others: dict[frozenset[int | None], frozenset[str]] = {}  # where other accounts than those send
         with self._store.read() as s:
             now = s.now()
             figures = queue_figures(s) if with_figures else None
             if queue.is_paused(s):
                 return _Found(groups=(), next_at=None, figures=figures)
+            due: list[str] = []
             for destination, at in sorted(queue.due_destinations(s), key=lambda each: each[1]):
                 if at > now:
                     later.append(at)
-                    continue
-                attempts = room.of(destination)
-                full = room.full(destination)
-                if full and full not in others:
-                    others[full] = queue.destinations_without(s, now, full)
-                if attempts > 0 and (not full or destination in others[full]):
-                    most = self._limits.recipients
-                    found = _grouped(queue.due(s, now, destination, attempts * most, without=full), most)
-                    groups += [each for each in found if room.take(destination, each.account_id)]
-        return _Found(groups=groups, next_at=min(later, default=None), figures=figures)
+                else:
+                    due.append(destination)
+            choice = _Choice(s, now, room, self._limits.recipients)
+            for leaves_out in room.turns():
+                for destination in due:
+                    choice.take(destination, leaves_out)
+        return _Found(groups=choice.groups, next_at=min(later, default=None), figures=figures)
 
     # Attempts
 
@@ -255,6 +251,37 @@ class QueueRunner(Service):
         self._running.discard(attempt)
         self._slots.end(slot)
         self._look()
+
+
+class _Choice:
+    """Takes groups as long as there is room for them; in the thread, in one snapshot."""
+
+    def __init__(self, s: Session, now: int, room: Room, most: int) -> None:
+        """`most` are the recipients of a group."""
+        self._s = s
+        self._now = now
+        self._room = room
+        self._most = most
+        self._others: dict[frozenset[int | None], frozenset[str]] = {}  # where other accounts than those send
+        self._taken: set[int] = set()
+        self.groups: list[_Group] = []
+
+    def take(self, destination: str, leaves_out: Callable[[str], frozenset[int | None]]) -> None:
+        """Take those at a destination that wait longest, without the accounts that are left out as it stands then."""
+        s, now, attempts, without = self._s, self._now, self._room.of(destination), leaves_out(destination)
+        if attempts <= 0:
+            return
+        if without:
+            if without not in self._others:
+                self._others[without] = queue.destinations_without(s, now, without)
+            if destination not in self._others[without]:
+                return
+        limit = attempts * self._most + len(self._taken)
+        due = [each for each in queue.due(s, now, destination, limit, without=without) if each.id not in self._taken]
+        for group in _grouped(due, self._most):
+            if group.account_id not in leaves_out(destination) and self._room.take(destination, group.account_id):
+                self._taken.update(group.recipient_ids)
+                self.groups.append(group)
 
 
 def _grouped(due: Sequence[DueRecipient], most: int) -> list[_Group]:

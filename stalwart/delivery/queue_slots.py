@@ -1,13 +1,14 @@
 """How many attempts go on at the same time, and for whom: servers that hang must not keep mail from those that answer.
 
 An attempt that lasts long moves to a lane of its own, and its destination begins there from then on, one attempt at a
-time, until one ends soon again. No account gets all that there is.
+time, until one ends soon again. No account gets all that there is; where all goes to one server, only while nobody else
+waits.
 """
 
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Literal
 
 import msgspec
@@ -115,6 +116,7 @@ class Slots:
             ordinary_of=Counter(
                 slot.account_id for slot in self._running if not slot.is_slow and slot.destination != LOCAL
             ),
+            busy_of=Counter((slot.destination, slot.account_id) for slot in self._running),
         )
 
     def _free_slow(self) -> int:
@@ -148,6 +150,7 @@ class Room:
         paces: dict[str, Pace],
         slow_of: Counter[int | None],
         ordinary_of: Counter[int | None],
+        busy_of: Counter[tuple[str, int | None]],
     ) -> None:
         self._limits = limits
         self._free = free
@@ -156,6 +159,7 @@ class Room:
         self._paces = paces
         self._slow_of = slow_of
         self._ordinary_of = ordinary_of
+        self._busy_of = busy_of
 
     def of(self, destination: str) -> int:
         """How many attempts may begin there. Mail within this server waits for nobody else's."""
@@ -177,6 +181,16 @@ class Room:
         share = self._slow_of if pace == "slow" else self._ordinary_of
         return frozenset(account_id for account_id, count in share.items() if count >= _PER_ACCOUNT[pace])
 
+    def ahead(self, destination: str) -> frozenset[int | None]:
+        """The accounts that others come before there, since they have as much as one more account would get."""
+        there = {account_id: count for (where, account_id), count in self._busy_of.items() if where == destination}
+        ahead = _with_share(there, self._limits.per_destination)
+        return ahead if destination == LOCAL else ahead | _with_share(self._ordinary_of, self._limits.attempts)
+
+    def turns(self) -> Sequence[Callable[[str], frozenset[int | None]]]:
+        """Which accounts are left out at a destination, in each of the turns in which things are given away."""
+        return (self.ahead, self.full) if self._limits.slow_after is None else (self.full,)
+
     def take(self, destination: str, account_id: int | None) -> bool:
         """Give one of these away; False if there is none, or the account has its share already."""
         if self.of(destination) <= 0:
@@ -184,6 +198,7 @@ class Room:
         if account_id in self.full(destination):
             return False
         self._busy[destination] += 1
+        self._busy_of[destination, account_id] += 1
         if destination == LOCAL:
             return True
         if self._pace(destination) == "slow":
@@ -196,3 +211,8 @@ class Room:
 
     def _pace(self, destination: str) -> Pace:
         return "quick" if self._limits.slow_after is None else self._paces.get(destination, "unknown")
+
+
+def _with_share(counts: Mapping[int | None, int], attempts: int) -> frozenset[int | None]:
+    share = max(1, attempts // (len(counts) + 1))
+    return frozenset(account_id for account_id, count in counts.items() if count >= share)

@@ -7,6 +7,7 @@ answer if and only if the mail was delivered.
 from __future__ import annotations
 
 import secrets
+from collections.abc import Callable
 
 import msgspec
 
@@ -24,16 +25,48 @@ from stalwart.store import (
     StoreError,
     active_vacation,
     enqueue,
-    has_answered_many,
     normalise_address,
     note_answer,
+    reached_bound,
     was_answered,
     without_tag,
 )
 
+_COMPLAINT_SECONDS = 3600.0
+
 
 class NoAnswer(Exception):
     """An answer can't be made that should be sent. The text is for the log; the mail is delivered all the same."""
+
+
+class TooManyAnswers(NoAnswer):
+    """The account has answered so many that nobody else gets an answer for now."""
+
+    def __init__(self, account_id: int, text: str) -> None:
+        super().__init__(text)
+        self.account_id = account_id
+
+
+class Complaints:
+    """Which answers that weren't made are to be logged: all, but of an account with too many one in an hour.
+
+    `clock` gives seconds.
+    """
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._made_at: dict[int, float] = {}
+
+    def is_due(self, reason: NoAnswer) -> bool:
+        """Whether this one is to be logged, which it is then."""
+        if not isinstance(reason, TooManyAnswers):
+            return True
+        now = self._clock()
+        self._made_at = {each: at for each, at in self._made_at.items() if 0 <= now - at < _COMPLAINT_SECONDS}
+        if reason.account_id in self._made_at:
+            return False
+        self._made_at[reason.account_id] = now
+        return True
 
 
 class PreparedAnswer(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,11 +92,19 @@ def prepare_answer(
             away = active_vacation(session, account_id)
             if away is None or was_answered(session, account_id, sender_key(sender), INTERVAL):
                 return None
-            if has_answered_many(session, account_id):
-                raise NoAnswer(f"no vacation answer from {recipient} to {sender}: many others had one in the last day")
+            bound = reached_bound(session, account_id)
+            if bound is not None:
+                raise TooManyAnswers(account_id, _too_many(recipient, sender, *bound))
         return _prepare(store, away, account_id, recipient, sender, message, root, hostname, now)
     except (StoreError, InvalidValue) as error:
         raise NoAnswer(f"no vacation answer from {recipient} to {sender}: {error}") from error
+
+
+def _too_many(recipient: str, sender: str, seconds: int, most: int) -> str:
+    return (
+        f"no vacation answer from {recipient} to {sender}, nor to others for now: {most} senders had one in the last "
+        f"{seconds // 3600} h, which is the most (this is logged once an hour for an account)"
+    )
 
 
 def _prepare(

@@ -19,6 +19,7 @@ from stalwart.store.tables import oauth_code, oauth_device, oauth_grant, oauth_t
 
 TokenKind = Literal["access", "refresh"]
 
+_AT_ONCE = 500
 _MOVE = "UPDATE directory SET version = version + 1"
 # SQLite fires these for rows that go by cascade, too. A new token changes nothing that anybody could have kept.
 DDL = (f"CREATE TRIGGER oauth_token_removed AFTER DELETE ON oauth_token BEGIN {_MOVE}; END",)
@@ -54,12 +55,28 @@ _REPLACE = (
     .values(replaced_at=bindparam("at"))
 )
 _REMOVE_TOKEN = delete(oauth_token).where(_t.id == bindparam("token"))
-_EXPIRE_TOKENS = delete(oauth_token).where(_t.expires_at <= bindparam("now"))
+# The newest by the index of the grant, which has the ids in order: as few steps, however many a grant has.
+_REFRESHED_AT = (
+    select(_t.created_at)
+    .where(_t.grant_id == bindparam("in_grant"), _t.kind == "refresh")
+    .order_by(_t.id.desc())
+    .limit(1)
+    .offset(bindparam("newer"))
+)
+_EXPIRE_TOKENS = delete(oauth_token).where(
+    _t.id.in_(select(_t.id).where(_t.expires_at <= bindparam("now")).limit(_AT_ONCE))
+)
 # A grant of which nothing is left that could be used: neither tokens, nor a code or device that may still fetch them.
 _EXPIRE_GRANTS = delete(oauth_grant).where(
-    not_(exists().where(_t.grant_id == _g.id)),
-    not_(exists().where(_c.grant_id == _g.id, _c.used_at.is_(None), _c.expires_at > bindparam("now"))),
-    not_(exists().where(and_(oauth_device.c.grant_id == _g.id, oauth_device.c.expires_at > bindparam("now")))),
+    _g.id.in_(
+        select(_g.id)
+        .where(
+            not_(exists().where(_t.grant_id == _g.id)),
+            not_(exists().where(_c.grant_id == _g.id, _c.used_at.is_(None), _c.expires_at > bindparam("now"))),
+            not_(exists().where(and_(oauth_device.c.grant_id == _g.id, oauth_device.c.expires_at > bindparam("now")))),
+        )
+        .limit(_AT_ONCE)
+    )
 )
 
 
@@ -197,16 +214,23 @@ def replace_refresh_tokens(s: Session, grant_id: int) -> None:
     s.connection.execute(_REPLACE, {"in_grant": grant_id, "at": s.now()})
 
 
+def refreshed_at(s: Session, grant_id: int, nth: int) -> int | None:
+    """When the `nth` newest refresh token of a grant was issued, used ones included; None: there are fewer."""
+    return s.connection.scalar(_REFRESHED_AT, {"in_grant": grant_id, "newer": nth - 1})
+
+
 def remove_token(s: Session, token_id: int) -> None:
     """Revoke one token."""
     s.connection.execute(_REMOVE_TOKEN, {"token": token_id})
 
 
-def expire_grants(s: Session) -> None:
-    """Remove tokens that have expired, and grants of which nothing is left."""
+def expire_grants(s: Session) -> int:
+    """Remove some of the tokens that have expired, and then of the grants of which nothing is left; gives how many."""
     now = {"now": s.now()}
-    s.connection.execute(_EXPIRE_TOKENS, now)
-    s.connection.execute(_EXPIRE_GRANTS, now)
+    removed = s.connection.execute(_EXPIRE_TOKENS, now).rowcount
+    if removed < _AT_ONCE:
+        removed += s.connection.execute(_EXPIRE_GRANTS, now).rowcount
+    return removed
 
 
 def secret_hash(secret: str) -> bytes:

@@ -91,13 +91,13 @@ def was_answered(s: Session, account_id: int, sender: str, interval: int) -> boo
     return _ANSWERED.run(s.driver, where).fetchone() is not None
 
 
-def has_answered_many(s: Session, account_id: int) -> bool:
-    """Whether so many had an answer of late that nobody else gets one for now."""
+def reached_bound(s: Session, account_id: int) -> tuple[int, int] | None:
+    """The bound by which nobody else gets an answer for now: seconds, and how many had one in them; None: none."""
     now = s.now()
-    return any(
-        _COUNT.run(s.driver, {"account": account_id, "after": now - seconds}).fetchone()[0] >= most
-        for seconds, most in MOST_ANSWERS
-    )
+    for seconds, most in MOST_ANSWERS:
+        if _COUNT.run(s.driver, {"account": account_id, "after": now - seconds}).fetchone()[0] >= most:
+            return seconds, most
+    return None
 
 
 def note_answer(s: Session, account_id: int, sender: str, interval: int) -> bool:
@@ -106,7 +106,7 @@ def note_answer(s: Session, account_id: int, sender: str, interval: int) -> bool
 
     What is older is forgotten.
     """
-    if was_answered(s, account_id, sender, interval) or has_answered_many(s, account_id):
+    if was_answered(s, account_id, sender, interval) or reached_bound(s, account_id) is not None:
         return False
     s.connection.execute(_FORGET_OLD, {"account": account_id, "after": s.now() - interval})
     s.connection.execute(_NOTE, {"account_id": account_id, "sender": sender, "answered_at": s.now()})

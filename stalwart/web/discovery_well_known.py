@@ -53,8 +53,6 @@ class ChangePassword(Document):
     async def get(self, request: Request) -> Response:
         """Send people to the page."""
         page = self.directory.settings.well_known.change_password
-        if page is None:
-            raise self.refusal(404, "There is no page for changing passwords.")
         return Response(status=302, headers=(("Location", page), _NOT_KEPT))
 
 

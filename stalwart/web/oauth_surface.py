@@ -88,7 +88,9 @@ class OAuth:
         try:
             return await self.turns.run(client_key(request.client_address), work)
         except (Crowded, StoreBusy, DiskFull) as error:
-            raise OAuthError("temporarily_unavailable", "The server is busy. Try again.", status=503) from error
+            raise OAuthError(
+                "temporarily_unavailable", "The server is busy. Try again.", status=503, retry_after=5
+            ) from error
 
     async def renewed(self, request: Request, principal: Principal) -> Problem:
         """The refusal of a principal whose credentials have ended since they were verified."""
@@ -135,8 +137,8 @@ class OAuthEndpoint(Endpoint):
         if error.status == 401:
             # RFC 6749 §5.2
             headers = (*headers, ("WWW-Authenticate", 'Basic realm="Stalwart Server", charset="UTF-8"'))
-        elif error.status == 503:
-            headers = (*headers, ("Retry-After", "5"))
+        if error.retry_after is not None:
+            headers = (*headers, ("Retry-After", str(error.retry_after)))
         document = {"error": error.code, "error_description": error.description}
         return self.json(document, status=error.status, headers=headers)
 

@@ -17,7 +17,17 @@ from stalwart import config
 from stalwart.auth import Authenticator, Passwords, Principal
 from stalwart.cli import account as account_command
 from stalwart.cli.main import stalwart
-from stalwart.store import BUILT_IN_ROLES, PERMISSIONS, Store, StoreError, find_account, open_blobs, shared_with
+from stalwart.store import (
+    BUILT_IN_ROLES,
+    PERMISSIONS,
+    Store,
+    StoreError,
+    find_account,
+    find_totp,
+    open_blobs,
+    principal_of_account,
+    shared_with,
+)
 from tests.auth.test_basic import header
 
 ADDRESS = "ada@example.org"
@@ -83,6 +93,13 @@ class AccessTests(SynchronousTestCase):
         """Who signs in by an Authorization field."""
         return Authenticator(self.open(), Passwords(CHEAPEST), clock=lambda: 0.0).verify(value)
 
+    def kept_secret(self) -> str | None:
+        """The secret of the account's second factor."""
+        with self.open().read() as s:
+            row = find_account(s, ADDRESS)
+            assert row is not None
+            return find_totp(s, principal_of_account(s, row.id).id)
+
     def test_rights(self) -> None:
         """Roles and permissions of an account are replaced kind by kind, and shown with what follows from them."""
         shown = self.as_json("account", "rights", "show", ADDRESS)
@@ -146,7 +163,10 @@ class AccessTests(SynchronousTestCase):
         for shown in (self.run_fine("account", "totp", "show", ADDRESS), self.run_fine("account", "show", ADDRESS)):
             self.assertNotIn(secret, shown)
         self.assertIn("codes are asked for", self.run_fine("account", "totp", "show", ADDRESS))
-        uri = self.printed("account", "totp", "enable", ADDRESS, label="uri")
+        self.assertIn("--replace", self.refused("account", "totp", "enable", ADDRESS))
+        self.assertEqual(self.kept_secret(), secret)
+        uri = self.printed("account", "totp", "enable", ADDRESS, "--replace", label="uri")
+        self.assertNotEqual(self.kept_secret(), secret)
         self.assertTrue(uri.startswith("otpauth://totp/mail.example.org:ada%40example.org?secret="), uri)
         self.run_fine("account", "totp", "disable", ADDRESS)
         self.assertIn("no codes", self.run_fine("account", "totp", "show", ADDRESS))

@@ -9,7 +9,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from stalwart.config import LETS_ENCRYPT, RenewBefore, Secret, plan_reload
 from tests.config.support import Pair, errors_of, listener, load_text
 
-HTTP = listener("web", '"127.0.0.1:80"')
+HTTP = listener("web", '"192.0.2.1:80"')
+LOOPBACK = listener("web", '["127.0.0.1:80", "[::1]:80"]')
 HTTPS = listener("tls", '"127.0.0.1:443"', more="tls.implicit = true")
 
 
@@ -156,6 +157,21 @@ class ContradictionTests(SynchronousTestCase):
         self.assertEqual(warning.key, "acme.le.agree-to-terms")
         (warning,) = load_text(HTTP + provider(domains="[]")).warnings
         self.assertEqual(warning.key, "acme.le.domains")
+
+    def test_loopback(self) -> None:
+        """A CA that comes to port 80 finds nothing on loopback, unless a proxy is there that passes it on."""
+        (warning,) = load_text(LOOPBACK + provider()).warnings
+        self.assertEqual(warning.key, "acme.le.challenge")
+        self.assertIn("loopback", str(warning))
+        proxied = listener("web", '"127.0.0.1:80"', more='proxy.trusted-networks = "127.0.0.1"')
+        forwarded = "[http]\nuse-x-forwarded = true\ntrusted-proxies = '127.0.0.1'\n"
+        for text in (
+            HTTP + LOOPBACK.replace("web", "inner"),
+            proxied,
+            listener("s", '"unix:/run/s"'),
+            LOOPBACK + forwarded,
+        ):
+            self.assertEqual(load_text(text + provider()).warnings, (), text)
 
     def test_reload(self) -> None:
         """Providers come, go and change while the daemon runs; a change of a secret is one, too."""

@@ -378,6 +378,72 @@ class TarpitTests(RunnerCase):
         self.assertEqual(len(self.sender.waiting), 20)
 
 
+class RelayTests(RunnerCase):
+    """All goes through one server, which several accounts wait for."""
+
+    limits = Limits(slow_after=None)
+
+    def setUp(self) -> None:
+        """Two accounts; the relay answers when it is told to."""
+        super().setUp()
+        self.sender.wait = True
+        with self.store.write() as s:
+            self.joe = create_account(s, "joe@example.org", password_hash="x").id
+
+    def put_by_joe(self, *addresses: str) -> None:
+        """Queue messages of the other account, one for each address."""
+        self.jane, jane = self.joe, self.jane
+        for address in addresses:
+            self.put(address, return_path="joe@example.org")
+        self.jane = jane
+
+    def began_next(self) -> list[str]:
+        """To whom the attempts are that begin when those under way have ended."""
+        before = len(self.sender.sent)
+        self.sender.answer()
+        self.clock.advance(0)
+        return [each for addresses in self.sender.addresses[before:] for each in addresses]
+
+    def test_alone(self) -> None:
+        """As long as nobody else waits, an account has all that there is."""
+        for number in range(60):
+            self.put(f"a@d{number}.example")
+        self.assertEqual(len(self.sender.waiting), 20)
+        self.began_next()
+        self.assertEqual(len(self.sender.waiting), 20)
+
+    def test_many_domains(self) -> None:
+        """Who comes after another's hundred messages goes next, and not after them."""
+        for number in range(100):
+            self.put(f"a@d{number}.example")
+        self.put_by_joe("joe1@late.example", "joe2@later.example")
+        began = self.began_next()
+        self.assertLessEqual({"joe1@late.example", "joe2@later.example"}, set(began))
+        self.assertEqual(len(self.sender.waiting), 20)
+
+    def test_one_domain(self) -> None:
+        """The same where all is to one domain, with its few attempts at a time."""
+        for number in range(100):
+            self.put(f"a{number}@example.net")
+        self.put_by_joe("joe1@example.net", "joe2@example.net")
+        began = self.began_next() + self.began_next()
+        self.assertLessEqual({"joe1@example.net", "joe2@example.net"}, set(began))
+        self.assertEqual(len(self.sender.waiting), 4)
+
+    def test_both_have_many(self) -> None:
+        """However much one account has queued, the other has a part of what goes on; all is sent in the end."""
+        for number in range(90):
+            self.put(f"a@d{number}.example")
+        self.put_by_joe(*(f"joe@d{number}.example" for number in range(60)))
+        for _ in range(3):
+            began = self.began_next()
+            self.assertGreaterEqual(sum(each.startswith("joe@") for each in began), 6, began)
+        for _ in range(10):
+            self.began_next()
+        sent = [each for addresses in self.sender.addresses for each in addresses]
+        self.assertEqual((len(sent), len(set(sent))), (150, 150))
+
+
 class AgainTests(RunnerCase):
     """What is tried again, and when it is given up."""
 

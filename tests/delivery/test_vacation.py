@@ -12,6 +12,7 @@ from twisted.logger import ILogObserver, LogEvent, capturedLogs, globalLogPublis
 
 from stalwart.delivery import local
 from stalwart.delivery.local import Outcome, Transfer
+from stalwart.delivery.vacation import Complaints, NoAnswer, TooManyAnswers
 from stalwart.mail import dsn
 from stalwart.store import QueueMessageRow, delete_account, list_queue, set_quota, set_vacation, vacation
 from tests.delivery.test_local import LocalCase
@@ -123,13 +124,29 @@ class VacationTests(LocalCase):
         self.assertEqual(len(self.queued()), 1)
 
     def test_many_senders(self) -> None:
-        """A flood from senders who are made up is delivered, and answered a few times only, which is logged."""
-        self.patch(vacation, "MOST_ANSWERS", ((3600, 3),))
-        with capturedLogs() as events:
-            for number in range(5):
-                self.send(sender=f"forged{number}@example.net")
-        self.assertEqual((len(self.queued()), len(self.emails(self.jane))), (3, 5))
-        self.assertEqual(len([event for event in events if "many others" in str(event.get("reason"))]), 2)
+        """A flood from made-up senders is delivered, and answered a few times only; the log says once why."""
+        for seconds, name in ((3600, "1 h"), (86_400, "24 h")):
+            self.patch(vacation, "MOST_ANSWERS", ((3600, 3 if seconds == 3600 else 9), (86_400, 3)))
+            self.patch(self.mailroom, "_complaints", Complaints(lambda: 0.0))
+            self.set(is_enabled=True)  # anew
+            before = len(self.queued()), len(self.emails(self.jane))
+            with capturedLogs() as events:
+                for number in range(6):
+                    self.send(sender=f"forged{number}@example.net")
+            after = len(self.queued()), len(self.emails(self.jane))
+            self.assertEqual((after[0] - before[0], after[1] - before[1]), (3, 6))
+            (reason,) = [str(event["reason"]) for event in events if "no vacation answer" in str(event.get("reason"))]
+            self.assertIn(f"3 senders had one in the last {name},", reason)
+
+    def test_complaints(self) -> None:
+        """Too many answers are logged once an hour for an account, other trouble each time."""
+        now = [0.0]
+        complaints = Complaints(lambda: now[0])
+        wanted = []
+        for now[0] in (0.0, 0.0, 3599.0, 3600.0, 3601.0):
+            wanted.append([complaints.is_due(TooManyAnswers(account, "x")) for account in (1, 2)])
+            self.assertTrue(complaints.is_due(NoAnswer("x")))
+        self.assertEqual(wanted, [[True] * 2, [False] * 2, [False] * 2, [True] * 2, [False] * 2])
 
     def test_no_loop(self) -> None:
         """Two who are away don't answer each other for ever, also when a relay on the way made up a return path."""

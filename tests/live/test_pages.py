@@ -26,6 +26,7 @@ _CONFIG = """
 require = false
 """
 _VERIFIER = "v" * 43
+_NEW = "a battery of staples"
 _DEVICE_GRANT = "urn:ietf:params:oauth:grant-type:device_code"
 # `make screenshots` sets it: where the pictures of the documentation go.
 _PICTURES = os.environ.get("STALWART_SCREENSHOTS")
@@ -121,11 +122,51 @@ class PagesTests(SynchronousTestCase):
         session = self.http.get(f"{self.daemon.base_url}/jmap/session", headers=fields, timeout=30).json()
         self.assertEqual(session["username"], ADDRESS)
 
+    def see_to(self, browser: Browser) -> list[str]:
+        """Change what the account page has; gives what axe finds on the way."""
+        found = []
+        browser.field("present").send_keys("wrong")
+        browser.field("new_password").send_keys(_NEW)
+        browser.field("again").send_keys(_NEW)
+        browser.press("Change the password")
+        self.assertEqual(browser.focused.get_attribute("class"), "errors")
+        found += browser.look("account-error")
+        browser.field("totp_present").send_keys(PASSWORD)
+        browser.press("Switch it off")
+        self.assertEqual(browser.heading, "Two-step sign-in is off")
+        browser.open(f"{self.daemon.base_url}/account")
+        browser.field("totp_present").send_keys(PASSWORD)
+        browser.press("Set it up")
+        found += browser.look("account-totp")
+        secret = re.search(r"secret there: ([A-Z2-7 ]+)", browser.text)
+        assert secret is not None
+        browser.field("code").send_keys(pyotp.TOTP(secret[1].replace(" ", "")).now())
+        browser.press("Switch it on")
+        self.assertEqual(browser.heading, "Your recovery codes")
+        found += browser.look("account-codes")
+        browser.open(f"{self.daemon.base_url}/account")
+        browser.field("app_name").send_keys("Phone")
+        browser.field("app_present").send_keys(PASSWORD)
+        browser.press("Make an app password")
+        self.assertEqual(browser.heading, "Your new app password")
+        found += browser.look("account-app-password")
+        browser.open(f"{self.daemon.base_url}/.well-known/change-password")
+        self.assertEqual(browser.heading, "Your account")
+        self.assertIn("Phone", browser.text)
+        browser.field("present").send_keys(PASSWORD)
+        browser.field("new_password").send_keys(_NEW)
+        browser.field("again").send_keys(_NEW)
+        browser.press("Change the password")
+        self.assertEqual(browser.heading, "The password is changed")
+        found += browser.look("account-done")
+        return found
+
     def end(self) -> None:
         """The daemon met nothing unexpected, and has logged no secret."""
         self.assertEqual(self.daemon.stop(), 0, self.daemon.log)
         self.assertNotIn("Traceback", self.daemon.log)
         self.assertNotIn(PASSWORD, self.daemon.log)
+        self.assertNotIn(_NEW, self.daemon.log)
 
     def test_without_scripts(self) -> None:
         """Without scripts everything works, here in German and with the mouse."""
@@ -152,6 +193,10 @@ class PagesTests(SynchronousTestCase):
             self.check(
                 self.post("/auth/token", grant_type=_DEVICE_GRANT, client_id="TV", device_code=device["device_code"])
             )
+            browser.open(f"{self.daemon.base_url}/account")
+            for left in (1, 0):
+                browser.press("Zugang zurücknehmen")
+                self.assertEqual(browser.text.count("Zugang zurücknehmen"), left)
             browser.open(f"{self.daemon.base_url}/logout")
             browser.press("Abmelden")
             self.assertEqual(browser.heading, "Sie sind abgemeldet")
@@ -206,6 +251,10 @@ class PagesTests(SynchronousTestCase):
 
             browser.open(f"{self.daemon.base_url}/login")
             found += browser.look("signed-in")
+            browser.open(f"{self.daemon.base_url}/account")
+            self.assertEqual(browser.heading, "Your account")
+            found += browser.look("account")
+            found += self.see_to(browser)
             browser.open(f"{self.daemon.base_url}/logout")
             found += browser.look("sign-out")
             browser.press("Sign out")

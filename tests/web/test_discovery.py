@@ -336,9 +336,9 @@ class WellKnownTests(DiscoveryBed):
         self.assertEqual(self.ask("/robots.txt").body, "# Bücher\nUser-agent: *\nAllow: /\n".encode())
 
     def test_change_password(self) -> None:
-        """Nothing is found while no page is set; then it is a redirect there."""
+        """It leads to the page that is set, else to the server's own."""
         path = "/.well-known/change-password"
-        self.assertEqual(self.ask(path).problem()["status"], 404)
+        self.assertEqual((self.ask(path).status, self.ask(path).headers["location"]), (302, "/account"))
         for page in ("https://example.org/password?a=1&b='", "/account"):
             self.serve(self.bed, f'[well-known]\nchange-password = "{page}"\n')
             answer = self.ask(path, host="evil.example")

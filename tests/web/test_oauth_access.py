@@ -292,6 +292,16 @@ class AccessTests(OAuthBed):
             store.expire_grants(s)
             self.assertEqual(self.kept(s), [])
 
+    def test_swept_in_portions(self) -> None:
+        """Much that has expired is removed some at a time, so that no transaction is long."""
+        self.tokens()
+        with self.store.write() as s:
+            (grant,) = store.list_grants(s)
+            for number in range(1200):
+                store.add_token(s, str(number), "access", grant.id, ("openid",), expires_at=s.now() - 1)
+            portions = [store.expire_grants(s) for _ in range(4)]
+            self.assertEqual((portions, len(self.kept(s))), ([500, 500, 200, 0], 1))
+
     def kept(self, s: store.Session) -> list[object]:
         """The rows of authorisations."""
         return list(s.connection.exec_driver_sql("SELECT id FROM oauth_grant"))

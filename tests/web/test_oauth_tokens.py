@@ -10,7 +10,7 @@ from twisted.logger import capturedLogs
 
 from stalwart import store
 from stalwart.auth.oauth.signing import token_hash
-from stalwart.auth.oauth.tokens import RETRY_SECONDS
+from stalwart.auth.oauth.tokens import MOST_REFRESHES, RETRY_SECONDS
 from tests.web.oauth_bed import (
     CHALLENGE,
     ISSUER,
@@ -228,6 +228,31 @@ class RefreshTests(OAuthBed):
             given = json.loads(self.refresh(given["refresh_token"]).body)
         self.later(30 * 86400)
         self.error(self.refresh(given["refresh_token"]), "invalid_grant")
+
+    def test_too_many(self) -> None:
+        """A client in a loop is told to wait, and its token stays good; others, and its own reuse, are as ever."""
+        first = given = self.tokens()
+        for _ in range(MOST_REFRESHES - 1):
+            self.later(1)
+            given = json.loads(self.refresh(given["refresh_token"]).body)
+        other = self.tokens()
+        refused = self.refresh(given["refresh_token"])
+        self.error(refused, "temporarily_unavailable", 429)
+        self.assertEqual(refused.headers["retry-after"], str(3600 - (MOST_REFRESHES - 1)))
+        self.assertEqual(self.refresh(other["refresh_token"]).status, 200)
+        self.later(3600 - (MOST_REFRESHES - 1))
+        again = json.loads(self.refresh(given["refresh_token"]).body)
+        self.error(self.refresh(again["refresh_token"]), "temporarily_unavailable", 429)
+        self.error(self.refresh(first["refresh_token"]), "invalid_grant")
+        self.error(self.refresh(again["refresh_token"]), "invalid_grant")
+
+    def test_short_tokens(self) -> None:
+        """Where access tokens live for two minutes, four refreshes in each are answered."""
+        self.with_settings(token=120.0)
+        given = self.tokens()
+        for _ in range(4 * 30 - 1):
+            given = json.loads(self.refresh(given["refresh_token"]).body)
+        self.error(self.refresh(given["refresh_token"]), "temporarily_unavailable", 429)
 
     def test_scope(self) -> None:
         """Less may be asked for, and holds for the access token only; more may not."""

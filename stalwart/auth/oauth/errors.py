@@ -10,16 +10,25 @@ UnusableReason = Literal["unknown_client", "redirect_uri", "malformed"]
 class OAuthError(Exception):
     """A request that is refused with an error code in a JSON object (RFC 6749 §5.2).
 
-    `status` is the HTTP status; `description` is for the developer of the client, in ASCII without quotes; `reason` is
-    for the log, where the operator should hear of it.
+    `status` is the HTTP status; `retry_after` in how many seconds to ask again; `description` is for the developer of
+    the client, in ASCII without quotes; `reason` is for the log, where the operator should hear of it.
     """
 
-    def __init__(self, code: str, description: str, *, status: int = 400, reason: str | None = None) -> None:
+    def __init__(
+        self,
+        code: str,
+        description: str,
+        *,
+        status: int = 400,
+        reason: str | None = None,
+        retry_after: int | None = None,
+    ) -> None:
         super().__init__(code, description)
         self.code = code
         self.description = description
         self.status = status
         self.reason = reason
+        self.retry_after = retry_after
 
 
 class UnusableRequest(Exception):

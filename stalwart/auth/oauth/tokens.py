@@ -38,6 +38,7 @@ from stalwart.store import (
     note_client_use,
     note_grant_use,
     note_question,
+    refreshed_at,
     remove_device,
     remove_token,
     replace_refresh_tokens,
@@ -51,6 +52,14 @@ RFC 9700 §4.14.2 asks that reuse be noticed. It is: only one refresh token at a
 parties who both have one, the second to come after this time ends the whole grant.
 """
 
+MOST_REFRESHES = 60
+"""How many refresh tokens a grant gives in an hour, or four times as many as its access tokens need, if that is more.
+
+Each that was used is kept until it expires: were old ones forgotten sooner, a thief could use new ones until the one
+that its owner still has is forgotten, and would not be noticed (RFC 9700 §4.14.2).
+"""
+
+_HOUR = 3600  # seconds
 _SLOWER = 5  # seconds. RFC 8628 §3.5
 # RFC 7636 §4.1
 _VERIFIER = re.compile(r"[A-Za-z0-9._~-]{43,128}")
@@ -105,7 +114,7 @@ class TokenDesk(msgspec.Struct, frozen=True, kw_only=True):
             return _by_code(s, client, parameters)
         if known == DEVICE_CODE:
             return _by_device(s, client, parameters)
-        return _by_refresh_token(s, client, parameters)
+        return _by_refresh_token(s, client, parameters, self.settings)
 
     def _issue(self, s: Session, client: Client, wanted: _Wanted) -> TokenAnswer:
         grant, settings = wanted.grant, self.settings
@@ -214,7 +223,7 @@ def _by_device(s: Session, client: Client, parameters: Parameters) -> _Wanted:
     return _Wanted(grant=grant, scope=grant.scope, nonce=row.nonce)
 
 
-def _by_refresh_token(s: Session, client: Client, parameters: Parameters) -> _Wanted:
+def _by_refresh_token(s: Session, client: Client, parameters: Parameters, settings: OAuthSettings) -> _Wanted:
     """RFC 6749 §6"""
     token = parameters.require("refresh_token")
     row = find_token(s, token)
@@ -234,7 +243,22 @@ def _by_refresh_token(s: Session, client: Client, parameters: Parameters) -> _Wa
         if not set(asked.split()) & scopes.PERMISSIONS_OF.keys() <= set(grant.scope):
             raise OAuthError("invalid_scope", "The scope has more than what the user agreed to.")
         scope = scopes.parse_scope(asked, grant.scope)
+    _require_slowness(s, grant, settings)
     return _Wanted(grant=grant, scope=scope)
+
+
+def _require_slowness(s: Session, grant: GrantRow, settings: OAuthSettings) -> None:
+    most = max(MOST_REFRESHES, int(4 * _HOUR / settings.token))
+    first = refreshed_at(s, grant.id, most)
+    if first is None or (wait := first + _HOUR - s.now()) <= 0:
+        return
+    # RFC 6585 §4; no code of RFC 6749 §5.2 says that the token stays good.
+    raise OAuthError(
+        "temporarily_unavailable",
+        f"At most {most} refreshes of one authorisation in an hour are answered here. Use the access token.",
+        status=429,
+        retry_after=wait,
+    )
 
 
 def revoke(s: Session, client: Client, token: str) -> OAuthError | None:

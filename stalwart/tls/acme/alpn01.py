@@ -1,7 +1,7 @@
 """tls-alpn-01 challenges (RFC 8737): the certificate that proves control, and where it lies while it is waited for.
 
-The authority names no token on the wire, so that another process than the one that orders can answer only if it reads
-the certificate from the store's folder, which they share.
+The authority names no token on the wire, so that another process than the one that orders can answer only if it has
+read the certificate from the store's folder, which they share; that takes it some seconds, and no handshake reads it.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from txacme.interfaces import IResponder
@@ -36,15 +38,22 @@ _log = Logger(namespace="stalwart.acme")
 CHALLENGE_SECONDS = 3600.0
 """How old a challenge is that its process can't wait for any more."""
 
+SHARING_SECONDS = 5.0
+"""How long the authority isn't called after a challenge was written, so that all who share the folder have looked.
+
+They look every two seconds; authorities come at once when they are called, and once only (RFC 8555 §7.5.1, §8.2).
+"""
+
 _FOLDER = "challenges"
 _SUFFIX = ".pem"
 _KEY = b"-----BEGIN PRIVATE KEY-----"
 # RFC 8737 §6.1: id-pe-acmeIdentifier.
 _ACME_IDENTIFIER = x509.ObjectIdentifier("1.3.6.1.5.5.7.1.31")
 _DAY = datetime.timedelta(days=1)
-# What a client asks for becomes a file's name: nothing but host names, which begin with no dot and have no slash.
+# Nothing but host names: what is half written begins with a dot.
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9_-]|\.(?!\.)){0,252}\Z")
 _MOST_OCTETS = 16_384  # of a file
+_MOST_FILES = 1000  # of a folder; few orders run at a time
 
 
 class ChallengeCertificate(msgspec.Struct, frozen=True, kw_only=True):
@@ -112,33 +121,49 @@ def _general_name(name: str) -> x509.GeneralName:
 
 
 class SharedChallenges:
-    """Challenge certificates in the folders of the stores, a file per server name, for all who share these."""
+    """Challenge certificates in the folders of the stores, a file per server name, for all who share these.
+
+    They are known from the last `look` on. That is for a thread: a folder may lie on another machine.
+    """
 
     def __init__(self, folders: Sequence[Path]) -> None:
         """`folders` are the stores'."""
         self._folders = [folder / _FOLDER for folder in folders]
+        self._found: dict[str, tuple[bytes, bytes]] = {}
 
     def find(self, name: str) -> tuple[bytes, bytes] | None:
-        """Chain and key for a server name as a client sent it; None if no challenge is there."""
-        name = name.lower().rstrip(".")
-        if not _NAME.match(name):
-            return None
+        """Chain and key for a server name as a client sent it; None if no challenge was there at the last look."""
+        return self._found.get(name.lower().rstrip("."))
+
+    def look(self) -> None:
+        """See what is there. Blocks on the disk; what can't be read isn't there."""
+        found: dict[str, tuple[bytes, bytes]] = {}
         for folder in self._folders:
-            found = self._read(folder / f"{name}{_SUFFIX}")
-            if found is not None:
-                return found
-        return None
+            for path in _files(folder):
+                pair = self._read(path)
+                if pair is not None:
+                    found.setdefault(path.name.removesuffix(_SUFFIX), pair)
+        self._found = found
 
     def _read(self, path: Path) -> tuple[bytes, bytes] | None:
         try:
             with path.open("rb") as file:
                 text = file.read(_MOST_OCTETS)
         except OSError:
-            return None  # for most names that are asked for there is none
+            return None  # it is gone by now, or another user's: who orders answers itself
         chain, mark, key = text.partition(_KEY)
         # However old it is by the clock of this machine, which may be another one than wrote it: what it proves is of
         # use for its one challenge only (RFC 8737 §3).
         return (chain, mark + key) if mark else None
+
+
+def _files(folder: Path) -> list[Path]:
+    try:
+        names = os.listdir(folder)
+    except OSError:
+        return []  # there is none before the first challenge; that the store can't be read is told by its own look
+    certificates = [name for name in names if name.endswith(_SUFFIX) and _NAME.match(name.removesuffix(_SUFFIX))]
+    return [folder / name for name in sorted(certificates)[:_MOST_FILES]]
 
 
 @implementer(IResponder)
@@ -147,12 +172,24 @@ class TlsAlpn01Responder:
 
     challenge_type = "tls-alpn-01"
 
-    def __init__(self, front: ChallengeFront, folder: Path, *, pool: RunsInThread, clock: Callable[[], float]) -> None:
-        """`folder` is the store's, written in `pool` since it may lie on another machine; `clock` is the wall clock."""
+    def __init__(
+        self,
+        front: ChallengeFront,
+        folder: Path,
+        *,
+        pool: RunsInThread,
+        clock: Callable[[], float],
+        shared_by: IReactorTime | None = None,
+    ) -> None:
+        """`folder` is the store's, written in `pool` since it may lie on another machine; `clock` is the wall clock.
+
+        `shared_by` is the reactor if other processes share the folder, which get time to look.
+        """
         self._front = front
         self._folder = folder / _FOLDER
         self._pool = pool
         self._clock = clock
+        self._shared_by = shared_by
 
     def start_responding(self, server_name: str, challenge: object, response: KeyAuthorization) -> Deferred[None]:
         """Answer for a name from now on; fires when other processes can, too."""
@@ -161,6 +198,9 @@ class TlsAlpn01Responder:
         name = asked_for(server_name)
         self._front.set_challenge(name, made.chain_pem, made.key_pem)
         keeping = self._pool.run(lambda: self._keep(name, made.chain_pem + made.key_pem))
+        shared_by = self._shared_by
+        if shared_by is not None:
+            keeping = keeping.addCallback(lambda _: deferLater(shared_by, SHARING_SECONDS, lambda: None))
         return keeping.addErrback(self._tell_unkept, server_name)
 
     def _tell_unkept(self, failure: Failure, server_name: str) -> None:

@@ -169,6 +169,8 @@ class ProviderService(Service):
                 await run(self._prepare_folder)
             # First, and also where nothing can be written: what others put there is served.
             await self.store.refresh()
+            if self._around.look_beside is not None and self.provider.challenge == "tls-alpn-01":
+                await run(self._around.look_beside)
             held = await run(self._lease.step)
             if held != self._held or not held:
                 await self._memory.reload()

@@ -56,6 +56,7 @@ class AcmeService(Service):
         metrics: Metrics,
         make_client: Callable[[AcmeProvider, ec.EllipticCurvePrivateKey], FullClient] | None = None,
         before_order: Callable[[AcmeProvider, str], Awaitable[None]] | None = None,
+        look_beside: Callable[[], None] | None = None,
         clock: Callable[[], float] = time.time,
         random: Callable[[], float] = random.random,
         lease: Callable[..., Lease] = Lease,
@@ -63,7 +64,8 @@ class AcmeService(Service):
         """`data_path` is the database: folders lie beside it unless a provider says where.
 
         `responders` gives the IResponders for a provider and the folder of its store. `before_order` looks whether
-        a name leads here; it can't stop an order.
+        a name leads here; it can't stop an order. `look_beside` sees, in a thread, what else others put
+        into the folders.
         """
         self._providers = tuple(providers)
         self._data_path = data_path
@@ -78,6 +80,7 @@ class AcmeService(Service):
             make_client=make_client or client_maker(reactor, clock),
             responders=responders,
             before_order=before_order,
+            look_beside=look_beside,
         )
         self._running: dict[str, ProviderService] = {}
         self._configuring = DeferredLock()

@@ -30,7 +30,7 @@ class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
     """What all providers of a daemon have in common.
 
     `clock` is the wall clock, `random` gives numbers from 0 up to 1; `before_order` may only warn, its failures are
-    logged.
+    logged. `look_beside` is called in a thread with each look at a provider with tls-alpn-01.
     """
 
     reactor: Any
@@ -41,3 +41,4 @@ class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
     make_client: Callable[[AcmeProvider, ec.EllipticCurvePrivateKey], FullClient]
     responders: Callable[[AcmeProvider, str], Sequence[Any]]
     before_order: Callable[[AcmeProvider, str], Awaitable[None]] | None
+    look_beside: Callable[[], None] | None = None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import unicodedata
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -10,7 +9,13 @@ import msgspec
 from twisted.logger import Logger
 
 from stalwart.auth import Principal
-from stalwart.auth.self_service import add_app_password, owner_id, revoke_app_password
+from stalwart.auth.self_service import (
+    LONGEST_NAME,
+    add_app_password,
+    is_app_password_name,
+    owner_id,
+    revoke_app_password,
+)
 from stalwart.http import Request, Response
 from stalwart.store import CredentialRow, Session, list_credentials
 from stalwart.web.api.collection import Collection, Member
@@ -18,7 +23,6 @@ from stalwart.web.api.office import WrongMember, answer, body_of, nothing, refus
 
 _log = Logger(namespace="stalwart.account")
 _PERMISSION = "manage-passwords"
-_LONGEST_NAME = 100
 
 
 class _New(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
@@ -61,10 +65,8 @@ class AppPasswords(Collection):
         owner = await self.office.owner(request, _PERMISSION)
         body = body_of(request, _New)
         name = body.name.strip()
-        if not 1 <= len(name) <= _LONGEST_NAME or any(
-            unicodedata.category(each) in ("Cc", "Cf", "Cs") for each in name
-        ):
-            raise refusal(WrongMember("name", f"must be text of 1 to {_LONGEST_NAME} characters on one line"))
+        if not is_app_password_name(name):
+            raise refusal(WrongMember("name", f"must be text of 1 to {LONGEST_NAME} characters on one line"))
         await self.office.check_present(request, owner, body.current_password)
         expires_at = None if body.expires is None else int(body.expires.timestamp())
 

@@ -6,31 +6,24 @@ import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from hmac import compare_digest
-from math import ceil
 from typing import Any, TypeVar
 
 import msgspec
 
-from stalwart.auth import CodeNeeded, Principal
+from stalwart.auth import Principal
 from stalwart.auth.browser import BrowserSession, find_session
-from stalwart.auth.rates import RateLimiter
-from stalwart.config import Rate
 from stalwart.http import Endpoint, Problem, Request, Response
 from stalwart.http.auth import require, unauthorized
-from stalwart.http.guarding import check_sign_in
 from stalwart.jmap.errors import SignInExpired
-from stalwart.mail.normal import normalized
-from stalwart.ops.lanes import Crowded
 from stalwart.store import AlreadyExists, NotFound, Session
 from stalwart.web.pages.desk import Desk, Visitor
+from stalwart.web.pages.own_account import present_is_right
 
 T = TypeVar("T")
 B = TypeVar("B", bound=msgspec.Struct)
 
 CSRF_FIELD = "X-CSRF-Token"
 _PURPOSE = "api"
-# How often the present password of an account may be wrong.
-_GUESSES = Rate(count=10, period=600.0)
 _SAFE = (b"GET", b"HEAD")
 _NOT_STORED = ("Cache-Control", "no-store")
 _JSON = re.compile(
@@ -75,7 +68,6 @@ class Office:
         self.desk = desk
         self.jmap = desk.jmap
         self.hostname = hostname
-        self._guesses = RateLimiter(_GUESSES)
 
     async def owner(self, request: Request, permission: str) -> Owner:
         """Who sends the request, who must have an account and this permission.
@@ -143,43 +135,8 @@ class Office:
 
     async def check_present(self, request: Request, owner: Owner, password: str) -> None:
         """Have the account's own password checked, as at sign-in. Raises Problem 403, 429."""
-        guard, checker = request.site.guard, self.jmap.authenticator.checker
-        address = owner.principal.address
-        if guard is not None:
-            check_sign_in(guard, request, address)
-        # Charged before, so that many at once are no way around; who has only the session must not find it out.
-        account = owner.principal.account_id
-        seconds = self._guesses.charge(account, request.site.monotonic())
-        if seconds:
-            raise Problem(
-                429,
-                "The present password of this account was wrong too often. Wait for some minutes.",
-                headers=(("Retry-After", str(ceil(seconds))),),
-            )
-
-        def check() -> bool:
-            try:
-                found = checker.check_password(address, normalized("NFC", password))
-            except CodeNeeded as needed:  # who has signed in has typed it
-                return needed.account_id == owner.principal.account_id
-            return found is not None and found.account_id == owner.principal.account_id
-
-        try:
-            right = await self.jmap.sign_ins_of(request).run(check)
-        except Crowded as error:
-            self._guesses.refund(account)
-            raise Problem(
-                429,
-                "Too many sign-ins from this address wait for their passwords to be checked. Try again.",
-                headers=(("Retry-After", "5"),),
-            ) from error
-        if not right:
-            if guard is not None:
-                guard.sign_in_failed(request.client_address, address)
+        if not await present_is_right(self.desk, request, owner.principal, password):
             raise refusal(WrongMember("currentPassword", "is wrong", 403))
-        self._guesses.refund(account)
-        if guard is not None:
-            guard.sign_in_succeeded(request.client_address, address)
 
 
 class OwnerEndpoint(Endpoint):

@@ -7,19 +7,13 @@ from typing import Any
 from twisted.logger import Logger
 
 from stalwart.auth import Principal
-from stalwart.auth.browser import is_usable
+from stalwart.auth.self_service import authorised_clients, revoke_client, signed_in_browsers
 from stalwart.http import Request, Response
 from stalwart.store import (
     BrowserSessionRow,
     GrantRow,
-    NotFound,
     Session,
-    credential_version,
-    end_grant,
     end_grants,
-    get_grant,
-    list_browser_sessions,
-    list_grants,
     remove_browser_session,
     remove_browser_sessions,
 )
@@ -55,11 +49,7 @@ class BrowserSessions(Collection):
         own = None if owner.session is None else owner.session.id
 
         def look(s: Session, principal: Principal) -> list[dict[str, Any]]:
-            version = credential_version(s, principal.account_id)
-            rows = list_browser_sessions(s, principal.account_id)
-            return [
-                _browser(row, own) for row in rows if row.credential_version == version and is_usable(row, s.clock())
-            ]
+            return [_browser(row, own) for row in signed_in_browsers(s, principal)]
 
         return answer({"items": await self.office.read(request, owner, look)})
 
@@ -81,13 +71,7 @@ class OneToken(Member):
         """Revoke it, with all its tokens."""
         owner = await self.office.owner(request, _PERMISSION)
         number = self.number
-
-        def revoke(s: Session, principal: Principal) -> None:
-            if get_grant(s, number).account_id != principal.account_id:
-                raise NotFound(f"there is no authorisation {number} of an OAuth client")  # as for none
-            end_grant(s, number)
-
-        await self.office.write(request, owner, revoke)
+        await self.office.write(request, owner, lambda s, principal: revoke_client(s, principal, number))
         return nothing()
 
 
@@ -102,10 +86,7 @@ class Tokens(Collection):
         owner = await self.office.owner(request, _PERMISSION)
 
         def look(s: Session, principal: Principal) -> list[dict[str, Any]]:
-            version = credential_version(s, principal.account_id)
-            rows = list_grants(s, principal.account_id)
-            own = owner.principal.grant_id
-            return [_token(row, own) for row in rows if row.credential_id or row.credential_version == version]
+            return [_token(row, owner.principal.grant_id) for row in authorised_clients(s, principal)]
 
         return answer({"items": await self.office.read(request, owner, look)})
 

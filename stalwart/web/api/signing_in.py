@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import msgspec
-from twisted.logger import Logger
 
 from stalwart.auth import Principal
-from stalwart.auth.browser import begin_session
 from stalwart.auth.codes import qr_code
 from stalwart.auth.self_service import (
     change_password,
@@ -16,12 +14,10 @@ from stalwart.auth.self_service import (
     new_recovery_codes,
     refuse_password,
 )
-from stalwart.http import Problem, Request, Response
+from stalwart.http import Request, Response
 from stalwart.mail.normal import normalized
-from stalwart.ops.lanes import Crowded
-from stalwart.store import Session, credential_version
+from stalwart.store import Session
 from stalwart.web.api.office import (
-    Office,
     Owner,
     OwnerEndpoint,
     WrongMember,
@@ -32,8 +28,8 @@ from stalwart.web.api.office import (
     time_of,
 )
 from stalwart.web.pages.desk import session_cookie
+from stalwart.web.pages.own_account import go_on, hash_password, note
 
-_log = Logger(namespace="stalwart.account")
 _PERMISSION = "manage-passwords"
 
 
@@ -63,14 +59,14 @@ class ChangePassword(OwnerEndpoint):
         reason = refuse_password(wanted, present=present, principal=owner.principal)
         if reason is not None:
             raise refusal(WrongMember("newPassword", reason))
-        hashed = await _hash(office, request, wanted)
+        hashed = await hash_password(office.desk, request, wanted)
 
         def change(s: Session, principal: Principal) -> str | None:
             change_password(s, principal.account_id, hashed)
             return _go_on(s, request, owner)
 
         token = await office.write(request, owner, change)
-        _note(request, owner, "has changed the password")
+        note(request, owner.principal, "has changed the password")
         return nothing(_cookie(owner, token))
 
 
@@ -110,7 +106,7 @@ class TotpConfirm(OwnerEndpoint):
             return codes, _go_on(s, request, owner)
 
         codes, token = await office.write(request, owner, confirm)
-        _note(request, owner, "has set up a second factor")
+        note(request, owner.principal, "has set up a second factor")
         return answer({"recoveryCodes": codes}, headers=_cookie(owner, token))
 
 
@@ -123,7 +119,7 @@ class TotpDisable(OwnerEndpoint):
         body = body_of(request, _Present)
         await self.office.check_present(request, owner, body.current_password)
         await self.office.write(request, owner, disable_totp)
-        _note(request, owner, "has taken away the second factor")
+        note(request, owner.principal, "has taken away the second factor")
         return nothing()
 
 
@@ -136,33 +132,14 @@ class TotpRecoveryCodes(OwnerEndpoint):
         body = body_of(request, _Present)
         await self.office.check_present(request, owner, body.current_password)
         codes = await self.office.write(request, owner, new_recovery_codes)
-        _note(request, owner, "has made new recovery codes")
+        note(request, owner.principal, "has made new recovery codes")
         return answer({"recoveryCodes": codes})
-
-
-async def _hash(office: Office, request: Request, password: str) -> str:
-    try:
-        return await office.jmap.sign_ins_of(request).run(lambda: office.jmap.authenticator.checker.hash(password))
-    except Crowded as error:
-        raise Problem(
-            429, "Too many passwords are being checked for this address. Try again.", headers=(("Retry-After", "5"),)
-        ) from error
 
 
 def _go_on(s: Session, request: Request, owner: Owner) -> str | None:
     """A session for the browser that asks, in place of the one that ended with all others; gives its token."""
-    if owner.session is None:
-        return None
-    account = owner.principal.account_id
-    version = credential_version(s, account)
-    assert version is not None
-    agent = (request.header(b"user-agent") or b"").decode("utf-8", "replace")
-    return begin_session(s, account, version, address=request.client_address, agent=agent)
+    return None if owner.session is None else go_on(s, request, owner.principal.account_id)
 
 
 def _cookie(owner: Owner, token: str | None) -> tuple[tuple[str, str], ...]:
     return () if token is None or owner.visitor is None else (session_cookie(owner.visitor, token),)
-
-
-def _note(request: Request, owner: Owner, what: str) -> None:
-    _log.info("{who} {what}, from {address}", who=owner.principal.address, what=what, address=request.client_address)

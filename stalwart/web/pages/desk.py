@@ -33,6 +33,8 @@ _LOOPBACK = re.compile(r"localhost|.*\.localhost|127(?:\.[0-9]{1,3}){3}|::1", re
 _SESSION, _FORM = "stalwart-session", "stalwart-form"
 # A user code has 34 bits: RFC 8628 §5.1
 _USER_CODES = Rate(count=10, period=600.0)
+# How often the present password of an account may be wrong.
+_GUESSES = Rate(count=10, period=600.0)
 
 
 class Visitor(msgspec.Struct, frozen=True, kw_only=True):
@@ -88,6 +90,9 @@ class Desk:
         self.sign_ins = metrics.sign_ins
         self.user_codes = RateLimiter(_USER_CODES)
         """Wrong user codes, by account."""
+
+        self.guesses = RateLimiter(_GUESSES)
+        """Wrong present passwords of who is signed in, by account."""
 
     async def visitor(self, request: Request) -> Visitor:
         """Whose browser it is. Raises Problem: 403 where its passwords would be sent in clear, 429."""

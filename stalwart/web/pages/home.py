@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from stalwart.http import Endpoint, Request, Response
+from stalwart.http import Request, Response
+from stalwart.web.pages.desk import Visitor
+from stalwart.web.pages.page import Page
 from stalwart.web.pages.rendering import redirect
 
 
-class Home(Endpoint):
-    """Leads to where people sign in."""
+class Home(Page):
+    """Leads to the account of who is signed in, and others to where people sign in."""
 
-    surface = "pages"
-
-    async def get(self, request: Request) -> Response:
+    async def show(self, request: Request, visitor: Visitor) -> Response:
         """The way there."""
-        return redirect("/login")
+        return redirect("/login" if visitor.session is None else "/account")
+
+    async def take(self, request: Request, visitor: Visitor) -> Response:
+        """The same; there is no form here."""
+        return await self.show(request, visitor)

@@ -192,6 +192,7 @@ class Daemon:
         self.metrics = Metrics("")
         self.responders: dict[str, Responder] = {}
         self.before_order: Callable[[AcmeProvider, str], Awaitable[None]] | None = None
+        self.looks_beside = 0
         self._folder, self._providers, self._machine = folder, providers, machine
 
     def start(self) -> Daemon:
@@ -207,6 +208,7 @@ class Daemon:
             metrics=self.metrics,
             make_client=lambda provider, key: self.ca,
             before_order=self.before_order,
+            look_beside=self._look_beside,
             clock=self.now,
             random=lambda: 0.0,
             lease=lambda path, shared: Lease(
@@ -216,6 +218,9 @@ class Daemon:
         self.service.startService()
         self.clock.advance(0)
         return self
+
+    def _look_beside(self) -> None:
+        self.looks_beside += 1
 
     def now(self) -> float:
         """The wall clock."""

@@ -24,11 +24,13 @@ from zope.interface.verify import verifyObject
 
 from stalwart.tls.acme.alpn01 import (
     CHALLENGE_SECONDS,
+    SHARING_SECONDS,
     SharedChallenges,
     TlsAlpn01Responder,
     asked_for,
     challenge_certificate,
 )
+from stalwart.tls.acme.provider import LOOK_SECONDS
 from tests.tls.acme.issuing_bed import Pool
 
 NOW = datetime.datetime(2026, 11, 20, 19, 0, tzinfo=datetime.UTC)
@@ -112,10 +114,12 @@ class ResponderTests(SynchronousTestCase):
     def start(self, name: str = "mail.example.org") -> None:
         """A challenge for a name."""
         self.successResultOf(self.responder.start_responding(name, object(), Response()))
+        self.shared.look()
 
     def stop(self, name: str = "mail.example.org") -> None:
         """Its end."""
         self.successResultOf(self.responder.stop_responding(name, object(), Response()))
+        self.shared.look()
 
     def test_interface(self) -> None:
         """It is what txacme's service takes."""
@@ -162,6 +166,7 @@ class ResponderTests(SynchronousTestCase):
         self.start()
         [path] = (self.folder / "challenges").iterdir()
         os.utime(path, (0, 0))
+        self.shared.look()
         self.assertIsNotNone(self.shared.find("mail.example.org"))
 
     def test_slow_folder(self) -> None:
@@ -181,7 +186,28 @@ class ResponderTests(SynchronousTestCase):
         begun[0]()
         done.callback(None)
         self.successResultOf(starting)
+        self.shared.look()
         self.assertIsNotNone(self.shared.find("mail.example.org"))
+
+    def test_only_memory(self) -> None:
+        """A handshake waits for no disk: what was seen last is given, until the next look."""
+        self.start()
+        (self.folder / "challenges" / "mail.example.org.pem").unlink()
+        self.assertIsNotNone(self.shared.find("mail.example.org"))
+        self.shared.look()
+        self.assertIsNone(self.shared.find("mail.example.org"))
+
+    def test_others_have_time(self) -> None:
+        """Where others share the folder, the authority is called only when they have looked."""
+        responder = TlsAlpn01Responder(
+            self.front, self.folder, pool=Pool(), clock=self.clock.seconds, shared_by=self.clock
+        )
+        starting = responder.start_responding("mail.example.org", object(), Response())
+        self.clock.advance(SHARING_SECONDS - 0.1)
+        self.assertNoResult(starting)
+        self.assertGreaterEqual(SHARING_SECONDS, 2 * LOOK_SECONDS)
+        self.clock.advance(0.1)
+        self.successResultOf(starting)
 
     def test_no_room(self) -> None:
         """Where the folder can't be written, this process answers all the same, and says what that means."""
@@ -197,10 +223,13 @@ class ResponderTests(SynchronousTestCase):
         self.start()
         secret = self.folder / "account.pem"
         secret.write_bytes(b"x-----BEGIN PRIVATE KEY-----")
+        (self.folder / "challenges" / ".new-x.pem").write_bytes(b"x-----BEGIN PRIVATE KEY-----")
+        self.shared.look()
         for name in ("../account", "..", ".", "", "a/b", "a..b", "\x00", "a\n", ".new-x", "a" * 300, "ä.example"):
             self.assertIsNone(self.shared.find(name), name)
         cut = self.folder / "challenges" / "cut.example.pem"
         cut.write_bytes(b"-----BEGIN CERTIFICATE-----")
+        self.shared.look()
         self.assertIsNone(self.shared.find("cut.example"))
 
     @settings(deadline=None, max_examples=100)

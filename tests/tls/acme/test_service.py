@@ -336,7 +336,7 @@ class FailureTests(ServiceCase):
         write = StoreFolder._write
 
         def failing(folder: StoreFolder, path: str, octets: bytes, *, replace: bool = True) -> None:
-            if full[0] and "account" not in path:
+            if full[0] and "account" not in os.path.basename(path):
                 raise OSError(errno.ENOSPC, "No space left on device")
             write(folder, path, octets, replace=replace)
 
@@ -626,6 +626,19 @@ class TwoDaemonTests(ServiceCase):
         wanted = provider(A, cache=cache)
         self.first = self.daemon(wanted, clock=self.clock)
         self.second = self.daemon(wanted, clock=self.clock, machine="n")
+
+    def test_challenges_of_others(self) -> None:
+        """Who doesn't order looks for challenges, too, every two seconds; with http-01 there are none in the folder."""
+        cache = os.path.join(self.folder, "doors")
+        wanted = provider(A, cache=cache, challenge="tls-alpn-01")
+        first, second = (self.daemon(wanted, clock=self.clock, machine=machine).start() for machine in "mn")
+        self.first.start()
+        before = second.looks_beside
+        self.clock.pump([1.0] * 20)
+        self.assertIsNotNone(second.service.names()[0].held_by)
+        self.assertEqual(second.looks_beside - before, 10)
+        self.assertEqual(self.first.looks_beside, 0)
+        self.assertGreater(first.looks_beside, 0)
 
     def test_one_orders(self) -> None:
         """One orders, both serve; both know the account's thumbprint, and who orders."""

@@ -151,7 +151,7 @@ class PagesBed(WebBed):
         self.http = HttpBed(tls=self.tls, rules=self.rules, problem_page=problem_page)
         self.http.clock.advance(1000)
         self.desk = Desk(self.jmap, self.metrics, self.oauth)
-        for path, resource in pages(self.desk).items():
+        for path, resource in pages(self.desk, HOST).items():
             self.http.mount(path, resource)
         with self.store.read() as s:
             self.ada = store.principal_of_account(s, self.account.id).id

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from stalwart import store
+from stalwart.auth.self_service import PASSWORD_REASONS
 from stalwart.web import pages
 from stalwart.web.pages.asking import SCOPE_TEXTS
 from stalwart.web.pages.languages import CATALOGUES, choose_language, translator
@@ -57,6 +58,7 @@ class CatalogueTests(SynchronousTestCase):
     def test_complete(self) -> None:
         """Each text of the pages is in each catalogue, and no other is."""
         wanted = _of_templates() | _of_code() | set(SCOPE_TEXTS.values()) | _FROM_ELSEWHERE
+        wanted |= {f"The new password {reason}." for reason in PASSWORD_REASONS}
         self.assertGreater(len(wanted), 50)
         self.assertIn("de", CATALOGUES)
         for language, catalogue in CATALOGUES.items():
