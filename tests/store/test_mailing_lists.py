@@ -149,7 +149,7 @@ class MailingListTests(StoreTestCase):
             self.assertEqual(self.expanded(row), ["ada@lists.test"])
 
     def test_many(self) -> None:
-        """Ten thousand on a list, half of them here by two lists, are found in well under a second."""
+        """Ten thousand on a list, half of them through another one too, are each found once, and soon."""
         inner = self.make("inner@lists.test")
         with self.store.write() as s:
             s.connection.exec_driver_sql(
